@@ -1,0 +1,7 @@
+//! dinrail: native shared libraries as supervised modules.
+
+pub mod clock;
+pub mod handle;
+pub mod message;
+pub mod name;
+pub mod view;

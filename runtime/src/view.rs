@@ -1,0 +1,221 @@
+//! What clients are shown: the documents of the management API and of `--json`, one struct each.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// State of an instance as a client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// The image is not here yet.
+    Waiting,
+    /// Being created and started.
+    Starting,
+    /// Up.
+    Running,
+    /// Up, but does not answer.
+    Unhealthy,
+    /// Failed; will be started again after a delay.
+    Backoff,
+    /// Asked to stop, not gone yet.
+    Stopping,
+    /// Stopped on request, or ended by itself where its policy leaves it at that.
+    Stopped,
+    /// The restart budget is spent, or it did not stop in time.
+    Failed,
+    /// The image is not admitted.
+    Quarantined,
+}
+
+impl Status {
+    /// The word in `list`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Waiting => "waiting",
+            Status::Starting => "starting",
+            Status::Running => "running",
+            Status::Unhealthy => "unhealthy",
+            Status::Backoff => "backoff",
+            Status::Stopping => "stopping",
+            Status::Stopped => "stopped",
+            Status::Failed => "failed",
+            Status::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// What waits at the inputs of an instance.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InboxView {
+    /// Messages that wait.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of these, messages that were moved to disk.
+    pub spilled: u64,
+}
+
+/// One line of `list`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleView {
+    /// Name of the instance.
+    pub name: String,
+    /// `/devices/{device}/modules/{name}`.
+    pub identity: String,
+    /// State.
+    pub status: Status,
+    /// Image reference as asked for.
+    pub image: String,
+    /// Version of the image in use.
+    pub version: Option<String>,
+    /// Digest of the image in use, `sha256:…`.
+    pub digest: Option<String>,
+    /// `thread` or `process`.
+    pub isolation: String,
+    /// `always`, `on-failure`, `on-unhealthy` or `never`.
+    pub restart_policy: String,
+    /// Restarts since it last ran steadily.
+    pub restart_count: u32,
+    /// RFC 3339.
+    pub last_start_time_utc: Option<String>,
+    /// RFC 3339.
+    pub last_exit_time_utc: Option<String>,
+    /// 0 for a clean end, 1 for a failure.
+    pub exit_code: Option<i32>,
+    /// One sentence: why it is in this state, or the module's own health sentence.
+    pub status_description: String,
+    /// `$version` of the desired properties.
+    pub desired_version: Option<u64>,
+    /// `$version` of the reported properties.
+    pub reported_version: Option<u64>,
+    /// What waits for it.
+    pub inbox: InboxView,
+    /// Processor time of its thread, in seconds.
+    pub cpu_seconds: Option<f64>,
+    /// Memory of its own; `null` where it is not known.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Everything about one instance.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModuleDetail {
+    /// The line of `list`.
+    #[serde(flatten)]
+    pub module: ModuleView,
+    /// Who wanted it: `drop`, `deployment` or `cli`.
+    pub origin: String,
+    /// Why it is in its state.
+    pub reason: String,
+    /// What a person should do next; `None` where nothing is to be done.
+    pub next_step: Option<String>,
+    /// Its data folder.
+    pub data_folder: String,
+    /// Position in the start order.
+    pub startup_order: u32,
+    /// Facts worth a line each, such as what an old image still occupies.
+    pub notes: Vec<String>,
+    /// Inputs, outputs and methods of the image, as its descriptor says.
+    pub descriptor: Option<Value>,
+}
+
+/// One image of the store, or one file that was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageView {
+    /// Name from the descriptor; `None` for a refused file.
+    pub name: Option<String>,
+    /// Version from the descriptor.
+    pub version: Option<String>,
+    /// `sha256:…`; `None` for a file that was refused before it was hashed.
+    pub digest: Option<String>,
+    /// `admitted`, `quarantined` or `refused`.
+    pub verdict: String,
+    /// One sentence: used by whom, or not used and why, or why it was refused and what to do.
+    pub reason: String,
+    /// Names of the instances that use it.
+    pub used_by: Vec<String>,
+    /// The file it came from last.
+    pub source: Option<String>,
+    /// RFC 3339.
+    pub arrived_utc: Option<String>,
+    /// Size of the library in bytes.
+    pub bytes: Option<u64>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// `start`, `stop`, `restart`, `remove`, `keep`, `twin` or `route`.
+    pub action: String,
+    /// The instance, twin or route it is about.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What applying a manifest would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanView {
+    /// In the order of their execution.
+    pub steps: Vec<PlanStep>,
+    /// What was accepted but means something else here, or nothing.
+    pub notes: Vec<String>,
+}
+
+/// The deployment in force.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeploymentView {
+    /// Counts up.
+    pub id: i64,
+    /// Where it came from: a file, `cli` or the hub.
+    pub origin: String,
+    /// RFC 3339.
+    pub applied_utc: String,
+    /// `applying`, `applied` or `failed`.
+    pub status: String,
+    /// Why it failed, or empty.
+    pub reason: String,
+    /// Modules and their image references.
+    pub modules: Vec<String>,
+    /// Names and texts of the routes.
+    pub routes: Vec<(String, String)>,
+    /// What was accepted but means something else here, or nothing.
+    pub notes: Vec<String>,
+}
+
+/// What became of a message that a client sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendView {
+    /// Identity of the receiver.
+    pub to: String,
+    /// Its input.
+    pub input: String,
+    /// State of the receiver: a message to one that is not running waits.
+    pub receiver: Status,
+}
+
+/// State of the runtime.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthView {
+    /// `ok` or `degraded`.
+    pub status: String,
+    /// Version of the binary.
+    pub version: String,
+    /// Device id.
+    pub device_id: String,
+    /// Process id.
+    pub pid: u32,
+    /// State directory.
+    pub state: String,
+    /// Seconds since the start.
+    pub uptime_secs: u64,
+    /// Anything that a person should know, a line each.
+    pub notes: Vec<String>,
+}
