@@ -4,4 +4,5 @@ pub mod clock;
 pub mod handle;
 pub mod message;
 pub mod name;
+pub mod queue;
 pub mod view;

@@ -1,0 +1,231 @@
+//! Images as the loop sees them: what arrives in the folders, what a reference means now, and who is upgraded by it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::instances::Entry;
+use super::{Control, Event};
+use crate::clock;
+use crate::database::File;
+use crate::database::tables::image::{self as image_table, ImageRow};
+use crate::image::library::Library;
+use crate::image::{
+    AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Reference, Resolution, TakenIn, Verdict,
+};
+use crate::instance::spec::{InstanceSpec, Origin};
+use crate::instance::state::Input;
+use crate::instance::worker::LoadLibrary;
+
+/// Longest that start-up waits for the first look into the watched folders.
+const SETTLE: Duration = Duration::from_secs(5);
+
+impl Control {
+    pub(super) fn settle_deadline(&self) -> Option<Instant> {
+        (!self.is_settled).then(|| self.started + SETTLE)
+    }
+
+    /// The folders have been looked at: from now on images are chosen.
+    pub(super) fn settle(&mut self) {
+        self.is_settled = true;
+        self.choose_images();
+    }
+
+    pub(super) fn file_event(&mut self, event: FileEvent) {
+        match event {
+            FileEvent::Taken { file, autostart, image, .. } => {
+                let name = image.inspection.descriptor.name.clone();
+                let arrival = self.image_arrived(Some(&file), &image);
+                if autostart && arrival != Arrival::Known {
+                    self.autostart(&name);
+                }
+                if self.is_settled && arrival != Arrival::Known {
+                    self.choose_images();
+                    let line = self.catalog.explain(&image.inspection.digest, &self.users(&image.inspection.digest));
+                    tracing::info!(file = %file.display(), image = name, "{line}");
+                }
+            }
+            FileEvent::Refused { file, refusal, .. } => {
+                tracing::warn!(file = %file.display(), "not used: {}", refusal.line());
+                self.catalog.refuse(&file, refusal, clock::wall_us());
+            }
+            FileEvent::Gone { file, .. } => self.catalog.forget_file(&file),
+            FileEvent::FolderTrouble { folder, trouble, .. } => {
+                tracing::warn!(folder = %folder.display(), "watched folder: {trouble}");
+            }
+            FileEvent::FirstScanDone => self.settle(),
+        }
+        self.changed();
+    }
+
+    /// Enters an image into the catalog and the database.
+    pub(super) fn image_arrived(&mut self, file: Option<&std::path::Path>, taken: &TakenIn) -> Arrival {
+        let arrival = self.catalog.arrive(file, taken, !self.is_settled, clock::wall_us());
+        if arrival != Arrival::Known {
+            let digest = taken.inspection.digest;
+            if let Some(row) = self.catalog.get(&digest).map(row) {
+                self.database.submit(
+                    File::Main,
+                    Box::new(move |tx| image_table::arrive(tx, &row).map(drop)),
+                    Box::new(|outcome| {
+                        if let Err(error) = outcome {
+                            tracing::error!("an image could not be entered into the store: {error}");
+                        }
+                    }),
+                );
+            }
+        }
+        arrival
+    }
+
+    /// A new image in a folder with autostart gets one instance, unless something asks for it already.
+    fn autostart(&mut self, name: &str) {
+        let is_asked_for = self.instances.values().any(|entry| {
+            entry.spec.name == name
+                || entry.spec.image.parse::<Reference>().is_ok_and(|reference| reference.name() == Some(name))
+        });
+        if is_asked_for {
+            return;
+        }
+        tracing::info!(module = name, "added: its image was dropped");
+        self.add(InstanceSpec::new(name, name), Origin::Drop, None, None);
+        self.keep(&[name.to_owned()]);
+    }
+
+    /// Lets every instance look for its image: a new one may start it, or upgrade it.
+    pub(super) fn choose_images(&mut self) {
+        let mut names: Vec<(u32, String)> =
+            self.instances.values().map(|entry| (entry.spec.startup_order, entry.spec.name.clone())).collect();
+        names.sort();
+        if let Err(error) = self.make_identities(&names) {
+            tracing::error!("identities or twins of instances cannot be made: {error}");
+        }
+        for (_, name) in names {
+            if let Some(input) = self.choose_image(&name) {
+                self.apply(&name, input);
+            }
+        }
+    }
+
+    /// Makes what is missing in one commit; each instance would do it for itself otherwise.
+    fn make_identities(&self, names: &[(u32, String)]) -> Result<(), String> {
+        let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
+        let records = self.identities.ensure_many(&names).map_err(|e| e.to_string())?;
+        let records: Vec<_> = records.iter().collect();
+        self.twins.ensure(&records).map_err(|e| e.to_string())
+    }
+
+    pub(super) fn resolve(&self, entry: &Entry) -> Input {
+        let image = &entry.spec.image;
+        if let Some(digest) = self.deployment.as_ref().and_then(|deployment| deployment.images.get(image)) {
+            return match digest.parse::<Digest>().ok().and_then(|digest| self.catalog.get(&digest)) {
+                Some(_) => Input::ImageChosen { digest: digest.clone() },
+                None => Input::ImageMissing {
+                    reason: format!("the image {image}, deployed as {digest}, is not in the store any more: deploy again"),
+                },
+            };
+        }
+        let reference: Reference = match image.parse() {
+            Ok(reference) => reference,
+            Err(error) => return Input::ImageMissing { reason: format!("'{image}' is not an image reference: {error}") },
+        };
+        match self.catalog.resolve(&reference, entry.first_found, &[]) {
+            Resolution::Found(digest) => Input::ImageChosen { digest: digest.to_string() },
+            Resolution::NotFound { reason } => Input::ImageMissing { reason: self.with_refused(&reference, reason) },
+            Resolution::Quarantined { reason, .. } => Input::ImageQuarantined { reason },
+            Resolution::Barred(digest) => {
+                Input::ImageMissing { reason: format!("{digest} failed here before and is barred") }
+            }
+        }
+    }
+
+    /// Adds to "not found" what was refused under a like name: that is most often the cause.
+    fn with_refused(&self, reference: &Reference, reason: String) -> String {
+        let Some(name) = reference.name() else { return reason };
+        let stem = name.replace('-', "_");
+        let refused = self.catalog.refused().find(|refused| {
+            let file = refused.file.file_stem().unwrap_or_default().to_string_lossy();
+            file.trim_start_matches("lib").replace('-', "_") == stem
+        });
+        match refused {
+            Some(refused) => format!("{} was not used: {}", refused.file.display(), refused.refusal.line()),
+            None => reason,
+        }
+    }
+
+    /// Names of the instances that use an image.
+    pub(super) fn users(&self, digest: &Digest) -> Vec<String> {
+        let digest = digest.to_string();
+        let uses = |entry: &&Entry| entry.life.digest.as_ref() == Some(&digest);
+        self.instances.values().filter(uses).map(|entry| entry.spec.name.clone()).collect()
+    }
+
+    pub(super) fn image_described(&mut self, digest: &Digest, schema: Option<String>, defaults: Option<String>) {
+        self.described.insert(*digest);
+        let Some(record) = self.catalog.get(digest) else { return };
+        let row = ImageRow { schema, defaults, ..row(record) };
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| image_table::upsert(tx, &row)),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::warn!("the schema of an image could not be stored: {error}");
+                }
+            }),
+        );
+    }
+}
+
+fn row(record: &ImageRecord) -> ImageRow {
+    let (verdict, reason) = match &record.verdict {
+        Verdict::Admitted => ("admitted", String::new()),
+        Verdict::Quarantined { reason } => ("quarantined", reason.clone()),
+    };
+    ImageRow {
+        arrival: i64::try_from(record.order).unwrap_or(i64::MAX),
+        digest: record.digest.to_string(),
+        name: record.descriptor.name.clone(),
+        version: record.descriptor.version.to_string(),
+        descriptor: serde_json::to_string(&record.descriptor).unwrap_or_default(),
+        source: record.source.as_ref().map(|source| source.to_string_lossy().into_owned()),
+        bytes: record.bytes,
+        arrived_us: record.arrived_us,
+        verdict: verdict.to_owned(),
+        reason,
+        abi: AbiVersion::RUNTIME.to_string(),
+        schema: None,
+        defaults: None,
+    }
+}
+
+/// Reads a row back; `None` for one that another release wrote in a way this one does not know.
+pub(super) fn record(row: &ImageRow) -> Option<ImageRecord> {
+    Some(ImageRecord {
+        digest: row.digest.parse().ok()?,
+        descriptor: serde_json::from_str(&row.descriptor).ok()?,
+        order: u64::try_from(row.arrival).ok()?,
+        arrived_us: row.arrived_us,
+        verdict: match row.verdict.as_str() {
+            "quarantined" => Verdict::Quarantined { reason: row.reason.clone() },
+            _ => Verdict::Admitted,
+        },
+        source: row.source.as_ref().map(Into::into),
+        bytes: row.bytes,
+    })
+}
+
+/// Loads an image on the worker's thread, and asks it for schema and defaults if nobody has yet.
+pub(super) fn loader(store: Arc<ImageStore>, digest: Digest, ask: bool, events: Sender<Event>) -> LoadLibrary {
+    Box::new(move || {
+        let library = Library::load(&store, &digest).map_err(|error| error.to_string())?;
+        if ask {
+            let _ = events.send(Event::Described {
+                digest,
+                schema: library.describe(dinrail_plugin::abi::DR_DESCRIBE_SCHEMA),
+                defaults: library.describe(dinrail_plugin::abi::DR_DESCRIBE_DEFAULTS),
+            });
+        }
+        Ok(library)
+    })
+}

@@ -1,0 +1,289 @@
+//! Instances as the loop owns them: what is wanted, where each stands, and the doing of what `state::next` decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Control, Event};
+use crate::clock;
+use crate::database::tables::instance::{self as instance_table, InstanceRow};
+use crate::database::File;
+use crate::image::{Digest, Reference};
+use crate::instance::link::{Control as Tell, Link};
+use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
+use crate::instance::state::{self, Action, By, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
+use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
+use crate::instance::{host, ticket};
+use crate::name::folder_name;
+
+/// Stack of a worker's thread unless the deployment says otherwise; only what is used is resident.
+const STACK_BYTES: usize = 2 << 20;
+
+/// One instance.
+pub(super) struct Entry {
+    pub spec: InstanceSpec,
+    pub origin: Origin,
+    pub life: Instance,
+    /// The image that a full version found first.
+    pub first_found: Option<Digest>,
+    pub link: Option<(WorkerId, Arc<Link>)>,
+    pub last_start_us: Option<i64>,
+    pub last_exit_us: Option<i64>,
+    pub exit_code: Option<i32>,
+    pub notes: Vec<String>,
+}
+
+impl Entry {
+    fn row(&self) -> InstanceRow {
+        InstanceRow {
+            name: self.spec.name.clone(),
+            origin: origin_word(self.origin).to_owned(),
+            image: self.spec.image.clone(),
+            digest: self.life.digest.clone(),
+            spec: serde_json::to_string(&self.spec).unwrap_or_default(),
+            stopped_by: self.life.hold.as_ref().map(|hold| hold.by.clone()),
+            stopped_us: self.life.hold.as_ref().map(|hold| hold.at_us),
+            is_local: self.origin != Origin::Deployment,
+        }
+    }
+}
+
+/// The word for an origin in the database and in views.
+pub(super) fn origin_word(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Drop => "drop",
+        Origin::Deployment => "deployment",
+        Origin::Cli => "cli",
+    }
+}
+
+impl Control {
+    pub(super) fn settings(&self, spec: &InstanceSpec) -> Settings {
+        Settings {
+            wanted: spec.status == DesiredStatus::Running,
+            policy: spec.restart_policy,
+            pacing: RestartPacing { ..self.config.restart },
+            stop_grace: spec.options.stop_grace,
+        }
+    }
+
+    /// Adds an instance, which then looks for its image. Its identity and twin are there already.
+    pub(super) fn add(&mut self, spec: InstanceSpec, origin: Origin, hold: Option<Hold>, first_found: Option<Digest>) {
+        let life = Instance::new(&spec.name, self.settings(&spec), hold, clock::wall_us());
+        let name = spec.name.clone();
+        let entry = Entry {
+            spec,
+            origin,
+            life,
+            first_found,
+            link: None,
+            last_start_us: None,
+            last_exit_us: None,
+            exit_code: None,
+            notes: Vec::new(),
+        };
+        self.instances.insert(name, entry);
+    }
+
+    /// Stores what is wanted of these instances, in one commit.
+    pub(super) fn keep(&self, names: &[String]) {
+        let rows: Vec<InstanceRow> = names.iter().filter_map(|name| Some(self.instances.get(name)?.row())).collect();
+        if rows.is_empty() {
+            return;
+        }
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| rows.iter().try_for_each(|row| instance_table::upsert(tx, row))),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::error!("the state of instances could not be stored: {error}");
+                }
+            }),
+        );
+    }
+
+    /// Lets something happen to an instance, and does what follows from it.
+    pub(super) fn apply(&mut self, name: &str, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let random = self.random();
+            let Some(entry) = self.instances.get_mut(name) else { return };
+            let moment = Moment { now: clock::now(), wall_us: clock::wall_us(), random };
+            let (life, actions) = state::next(&entry.life, input, moment);
+            entry.life = life;
+            for action in actions {
+                inputs.extend(self.act(name, action));
+            }
+        }
+        self.changed();
+    }
+
+    fn act(&mut self, name: &str, action: Action) -> Option<Input> {
+        match action {
+            Action::ChooseImage => return self.choose_image(name),
+            Action::Spawn { worker, digest } => return self.spawn(name, worker, &digest),
+            Action::AskStop { worker, .. } => {
+                if let Some(link) = self.link_of(name, worker) {
+                    link.tell(Tell::Stop);
+                }
+            }
+            Action::Abandon { worker, .. } => {
+                if let Some(link) = self.link_of(name, worker) {
+                    ticket::revoke(link.ticket);
+                    self.forget_link(name, &link);
+                }
+            }
+            Action::KeepHold(_) => self.keep(&[name.to_owned()]),
+            Action::Forget => {
+                self.instances.remove(name);
+                let gone = name.to_owned();
+                self.database.submit(
+                    File::Main,
+                    Box::new(move |tx| instance_table::delete(tx, &gone)),
+                    Box::new(|outcome| {
+                        if let Err(error) = outcome {
+                            tracing::error!("an instance could not be removed from the store: {error}");
+                        }
+                    }),
+                );
+            }
+            Action::Report { warn: true, text } => tracing::warn!(module = name, "{text}"),
+            Action::Report { warn: false, text } => tracing::info!(module = name, "{text}"),
+        }
+        None
+    }
+
+    fn link_of(&self, name: &str, worker: WorkerId) -> Option<Arc<Link>> {
+        self.instances.get(name)?.link.as_ref().filter(|(id, _)| *id == worker).map(|(_, link)| link.clone())
+    }
+
+    /// Finds the image that the instance is to use and says so.
+    pub(super) fn choose_image(&mut self, name: &str) -> Option<Input> {
+        // Until the first look into the watched folders is over, a newer image may still turn up.
+        if !self.is_settled {
+            return None;
+        }
+        let entry = self.instances.get(name)?;
+        let input = self.resolve(entry);
+        let entry = self.instances.get_mut(name)?;
+        if let Input::ImageChosen { digest } = &input {
+            let is_other = entry.life.digest.as_ref() != Some(digest);
+            let is_fixed = entry.spec.image.parse::<Reference>().is_ok_and(|reference| !reference.is_moving());
+            if is_fixed && entry.first_found.is_none() {
+                entry.first_found = digest.parse().ok();
+            }
+            if is_other && entry.life.digest.is_some() {
+                entry.notes.retain(|note| !note.starts_with("an older image"));
+                entry.notes.push(
+                    "an older image of it stays loaded (about 0.5 MB, of which 60 KB private) until the runtime ends"
+                        .to_owned(),
+                );
+            }
+            if is_other {
+                let mut row = entry.row();
+                row.digest = Some(digest.clone());
+                self.database.submit(
+                    File::Main,
+                    Box::new(move |tx| instance_table::upsert(tx, &row)),
+                    Box::new(|outcome| {
+                        if let Err(error) = outcome {
+                            tracing::error!("the image of an instance could not be stored: {error}");
+                        }
+                    }),
+                );
+            }
+        }
+        Some(input)
+    }
+
+    fn spawn(&mut self, name: &str, worker: WorkerId, digest: &str) -> Option<Input> {
+        let fail = |reason: String| {
+            Some(Input::Worker(worker, state::WorkerEvent::StartFailed { reason }))
+        };
+        let Ok(digest) = digest.parse::<Digest>() else { return fail(format!("'{digest}' is not a digest")) };
+        let record = match self.identities.ensure(Some(name)) {
+            Ok(record) => record,
+            Err(error) => return fail(format!("its identity cannot be made: {error}")),
+        };
+        if let Err(error) = self.twins.ensure(&[&record]) {
+            return fail(format!("its twin cannot be made: {error}"));
+        }
+        let entry = self.instances.get_mut(name)?;
+        let services = self.services.clone();
+        let identity = record.identity.clone();
+        let Some(link) = ticket::issue(|ticket| Arc::new(Link::new(ticket, identity, services))) else {
+            return fail("too many instances".to_owned());
+        };
+        if let Ok(mut directory) = self.directory.write() {
+            directory.insert(link.name.clone(), link.clone());
+        }
+        entry.link = Some((worker, link.clone()));
+        entry.last_start_us = Some(clock::wall_us());
+        let events = self.events.clone();
+        let of = name.to_owned();
+        let assignment = Assignment {
+            link: link.clone(),
+            load: super::images::loader(self.store.clone(), digest, !self.described.contains(&digest), self.events.clone()),
+            generation_id: record.generation_id.clone(),
+            env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
+            data_folder: self.folders.data.join(folder_name(name)),
+            image_folder: self.store.folder(&digest),
+            stack_bytes: entry.spec.options.stack_bytes.unwrap_or(STACK_BYTES),
+            report: Box::new(move |event| {
+                // The loop is gone only when the process is about to be.
+                let _ = events.send(Event::Worker { name: of.clone(), worker, event });
+            }),
+        };
+        if let Err(error) = worker::spawn(assignment) {
+            ticket::revoke(link.ticket);
+            self.forget_link(name, &link);
+            return fail(format!("its thread cannot be started: {error}"));
+        }
+        None
+    }
+
+    fn forget_link(&mut self, name: &str, link: &Arc<Link>) {
+        if let Ok(mut directory) = self.directory.write() {
+            if directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
+                directory.remove(name);
+            }
+        }
+        if let Some(entry) = self.instances.get_mut(name) {
+            if entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
+                entry.link = None;
+            }
+        }
+    }
+
+    pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, event: WorkerEvent) {
+        let said = match event {
+            WorkerEvent::Started => state::WorkerEvent::Started,
+            WorkerEvent::Ended(ending) => {
+                if let Some(link) = self.link_of(name, worker) {
+                    self.forget_link(name, &link);
+                }
+                if let Some(entry) = self.instances.get_mut(name) {
+                    entry.last_exit_us = Some(clock::wall_us());
+                    entry.exit_code = Some(i32::from(ending != Ending::Stopped));
+                }
+                match ending {
+                    Ending::Stopped => {
+                        state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true }
+                    }
+                    Ending::StartFailed(reason) => state::WorkerEvent::StartFailed { reason },
+                    Ending::Failed(reason) => state::WorkerEvent::Exited { reason, clean: false },
+                }
+            }
+        };
+        self.apply(name, Input::Worker(worker, said));
+    }
+
+    /// Sets the log level that modules format for.
+    pub(super) fn set_module_level(level: u32) {
+        host::set_max_level(level);
+    }
+}
+
+/// Who a client acts as.
+pub(super) fn person(by: &str) -> By {
+    By::Person(by.to_owned())
+}

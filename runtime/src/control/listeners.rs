@@ -1,0 +1,94 @@
+//! Listeners: those who follow messages live, and the router that knows them beside the routes in force.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::message::MAX_MESSAGE_BYTES;
+use crate::name::Identity;
+use crate::queue::ingest::{Ingest, Router, Sink, TargetSpec};
+use crate::queue::lane::{Source, lock};
+use crate::queue::{Inbox, LaneLimits, Queue, WhenFull};
+use crate::routing::{self, Durability, RouteTable, Selection, SourcePath};
+
+/// Most messages that wait for one listener and output; what comes while it is behind is left out and counted.
+const LISTENER_LIMITS: LaneLimits = LaneLimits { messages: 4096, bytes: 8 << 20 };
+
+/// The routes in force and who listens in.
+pub struct Listeners {
+    ingest: Arc<Ingest>,
+    state: Mutex<State>,
+    next_id: AtomicU64,
+}
+
+#[derive(Clone, Default)]
+struct State {
+    table: Arc<RouteTable>,
+    listeners: Vec<(u64, Arc<Selection>, Arc<Queue>)>,
+}
+
+impl Listeners {
+    /// No routes, no listeners.
+    pub fn new(ingest: Arc<Ingest>) -> Listeners {
+        Listeners { ingest, state: Mutex::default(), next_id: AtomicU64::new(1) }
+    }
+
+    /// Puts other routes in force.
+    pub fn set_routes(&self, table: RouteTable) {
+        self.change(|state| state.table = Arc::new(table));
+    }
+
+    /// Begins to copy what `selection` takes into a queue of its own, whose lanes announce themselves at `inbox`.
+    pub fn listen(&self, selection: Selection, inbox: Arc<Inbox>) -> (u64, Arc<Queue>) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let queue = Arc::new(Queue::new(&format!("$tail/{id}"), "", inbox, LISTENER_LIMITS, WhenFull::Skip));
+        let entry = (id, Arc::new(selection), queue.clone());
+        self.change(|state| state.listeners.push(entry));
+        (id, queue)
+    }
+
+    /// Ends it.
+    pub fn forget(&self, id: u64) {
+        self.change(|state| state.listeners.retain(|(known, ..)| *known != id));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = lock(&self.state);
+        change(&mut state);
+        self.ingest.set_router(router(state.clone()));
+    }
+}
+
+fn router(state: State) -> Box<Router> {
+    Box::new(move |source: &Source| {
+        let path = source_path(source);
+        let routed = state.table.targets_for(&path).into_iter().map(target);
+        let heard = state.listeners.iter().filter(|(_, selection, _)| selection.source.matches(&path));
+        let heard = heard.map(|(_, _, queue)| TargetSpec {
+            sink: Sink::Listener(queue.clone()),
+            priority: 0,
+            ttl_secs: None,
+            max_bytes: usize::MAX,
+        });
+        routed.chain(heard).collect()
+    })
+}
+
+fn source_path(source: &Source) -> SourcePath {
+    let module = source.identity.parse::<Identity>().ok().and_then(|id| id.module_id().map(str::to_owned));
+    match module {
+        Some(module) => SourcePath::module(&module, (!source.output.is_empty()).then_some(&*source.output)),
+        None => SourcePath::device(),
+    }
+}
+
+fn target(spec: routing::TargetSpec) -> TargetSpec {
+    let max_bytes = spec.max_message_bytes.map_or(MAX_MESSAGE_BYTES, |max| max as usize);
+    let sink = match (spec.sink, spec.durability) {
+        (routing::Sink::Upstream, _) => Sink::Disk("$upstream".into()),
+        // A durable route to an input is refused when it is deployed, until there is a consumer for it.
+        (routing::Sink::Input { module, input }, Durability::Memory | Durability::Disk) => {
+            Sink::Input { module: module.into(), input: input.into() }
+        }
+    };
+    TargetSpec { sink, priority: spec.priority, ttl_secs: spec.ttl.map(|ttl| ttl.as_secs()), max_bytes }
+}

@@ -1,0 +1,162 @@
+//! The control loop: one thread that owns everything which decides.
+//!
+//! It takes events one after the other, asks pure functions what follows, and hands the doing to others: workers, the writer,
+//! the watcher. It never waits for a module or the network; what a command decides is committed before it is answered.
+//!
+//! ```text
+//! watcher ──┐                                        ┌─► workers (start, stop, abandon)
+//! workers ──┼─► Event ─► Control ─► next(state, …) ──┼─► database writer
+//! clients ──┘                                        └─► route table
+//! ```
+
+pub mod boot;
+mod deploying;
+mod event;
+mod images;
+mod instances;
+mod listeners;
+mod shutdown;
+mod views;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+pub use event::{Event, Request};
+pub use listeners::Listeners;
+
+use crate::clock;
+use crate::config::Config;
+use crate::database::Database;
+use crate::identity::Identities;
+use crate::image::{Catalog, ImageStore};
+use crate::instance::link::Link;
+use crate::instance::services::Services;
+use crate::instance::state;
+use crate::twin::Twins;
+
+/// Time between two looks at what has no event of its own: losses to be stored, rows to be tried again.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Links of the instances that run, by name: for whoever has something to tell them without the loop.
+pub type Directory = RwLock<HashMap<Arc<str>, Arc<Link>>>;
+
+/// Folders of the state directory.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// The state directory.
+    pub state: PathBuf,
+    /// Data folders of the instances.
+    pub data: PathBuf,
+    /// The watched folder in it.
+    pub drop: PathBuf,
+    /// Uploads, on the same file system as the image store.
+    pub uploads: PathBuf,
+}
+
+/// See the module's documentation.
+pub struct Control {
+    config: Config,
+    folders: Folders,
+    database: Database,
+    identities: Identities,
+    twins: Twins,
+    store: Arc<ImageStore>,
+    catalog: Catalog,
+    described: std::collections::HashSet<crate::image::Digest>,
+    services: Arc<Services>,
+    directory: Arc<Directory>,
+    listeners: Arc<Listeners>,
+    instances: BTreeMap<String, instances::Entry>,
+    deployment: Option<deploying::Deployment>,
+    events: Sender<Event>,
+    changes: Arc<tokio::sync::watch::Sender<u64>>,
+    is_settled: bool,
+    shutdown: Option<shutdown::Shutdown>,
+    started: Instant,
+    notes: Vec<String>,
+    random: u32,
+}
+
+impl Control {
+    /// Runs until a shutdown has ended.
+    pub fn run(mut self, inbox: &Receiver<Event>) {
+        let mut housekeeping = clock::now() + HOUSEKEEPING;
+        loop {
+            let deadline = self.next_deadline().map_or(housekeeping, |at| at.min(housekeeping));
+            match inbox.recv_deadline(deadline) {
+                Ok(event) => {
+                    self.handle(event);
+                    // What is there already is taken in one go, so that clients see one change.
+                    while let Ok(event) = inbox.try_recv() {
+                        self.handle(event);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let now = clock::now();
+            self.tick(now);
+            if now >= housekeeping {
+                self.keep_house();
+                housekeeping = now + HOUSEKEEPING;
+            }
+            if self.advance_shutdown(now) {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::File(event) => self.file_event(event),
+            Event::Worker { name, worker, event } => self.worker_event(&name, worker, event),
+            Event::Described { digest, schema, defaults } => self.image_described(&digest, schema, defaults),
+            Event::Request(request) => request(self, clock::now()),
+            Event::Shutdown => self.begin_shutdown(),
+        }
+    }
+
+    /// The next moment at which an instance needs a tick.
+    fn next_deadline(&self) -> Option<Instant> {
+        let instances = self.instances.values().filter_map(|entry| state::deadline(&entry.life));
+        instances.chain(self.settle_deadline()).min()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let is_due = |entry: &instances::Entry| state::deadline(&entry.life).is_some_and(|at| at <= now);
+        let due: Vec<String> = self.instances.values().filter(|e| is_due(e)).map(|e| e.spec.name.clone()).collect();
+        for name in due {
+            self.apply(&name, state::Input::Tick);
+        }
+        if !self.is_settled && self.settle_deadline().is_some_and(|at| at <= now) {
+            self.settle();
+        }
+    }
+
+    fn keep_house(&mut self) {
+        self.services.disk.retry();
+        let losses = self.services.ingest.losses().take();
+        if !losses.is_empty() {
+            boot::store_losses(&self.database, losses);
+        }
+    }
+
+    /// Tells clients that wait that something has changed.
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A number that is evenly distributed enough for jitter (xorshift).
+    fn random(&mut self) -> u32 {
+        let mut x = self.random;
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random = x;
+        x
+    }
+}

@@ -1,0 +1,57 @@
+//! The end of the runtime: instances are stopped in reverse start order, group by group, each with its deadline.
+
+use std::time::Instant;
+
+use super::Control;
+use crate::instance::state::{By, Input};
+
+/// A shutdown under way.
+pub(super) struct Shutdown {
+    /// Start orders whose instances were not asked yet, the last to be asked first.
+    left: Vec<u32>,
+    asked: Option<u32>,
+}
+
+impl Control {
+    pub(super) fn begin_shutdown(&mut self) {
+        if self.shutdown.is_some() {
+            return;
+        }
+        tracing::info!("stopping");
+        let mut left: Vec<u32> = self.instances.values().map(|entry| entry.spec.startup_order).collect();
+        left.sort_unstable();
+        left.dedup();
+        self.shutdown = Some(Shutdown { left, asked: None });
+    }
+
+    /// Goes on with a shutdown; true when everything has ended.
+    pub(super) fn advance_shutdown(&mut self, _now: Instant) -> bool {
+        loop {
+            let Some(shutdown) = &mut self.shutdown else { return false };
+            if let Some(asked) = shutdown.asked {
+                let is_there = |entry: &&super::instances::Entry| {
+                    entry.spec.startup_order == asked && entry.life.live_worker().is_some()
+                };
+                if self.instances.values().any(|entry| is_there(&entry)) {
+                    return false;
+                }
+            }
+            let Some(next) = shutdown.left.pop() else { return true };
+            shutdown.asked = Some(next);
+            let names: Vec<String> = self
+                .instances
+                .values()
+                .filter(|entry| entry.spec.startup_order == next)
+                .map(|entry| entry.spec.name.clone())
+                .collect();
+            for name in names {
+                self.apply(&name, Input::StopRequested { by: By::Runtime });
+            }
+        }
+    }
+
+    /// Names of instances whose thread did not return.
+    pub(super) fn abandoned(&self) -> Vec<String> {
+        self.instances.values().filter(|e| e.life.is_abandoned()).map(|e| e.spec.name.clone()).collect()
+    }
+}

@@ -1,0 +1,168 @@
+//! What clients are shown of the loop's state.
+
+use super::Control;
+use super::instances::{Entry, origin_word};
+use crate::clock;
+use crate::image::Verdict;
+use crate::instance::spec::{Isolation, RestartPolicy};
+use crate::instance::usage;
+use crate::name::Identity;
+use crate::twin::Part;
+use crate::view::{HealthView, ImageView, InboxView, ModuleDetail, ModuleView, Status};
+
+impl Control {
+    pub(crate) fn module_views(&self) -> Vec<ModuleView> {
+        self.instances.values().map(|entry| self.module_view(entry)).collect()
+    }
+
+    fn module_view(&self, entry: &Entry) -> ModuleView {
+        let life = &entry.life;
+        let name = &entry.spec.name;
+        let identity = Identity::module(self.identities.device_id(), name).ok();
+        let twin = identity.as_ref().and_then(|identity| self.twins.get(identity));
+        let version_of = |part| twin.as_ref().map(|twin| twin.section(part).version);
+        let image = life.digest.as_ref().and_then(|digest| digest.parse().ok()).and_then(|digest| self.catalog.get(&digest));
+        let (messages, bytes) = self.services.ingest.waiting(name);
+        let link = entry.link.as_ref().map(|(_, link)| link);
+        let reason = life.reason(clock::now());
+        let health = link.map(|link| link.health().sentence).unwrap_or_default();
+        ModuleView {
+            name: name.clone(),
+            identity: identity.map(|identity| identity.to_string()).unwrap_or_default(),
+            status: life.status(),
+            image: entry.spec.image.clone(),
+            version: image.map(|image| image.descriptor.version.to_string()),
+            digest: life.digest.clone(),
+            isolation: match entry.spec.options.isolation {
+                // Processes come later; until then everything is a thread, which the plan says.
+                Isolation::Auto | Isolation::Thread | Isolation::Process => "thread".to_owned(),
+            },
+            restart_policy: match entry.spec.restart_policy {
+                RestartPolicy::Never => "never",
+                RestartPolicy::OnFailure => "on-failure",
+                RestartPolicy::OnUnhealthy => "on-unhealthy",
+                RestartPolicy::Always => "always",
+            }
+            .to_owned(),
+            restart_count: life.failures,
+            last_start_time_utc: entry.last_start_us.map(clock::rfc3339),
+            last_exit_time_utc: entry.last_exit_us.map(clock::rfc3339),
+            exit_code: entry.exit_code,
+            status_description: if reason.is_empty() { health } else { reason },
+            desired_version: version_of(Part::Desired),
+            reported_version: version_of(Part::Reported),
+            inbox: InboxView { messages, bytes, spilled: 0 },
+            cpu_seconds: link
+                .and_then(|link| usage::cpu_seconds(link.thread.load(std::sync::atomic::Ordering::Relaxed))),
+            memory_bytes: None,
+        }
+    }
+
+    pub(crate) fn module_detail(&self, name: &str) -> Option<ModuleDetail> {
+        let entry = self.instances.get(name)?;
+        let module = self.module_view(entry);
+        let image = entry.life.digest.as_ref().and_then(|d| d.parse().ok()).and_then(|digest| self.catalog.get(&digest));
+        let mut notes = entry.notes.clone();
+        if entry.spec.options.isolation == Isolation::Process {
+            notes.push("isolation 'process' is not available in this version: it runs as a thread".to_owned());
+        }
+        Some(ModuleDetail {
+            origin: origin_word(entry.origin).to_owned(),
+            reason: if module.status_description.is_empty() {
+                "up and doing its work".to_owned()
+            } else {
+                module.status_description.clone()
+            },
+            next_step: entry.life.next_step(),
+            data_folder: self.folders.data.join(crate::name::folder_name(name)).display().to_string(),
+            startup_order: entry.spec.startup_order,
+            notes,
+            descriptor: image.and_then(|image| serde_json::to_value(&image.descriptor).ok()),
+            module,
+        })
+    }
+
+    pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
+        self.instances.get(name).map(|entry| entry.life.status())
+    }
+
+    pub(crate) fn image_views(&self) -> Vec<ImageView> {
+        let known = self.catalog.images().into_iter().map(|image| {
+            let used_by = self.users(&image.digest);
+            ImageView {
+                name: Some(image.descriptor.name.clone()),
+                version: Some(image.descriptor.version.to_string()),
+                digest: Some(image.digest.to_string()),
+                verdict: match image.verdict {
+                    Verdict::Admitted => "admitted",
+                    Verdict::Quarantined { .. } => "quarantined",
+                }
+                .to_owned(),
+                reason: self.catalog.explain(&image.digest, &used_by),
+                used_by,
+                source: image.source.as_ref().map(|source| source.display().to_string()),
+                arrived_utc: Some(clock::rfc3339(image.arrived_us)),
+                bytes: Some(image.bytes),
+            }
+        });
+        let refused = self.catalog.refused().map(|refused| ImageView {
+            name: None,
+            version: None,
+            digest: None,
+            verdict: "refused".to_owned(),
+            reason: refused.refusal.line(),
+            used_by: Vec::new(),
+            source: Some(refused.file.display().to_string()),
+            arrived_utc: Some(clock::rfc3339(refused.at_us)),
+            bytes: None,
+        });
+        known.chain(refused).collect()
+    }
+
+    pub(crate) fn health_view(&self) -> HealthView {
+        let mut notes = self.notes.clone();
+        let (messages, parked, bytes) = self.services.disk.stored();
+        if messages > 0 {
+            notes.push(format!("{messages} messages wait on disk for $upstream, {bytes} bytes; there is no hub above this device"));
+        }
+        if parked > 0 {
+            notes.push(format!("{parked} messages are parked as poisonous"));
+        }
+        let is_well = |status: Status| !matches!(status, Status::Failed | Status::Quarantined | Status::Unhealthy);
+        let is_ok = self.instances.values().all(|entry| is_well(entry.life.status()));
+        HealthView {
+            status: if is_ok { "ok" } else { "degraded" }.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device_id: self.identities.device_id().to_owned(),
+            pid: std::process::id(),
+            state: self.folders.state.display().to_string(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            notes,
+        }
+    }
+
+    /// Whether an identity's module runs: its `connectionState`.
+    pub(crate) fn is_connected(&self, id: &Identity) -> bool {
+        match id.module_id() {
+            Some(module) => self.status_of(module) == Some(Status::Running),
+            None => true,
+        }
+    }
+
+    /// For an unknown module: what there is instead.
+    pub(crate) fn unknown_module(&self, name: &str) -> crate::handle::Refusal {
+        let names: Vec<&str> = self.instances.keys().map(String::as_str).collect();
+        let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
+        let hint = match near {
+            Some((distance, known)) if distance <= 2 => format!("did you mean '{known}'?"),
+            _ if names.is_empty() => "nothing is deployed: dinrail deploy FILE".to_owned(),
+            _ => format!("there is {}", names.join(", ")),
+        };
+        crate::handle::Refusal {
+            kind: crate::handle::RefusalKind::NotFound,
+            message: format!("there is no module '{name}'"),
+            hint: Some(hint),
+            details: Vec::new(),
+        }
+    }
+}

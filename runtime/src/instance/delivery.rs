@@ -1,0 +1,108 @@
+//! Deliveries: a message in a handler's hands. What is sent or reported under it is staged, and a deferred one lives on as a
+//! copy until it is completed.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+
+use dinrail_plugin::abi::DrMessage;
+
+use crate::queue::kept::Kept;
+use super::link::Stage;
+use super::lock;
+
+/// Most deliveries of one instance that may be deferred at a time; beyond it, messages wait.
+pub const MAX_DEFERRED: usize = 1024;
+
+/// The deliveries of one instance.
+#[derive(Default)]
+pub struct Deliveries {
+    current: AtomicU64,
+    message: AtomicPtr<DrMessage>,
+    has_stage: AtomicBool,
+    deferred: AtomicUsize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    stages: HashMap<u64, Stage>,
+    deferred: HashMap<u64, Kept>,
+}
+
+impl Deliveries {
+    /// Opens a delivery for the time of its handler. `[worker]`
+    pub fn begin(&self, delivery: u64, message: *const DrMessage) {
+        self.message.store(message.cast_mut(), Ordering::Relaxed);
+        self.current.store(delivery, Ordering::Release);
+    }
+
+    /// Ends the handler's time; its message can no longer be kept. `[worker]`
+    pub fn end(&self) {
+        self.current.store(0, Ordering::Release);
+        self.message.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// True while something can be staged under `delivery`.
+    pub fn is_open(&self, delivery: u64) -> bool {
+        self.current.load(Ordering::Acquire) == delivery || lock(&self.open).deferred.contains_key(&delivery)
+    }
+
+    /// The message in the handler's hands. Only meaningful on the worker's own thread.
+    pub fn current_message(&self, delivery: u64) -> Option<*const DrMessage> {
+        let message = self.message.load(Ordering::Relaxed);
+        (self.current.load(Ordering::Acquire) == delivery && !message.is_null()).then_some(message.cast_const())
+    }
+
+    /// A further life for a deferred message.
+    pub fn keep_deferred(&self, delivery: u64) -> Option<*const DrMessage> {
+        lock(&self.open).deferred.get(&delivery).map(Kept::share)
+    }
+
+    /// Changes what is staged under `delivery`.
+    pub fn stage(&self, delivery: u64, change: impl FnOnce(&mut Stage)) {
+        change(lock(&self.open).stages.entry(delivery).or_default());
+        self.has_stage.store(true, Ordering::Release);
+    }
+
+    /// Takes what was staged under `delivery`.
+    pub fn take_stage(&self, delivery: u64) -> Option<Stage> {
+        if !self.has_stage.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut open = lock(&self.open);
+        let stage = open.stages.remove(&delivery);
+        self.has_stage.store(!open.stages.is_empty(), Ordering::Release);
+        stage
+    }
+
+    /// Keeps a message until its delivery is completed.
+    pub fn defer(&self, delivery: u64, message: Kept) {
+        let mut open = lock(&self.open);
+        open.deferred.insert(delivery, message);
+        self.deferred.store(open.deferred.len(), Ordering::Relaxed);
+    }
+
+    /// True when one more delivery may be deferred.
+    pub fn may_defer(&self) -> bool {
+        self.deferred.load(Ordering::Relaxed) < MAX_DEFERRED
+    }
+
+    /// Ends a deferred delivery.
+    pub fn take_deferred(&self, delivery: u64) -> Option<Kept> {
+        let mut open = lock(&self.open);
+        let kept = open.deferred.remove(&delivery);
+        self.deferred.store(open.deferred.len(), Ordering::Relaxed);
+        kept
+    }
+
+    /// Everything that is still deferred, in the order of delivery: at the end of a worker. What was staged is discarded.
+    pub fn take_all_deferred(&self) -> Vec<Kept> {
+        let mut open = lock(&self.open);
+        open.stages.clear();
+        self.deferred.store(0, Ordering::Relaxed);
+        let mut all: Vec<_> = open.deferred.drain().collect();
+        all.sort_by_key(|(delivery, _)| *delivery);
+        all.into_iter().map(|(_, kept)| kept).collect()
+    }
+}

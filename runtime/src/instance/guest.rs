@@ -1,0 +1,249 @@
+//! A guest: one module instance behind its table. The only place that calls module code.
+//!
+//! `[worker]` throughout: all calls of one guest are made by the thread that created it, one after the other.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dinrail_plugin::abi::*;
+
+use super::link::{Link, MethodAnswer, MethodRequest};
+use crate::image::library::Library;
+use crate::twin::DesiredChange;
+
+/// How a call ended, other than well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The desired properties are not acceptable.
+    Refused(String),
+    /// It said that it failed.
+    Failed(String),
+    /// It panicked: its state is not trusted any more.
+    Panicked(String),
+}
+
+impl Fault {
+    /// Why.
+    pub fn reason(&self) -> &str {
+        match self {
+            Fault::Refused(reason) | Fault::Failed(reason) | Fault::Panicked(reason) => reason,
+        }
+    }
+}
+
+/// What an instance is made from.
+pub struct Making<'a> {
+    /// Changes when the identity is made anew.
+    pub generation_id: &'a str,
+    /// The instance's own folder.
+    pub data_folder: &'a str,
+    /// The image's folder.
+    pub image_folder: &'a str,
+    /// JSON object of strings.
+    pub env: &'a str,
+    /// Desired properties.
+    pub desired: &'a str,
+    /// `$version` of these.
+    pub version: u64,
+    /// Revision of these.
+    pub revision: u64,
+}
+
+/// See the module's documentation.
+pub struct Guest {
+    table: DrModule,
+    instance: *mut c_void,
+    link: Arc<Link>,
+    library: Arc<Library>,
+}
+
+/// Collects what a module writes.
+struct Collector(Vec<u8>);
+
+/// Most bytes taken from one call; more is cut off.
+const MAX_TEXT: usize = 1 << 20;
+
+impl Collector {
+    fn sink(&mut self) -> DrSink {
+        unsafe extern "C" fn write(ctx: *mut c_void, text: DrText) {
+            // SAFETY: `ctx` is the collector, which outlives the call it is passed to; `text` is borrowed by contract.
+            let (collector, text) = unsafe { (&mut *ctx.cast::<Collector>(), text.bytes()) };
+            let room = MAX_TEXT.saturating_sub(collector.0.len());
+            collector.0.extend_from_slice(&text[..text.len().min(room)]);
+        }
+        DrSink { ctx: std::ptr::from_mut(self).cast(), write }
+    }
+
+    fn text(self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
+    fn reason(self) -> String {
+        if self.0.is_empty() { "the module gave no reason".to_owned() } else { self.text() }
+    }
+}
+
+fn outcome(status: DrStatus, text: Collector) -> Result<(), Fault> {
+    match status {
+        DR_OK => Ok(()),
+        DR_REFUSED => Err(Fault::Refused(text.reason())),
+        DR_PANICKED => Err(Fault::Panicked(text.reason())),
+        _ => Err(Fault::Failed(text.reason())),
+    }
+}
+
+impl Guest {
+    /// Creates the instance.
+    pub fn create(library: Arc<Library>, link: &Arc<Link>, making: &Making<'_>) -> Result<Guest, Fault> {
+        let table = *library.table();
+        let identity = link.identity.to_string();
+        let args = DrCreate {
+            size: size_of::<DrCreate>() as u32,
+            flags: 0,
+            ticket: link.ticket.0,
+            host: super::host::table(),
+            identity: DrText::new(&identity),
+            device: DrText::new(link.identity.device_id()),
+            module: DrText::new(&link.name),
+            generation_id: DrText::new(making.generation_id),
+            data_folder: DrText::new(making.data_folder),
+            image_folder: DrText::new(making.image_folder),
+            env: DrText::new(making.env),
+            desired: DrText::new(making.desired),
+            desired_version: making.version,
+            desired_revision: making.revision,
+        };
+        let mut instance = std::ptr::null_mut();
+        let mut text = Collector(Vec::new());
+        let sink = text.sink();
+        let status = in_call(link, || {
+            // SAFETY: the table was checked at load; all arguments live until the call returns.
+            unsafe { (table.create)(&args, &mut instance, &sink) }
+        });
+        outcome(status, text)?;
+        Ok(Guest { table, instance, link: link.clone(), library })
+    }
+
+    /// The inputs that the image declares.
+    pub fn inputs(&self) -> &[String] {
+        &self.library.descriptor().inputs
+    }
+
+    /// True when it takes messages.
+    pub fn takes_messages(&self) -> bool {
+        self.table.on_message.is_some()
+    }
+
+    /// Opens what the instance needs.
+    pub fn start(&mut self) -> Result<(), Fault> {
+        let Some(start) = self.table.start else { return Ok(()) };
+        // SAFETY: a live instance of this table.
+        self.call(|instance, sink| unsafe { start(instance, sink) })
+    }
+
+    /// Closes what the instance opened.
+    pub fn stop(&mut self) -> Result<(), Fault> {
+        let Some(stop) = self.table.stop else { return Ok(()) };
+        // SAFETY: a live instance of this table.
+        self.call(|instance, sink| unsafe { stop(instance, sink) })
+    }
+
+    /// Tells it about a change of the desired properties.
+    pub fn on_desired(&mut self, change: &DesiredChange, patch: &str, is_whole: bool) -> Result<(), Fault> {
+        let Some(on_desired) = self.table.on_desired else { return Ok(()) };
+        let change = DrDesired {
+            size: size_of::<DrDesired>() as u32,
+            flags: if is_whole { DR_DESIRED_WHOLE } else { 0 },
+            patch: DrText::new(patch),
+            whole: DrText::new(&change.whole),
+            version: change.version,
+            revision: change.revision,
+        };
+        // SAFETY: a live instance of this table; the change lives until the call returns.
+        self.call(|instance, sink| unsafe { on_desired(instance, &change, sink) })
+    }
+
+    /// A timer fired.
+    pub fn on_timer(&mut self, timer: u64, missed: u64) -> Result<(), Fault> {
+        let Some(on_timer) = self.table.on_timer else { return Ok(()) };
+        // SAFETY: a live instance of this table.
+        self.call(|instance, sink| unsafe { on_timer(instance, timer, missed, sink) })
+    }
+
+    /// A posted value arrived.
+    pub fn on_event(&mut self, value: u64) -> Result<(), Fault> {
+        let Some(on_event) = self.table.on_event else { return Ok(()) };
+        // SAFETY: a live instance of this table.
+        self.call(|instance, sink| unsafe { on_event(instance, value, sink) })
+    }
+
+    /// Hands a message over. The reason is there for every verdict but acceptance and deferral.
+    pub fn on_message(&mut self, delivery: u64, message: &DrMessage) -> (DrVerdict, String) {
+        let Some(on_message) = self.table.on_message else {
+            return (DrVerdict { kind: DR_RETRY, reserved: 0, retry_after_ms: 1000 }, String::new());
+        };
+        let mut text = Collector(Vec::new());
+        let sink = text.sink();
+        let instance = self.instance;
+        let verdict = in_call(&self.link, || {
+            // SAFETY: a live instance of this table; the message lives until the call returns.
+            unsafe { on_message(instance, delivery, message, &sink) }
+        });
+        match verdict.kind {
+            DR_ACCEPT | DR_DEFER => (verdict, String::new()),
+            _ => (verdict, text.reason()),
+        }
+    }
+
+    /// Calls a direct method. `Ok(Err(text))`: it has no such method.
+    pub fn on_method(&mut self, request: &MethodRequest) -> Result<Result<MethodAnswer, String>, Fault> {
+        let unknown = || Ok(Err(format!("{} has no method '{}'", self.link.identity, request.name)));
+        let Some(on_method) = self.table.on_method else { return unknown() };
+        let call = DrMethodCall {
+            size: size_of::<DrMethodCall>() as u32,
+            flags: 0,
+            name: DrText::new(&request.name),
+            payload: DrText::new(&request.payload),
+            caller: DrText::new(&request.caller),
+            timeout_ms: u64::try_from(request.timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        let (mut status, mut text) = (200, Collector(Vec::new()));
+        let sink = text.sink();
+        let instance = self.instance;
+        let outcome = in_call(&self.link, || {
+            // SAFETY: a live instance of this table; the call's parts live until it returns.
+            unsafe { on_method(instance, &call, &mut status, &sink) }
+        });
+        match outcome {
+            DR_OK => Ok(Ok(MethodAnswer { status, payload: text.text() })),
+            DR_NOT_FOUND => unknown(),
+            DR_PANICKED => Err(Fault::Panicked(text.reason())),
+            _ => Ok(Err(text.reason())),
+        }
+    }
+
+    fn call(&mut self, act: impl FnOnce(*mut c_void, *const DrSink) -> DrStatus) -> Result<(), Fault> {
+        let mut text = Collector(Vec::new());
+        let sink = text.sink();
+        let instance = self.instance;
+        let status = in_call(&self.link, || act(instance, &sink));
+        outcome(status, text)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // SAFETY: the last call for this instance, on the thread that created it.
+        in_call(&self.link, || unsafe { (self.table.destroy)(self.instance) });
+    }
+}
+
+/// Marks the time during which module code runs, for the watchdog.
+fn in_call<R>(link: &Link, act: impl FnOnce() -> R) -> R {
+    let calls = link.calls.load(Ordering::Relaxed);
+    link.calls.store(calls + 1, Ordering::Relaxed);
+    let result = act();
+    link.calls.store(calls + 2, Ordering::Relaxed);
+    result
+}

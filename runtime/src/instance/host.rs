@@ -1,0 +1,435 @@
+//! The table that the runtime hands to modules. Each function finds the instance behind the ticket, checks what it was given,
+//! and passes it on; none trusts a pointer's contents further than the contract goes, none unwinds, none waits for a module.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use dinrail_plugin::abi::*;
+use serde_json::Value;
+
+use crate::queue::kept::Kept;
+use super::link::{Control, Health, Link, MethodRequest};
+use super::ticket;
+use crate::message::{META_FORMAT, MetaKind, meta_len};
+use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
+use crate::queue::lane::{self, MetaWriter};
+
+/// Most application properties of a message.
+const MAX_PROPERTIES: usize = 1024;
+
+static MAX_LEVEL: AtomicU32 = AtomicU32::new(DR_INFO);
+
+static HOST: DrHost = DrHost {
+    magic: DR_MAGIC,
+    abi_major: DR_ABI_MAJOR,
+    abi_minor: DR_ABI_MINOR,
+    size: size_of::<DrHost>() as u32,
+    flags: 0,
+    max_level: MAX_LEVEL.as_ptr().cast_const(),
+    log,
+    output,
+    send,
+    patch_reported,
+    get_twin,
+    set_health,
+    timer_start,
+    timer_stop,
+    post,
+    message_keep,
+    message_release,
+    complete,
+    invoke_method,
+    fail,
+    extension,
+};
+
+/// The runtime's table; valid until the process ends.
+pub fn table() -> &'static DrHost {
+    &HOST
+}
+
+/// Sets the most verbose level that modules format log lines for.
+pub fn set_max_level(level: u32) {
+    MAX_LEVEL.store(level, Ordering::Relaxed);
+}
+
+thread_local! {
+    /// The ticket whose handlers this thread runs; 0 elsewhere.
+    static OWN_TICKET: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Binds the calling thread to an instance: it is the one that runs its handlers.
+pub fn bind_thread(ticket: u64) {
+    OWN_TICKET.with(|own| own.set(ticket));
+}
+
+/// Finds the link, runs `act` on it, and turns a panic of ours into a status.
+fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -> DrStatus {
+    catch_unwind(AssertUnwindSafe(|| match ticket::find(ticket).as_deref() {
+        Some(Some(link)) => act(link),
+        _ => DR_GONE,
+    }))
+    .unwrap_or(DR_FAILED)
+}
+
+/// Text of a module: UTF-8 or nothing.
+///
+/// # Safety
+/// As [`DrText::bytes`]: what every function of the table demands of its arguments.
+unsafe fn read<'a>(text: DrText) -> Option<&'a str> {
+    // SAFETY: the caller's promise.
+    unsafe { text.text() }
+}
+
+/// Runs a completion once.
+struct Completion(DrCompletion);
+
+// SAFETY: by contract a completion may be called on any thread.
+unsafe impl Send for Completion {}
+
+impl Completion {
+    /// # Safety
+    /// `completion` is null or points to a completion.
+    unsafe fn copy(completion: *const DrCompletion) -> Option<Completion> {
+        // SAFETY: the caller's promise.
+        unsafe { completion.as_ref() }.map(|c| Completion(*c))
+    }
+
+    fn done(self, status: DrStatus, detail: &str) {
+        // SAFETY: the module's function and context, called exactly once.
+        unsafe { (self.0.done)(self.0.ctx, status, DrText::new(detail)) };
+    }
+}
+
+unsafe extern "C" fn log(ticket: u64, level: DrLevel, target: DrText, text: DrText, file: DrText, line: u32) {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        let (target, text, file) = unsafe { (target.bytes(), text.bytes(), file.bytes()) };
+        let text = String::from_utf8_lossy(text);
+        let target = String::from_utf8_lossy(target);
+        let place = (!file.is_empty()).then(|| format!("{}:{line}", String::from_utf8_lossy(file)));
+        let module = &*link.name;
+        match level {
+            DR_ERROR => tracing::error!(target: "module", module, source = %target, place, "{text}"),
+            DR_WARN => tracing::warn!(target: "module", module, source = %target, "{text}"),
+            DR_INFO => tracing::info!(target: "module", module, source = %target, "{text}"),
+            DR_DEBUG => tracing::debug!(target: "module", module, source = %target, "{text}"),
+            _ => tracing::trace!(target: "module", module, source = %target, "{text}"),
+        }
+        DR_OK
+    });
+}
+
+unsafe extern "C" fn output(ticket: u64, name: DrText, id: *mut u32) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        match unsafe { read(name) }.and_then(|name| link.output_id(name)) {
+            Some(found) if !id.is_null() => {
+                // SAFETY: not null, and the module's to write by contract.
+                unsafe { id.write(found) };
+                DR_OK
+            }
+            _ => DR_INVALID,
+        }
+    })
+}
+
+/// The parts of an outgoing message, checked.
+struct Parts<'a> {
+    properties: &'a [DrProperty],
+    system: [(MetaKind, &'a [u8]); 4],
+    body: OutgoingBody<'a>,
+    meta_len: usize,
+}
+
+impl<'a> Parts<'a> {
+    /// # Safety
+    /// `message` is as the contract says: readable, with everything that it points to, for `'a`.
+    unsafe fn read(message: *const DrOutgoing) -> Option<Parts<'a>> {
+        // SAFETY: the caller's promise; `size` comes first and says how much is there.
+        unsafe {
+            let message = message.as_ref()?;
+            if (message.size as usize) < size_of::<DrOutgoing>() || message.property_count as usize > MAX_PROPERTIES {
+                return None;
+            }
+            let properties = match message.property_count as usize {
+                0 => &[][..],
+                _ if message.properties.is_null() => return None,
+                count => std::slice::from_raw_parts(message.properties, count),
+            };
+            let body = match message.buffer.as_ref() {
+                Some(buffer) => OutgoingBody::Buffer(buffer, DrText { ptr: buffer.ptr, len: buffer.len }.bytes()),
+                None if message.body.is_null() && message.body_len > 0 => return None,
+                None => OutgoingBody::Bytes(DrText { ptr: message.body, len: message.body_len }.bytes()),
+            };
+            let system = [
+                (MetaKind::MessageId, message.message_id),
+                (MetaKind::CorrelationId, message.correlation_id),
+                (MetaKind::ContentType, message.content_type),
+                (MetaKind::ContentEncoding, message.content_encoding),
+            ];
+            if system.iter().any(|(_, text)| read(*text).is_none()) {
+                return None;
+            }
+            let system = system.map(|(kind, text)| (kind, text.bytes()));
+            let mut len = 0;
+            for property in properties {
+                let key = read(property.key)?;
+                len += meta_len(key.as_bytes(), read(property.value)?.as_bytes());
+                if key.len() > usize::from(u16::MAX) {
+                    return None;
+                }
+            }
+            len += system.iter().filter(|(_, v)| !v.is_empty()).map(|(_, v)| meta_len(b"", v)).sum::<usize>();
+            let meta_len = if len == 0 { 0 } else { len + 1 };
+            Some(Parts { properties, system, body, meta_len })
+        }
+    }
+
+    fn write(&self, out: &mut MetaWriter<'_>) {
+        out.put(&[META_FORMAT]);
+        let mut put = |kind: MetaKind, key: &[u8], value: &[u8]| {
+            out.put(&[kind as u8]);
+            out.put(&(key.len() as u16).to_le_bytes());
+            out.put(&(value.len() as u32).to_le_bytes());
+            out.put(key);
+            out.put(value);
+        };
+        for (kind, value) in self.system.iter().filter(|(_, value)| !value.is_empty()) {
+            put(*kind, b"", value);
+        }
+        for property in self.properties {
+            // SAFETY: checked by `read`, and borrowed for the call.
+            let (key, value) = unsafe { (property.key.bytes(), property.value.bytes()) };
+            put(MetaKind::Property, key, value);
+        }
+    }
+}
+
+unsafe extern "C" fn send(
+    ticket: u64,
+    delivery: u64,
+    output: u32,
+    message: *const DrOutgoing,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        let Some(parts) = (unsafe { Parts::read(message) }) else { return DR_INVALID };
+        let Some(output) = link.output(output) else { return DR_INVALID };
+        if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
+            return DR_GONE;
+        }
+        let mut status = DR_OK;
+        let mut disk = |rows: Vec<DiskMessage>| -> Result<(), SendError> {
+            if delivery != DR_NO_DELIVERY {
+                link.services.disk.check(&rows)?;
+                link.deliveries.stage(delivery, |stage| stage.messages.extend(rows));
+                return Ok(());
+            }
+            // SAFETY: null or a completion, by contract.
+            let completion = unsafe { Completion::copy(completion) };
+            link.services.disk.enqueue(rows, move |outcome| {
+                if let Some(completion) = completion {
+                    match outcome {
+                        Ok(()) => completion.done(DR_OK, ""),
+                        Err(reason) => completion.done(DR_FAILED, &reason),
+                    }
+                }
+            })?;
+            status = DR_PENDING;
+            Ok(())
+        };
+        let fill = |out: &mut MetaWriter<'_>| parts.write(out);
+        let outgoing = Outgoing { meta_len: parts.meta_len, fill: &fill, body: parts.body };
+        match link.services.ingest.send(output, &outgoing, &mut disk) {
+            Ok(()) => status,
+            // Whoever waits for a completion is called by it; the status of the memory targets is told to nobody else.
+            Err(_) if status == DR_PENDING => DR_PENDING,
+            Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
+            Err(SendError::Full { .. } | SendError::StoreFull { .. }) => DR_FULL,
+            Err(SendError::Refused(_)) => DR_DENIED,
+        }
+    })
+}
+
+unsafe extern "C" fn patch_reported(
+    ticket: u64,
+    delivery: u64,
+    patch: DrText,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        let Ok(patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
+        if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
+            return DR_GONE;
+        }
+        if let Err(violations) = crate::twin::rules::check_patch(&patch) {
+            tracing::warn!(target: "module", module = &*link.name, "reported patch refused: {violations}");
+            return DR_INVALID;
+        }
+        if delivery != DR_NO_DELIVERY {
+            link.deliveries.stage(delivery, |stage| {
+                stage.reported = Some(match stage.reported.take() {
+                    Some(first) => crate::twin::patch::compose(&first, &patch),
+                    None => patch,
+                });
+            });
+            return DR_OK;
+        }
+        // SAFETY: null or a completion, by contract.
+        let completion = unsafe { Completion::copy(completion) };
+        link.services.twins.patch_reported(&link.identity, patch, Box::new(move |outcome| {
+            if let Some(completion) = completion {
+                match outcome {
+                    Ok(_) => completion.done(DR_OK, ""),
+                    Err(error) => completion.done(DR_FAILED, &error.to_string()),
+                }
+            }
+        }));
+        DR_PENDING
+    })
+}
+
+unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
+    with_link(ticket, |link| {
+        let Some(snapshot) = link.services.twins.get(&link.identity) else { return DR_NOT_FOUND };
+        // SAFETY: null, or the module's to write by contract, with its size set.
+        let Some(twin) = (unsafe { twin.as_mut() }) else { return DR_INVALID };
+        if (twin.size as usize) < size_of::<DrTwin>() {
+            return DR_INVALID;
+        }
+        twin.flags = 0;
+        twin.json = lane::host_buffer(snapshot.module_view().as_bytes().to_vec());
+        twin.desired_revision = snapshot.desired_revision();
+        twin.reported_revision = snapshot.reported_revision();
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn set_health(ticket: u64, level: DrLevel, sentence: DrText) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        let Some(sentence) = (unsafe { read(sentence) }) else { return DR_INVALID };
+        let sentence = sentence.chars().filter(|c| !c.is_control()).take(300).collect();
+        link.set_health(Health { level, sentence });
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn timer_start(ticket: u64, first_ms: u64, period_ms: u64, timer: *mut u64) -> DrStatus {
+    with_link(ticket, |link| {
+        if timer.is_null() {
+            return DR_INVALID;
+        }
+        let id = link.next_timer_id();
+        // SAFETY: not null, and the module's to write by contract.
+        unsafe { timer.write(id) };
+        let (first, period) = (Duration::from_millis(first_ms), Duration::from_millis(period_ms));
+        if link.tell(Control::TimerStart { id, first, period }) { DR_OK } else { DR_FULL }
+    })
+}
+
+unsafe extern "C" fn timer_stop(ticket: u64, timer: u64) -> DrStatus {
+    with_link(ticket, |link| {
+        link.tell(Control::TimerStop(timer));
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn post(ticket: u64, value: u64) -> DrStatus {
+    with_link(ticket, |link| if link.tell(Control::Event(value)) { DR_OK } else { DR_FULL })
+}
+
+unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *const DrMessage) -> DrStatus {
+    with_link(ticket, |link| {
+        if message.is_null() {
+            return DR_INVALID;
+        }
+        let is_own_thread = OWN_TICKET.with(Cell::get) == ticket;
+        let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
+        let kept = match current {
+            // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
+            Some(current) => Some(unsafe { Kept::copy(&*current) }.into_shared()),
+            None => link.deliveries.keep_deferred(delivery),
+        };
+        let Some(kept) = kept else { return DR_GONE };
+        // SAFETY: not null, and the module's to write by contract.
+        unsafe { message.write(kept) };
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn message_release(message: *const DrMessage) {
+    if !message.is_null() {
+        // SAFETY: a kept message that the module gives back once, by contract.
+        drop(unsafe { Kept::from_shared(message) });
+    }
+}
+
+unsafe extern "C" fn complete(ticket: u64, delivery: u64, verdict: DrVerdict, reason: DrText) -> DrStatus {
+    with_link(ticket, |link| {
+        if !link.deliveries.is_open(delivery) {
+            return DR_GONE;
+        }
+        if verdict.kind == DR_DEFER || verdict.kind > DR_PANIC {
+            return DR_INVALID;
+        }
+        // SAFETY: borrowed for the call, by contract.
+        let reason = unsafe { read(reason) }.unwrap_or_default().to_owned();
+        link.tell(Control::Complete { delivery, verdict, reason });
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn invoke_method(
+    ticket: u64,
+    target: DrText,
+    name: DrText,
+    payload: DrText,
+    timeout_ms: u64,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract; the completion is null or one.
+        let (target, name, payload, completion) =
+            unsafe { (read(target), read(name), read(payload), Completion::copy(completion)) };
+        let (Some(target), Some(name), Some(payload), Some(completion)) = (target, name, payload, completion) else {
+            return DR_INVALID;
+        };
+        let answer = Box::new(move |outcome: Result<super::link::MethodAnswer, String>| match outcome {
+            Ok(answer) => {
+                let payload = if answer.payload.is_empty() { "null" } else { &answer.payload };
+                completion.done(DR_OK, &format!("{{\"status\":{},\"payload\":{payload}}}", answer.status));
+            }
+            Err(reason) => completion.done(DR_FAILED, &reason),
+        });
+        let request = MethodRequest {
+            name: name.to_owned(),
+            payload: payload.to_owned(),
+            caller: link.identity.to_string(),
+            timeout: Duration::from_millis(timeout_ms),
+            answer,
+        };
+        (link.services.call_method)(target, request);
+        DR_PENDING
+    })
+}
+
+unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
+    with_link(ticket, |link| {
+        // SAFETY: borrowed for the call, by contract.
+        let reason = String::from_utf8_lossy(unsafe { reason.bytes() }).into_owned();
+        link.tell(Control::Fail(reason));
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn extension(_name: DrText) -> *const c_void {
+    std::ptr::null()
+}

@@ -1,0 +1,22 @@
+//! Instances: named, supervised workers, each running one image under one identity.
+//!
+//! An instance is a thread ([`worker`]) that alone calls its module ([`guest`]); the module calls back through a table of
+//! functions ([`host`]) with a ticket ([`ticket`]). What both sides and the control loop share is the [`link`]. When it starts,
+//! stops and starts again is decided by pure functions ([`state`]).
+//!
+//! Guarantee: the runtime never waits for a module. Invariant: calls of one instance never overlap.
+
+mod delivering;
+pub mod delivery;
+pub mod guest;
+pub mod host;
+pub mod link;
+pub mod services;
+pub mod spec;
+pub mod state;
+pub mod ticket;
+pub mod timers;
+pub mod usage;
+pub mod worker;
+
+use crate::queue::lane::lock;

@@ -1,0 +1,25 @@
+//! What an instance can reach through the runtime: routes, store, twins, methods and the control loop.
+
+use std::sync::Arc;
+
+use super::link::MethodRequest;
+use crate::queue::disk::Disk;
+use crate::queue::ingest::Ingest;
+use crate::twin::Twins;
+
+/// Delivers a direct method call to the target's instance, or answers it with the reason why not.
+pub type CallMethod = dyn Fn(&str, MethodRequest) + Send + Sync;
+
+/// See the module's documentation.
+pub struct Services {
+    /// Routes and memory queues.
+    pub ingest: Arc<Ingest>,
+    /// Durable queues.
+    pub disk: Arc<Disk>,
+    /// Twins.
+    pub twins: Twins,
+    /// Direct methods.
+    pub call_method: Box<CallMethod>,
+    /// Says that something which clients may wait for has changed.
+    pub changed: Box<dyn Fn() + Send + Sync>,
+}

@@ -1,0 +1,80 @@
+//! Tickets: what a module knows of its instance. A slot and a generation in one number, so that a stale one is recognised
+//! however late it is used, and never reaches the instance that took its place.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arc_swap::{ArcSwapOption, Guard};
+
+use super::link::Link;
+
+const CHUNK: usize = 256;
+const CHUNKS: usize = 1024;
+
+/// A slot and a generation; never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+struct Slots {
+    chunks: [OnceLock<Box<[ArcSwapOption<Link>]>>; CHUNKS],
+    free: Mutex<Free>,
+}
+
+#[derive(Default)]
+struct Free {
+    slots: Vec<(u32, u32)>,
+    used: u32,
+}
+
+static SLOTS: Slots = Slots {
+    chunks: [const { OnceLock::new() }; CHUNKS],
+    free: Mutex::new(Free { slots: Vec::new(), used: 0 }),
+};
+
+impl Ticket {
+    fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+fn slot(index: u32) -> Option<&'static ArcSwapOption<Link>> {
+    let chunk = SLOTS.chunks.get(index as usize / CHUNK)?;
+    chunk.get()?.get(index as usize % CHUNK)
+}
+
+/// Gives out a ticket and binds it to the link that `make` makes with it. `None` when all slots are in use.
+pub fn issue(make: impl FnOnce(Ticket) -> Arc<Link>) -> Option<Arc<Link>> {
+    let (index, generation) = {
+        let mut free = super::lock(&SLOTS.free);
+        match free.slots.pop() {
+            Some((index, generation)) => (index, generation.wrapping_add(1).max(1)),
+            None if (free.used as usize) < CHUNK * CHUNKS => {
+                free.used += 1;
+                (free.used - 1, 1)
+            }
+            None => return None,
+        }
+    };
+    SLOTS.chunks[index as usize / CHUNK].get_or_init(|| (0..CHUNK).map(|_| ArcSwapOption::empty()).collect());
+    let link = make(Ticket(u64::from(generation) << 32 | u64::from(index)));
+    slot(index)?.store(Some(link.clone()));
+    Some(link)
+}
+
+/// Makes a ticket stale, at once and for all threads. Calls that already found the link end with it.
+pub fn revoke(ticket: Ticket) {
+    let Some(slot) = slot(ticket.slot()) else { return };
+    if slot.load().as_ref().is_some_and(|link| link.ticket == ticket) {
+        slot.store(None);
+        super::lock(&SLOTS.free).slots.push((ticket.slot(), ticket.generation()));
+    }
+}
+
+/// The link behind a ticket, if it is not stale. Dereferences to `Some`.
+pub fn find(ticket: u64) -> Option<Guard<Option<Arc<Link>>>> {
+    let found = slot(ticket as u32)?.load();
+    found.as_ref().is_some_and(|link| link.ticket.0 == ticket).then_some(found)
+}

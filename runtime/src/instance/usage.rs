@@ -1,0 +1,21 @@
+//! What an instance's thread has used, as the kernel counts it.
+
+/// Kernel id of the calling thread; 0 where there is none to be had.
+pub fn current_thread() -> u32 {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs()
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+/// Processor time of a thread of this process, in seconds.
+pub fn cpu_seconds(thread: u32) -> Option<f64> {
+    if thread == 0 {
+        return None;
+    }
+    let line = std::fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    let nanoseconds: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds as f64 / 1e9)
+}

@@ -1,0 +1,304 @@
+//! A worker: the thread that is an instance. It creates the guest, brings it messages, changes, ticks and calls, one at a time,
+//! and ends with it. The runtime tells it things through the link and hears of it through `report`; neither waits.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::delivering::{Delivering, Step};
+use super::guest::{Fault, Guest, Making};
+use super::link::{Control, Link};
+use super::timers::Timers;
+use super::{host, ticket};
+use crate::clock;
+use crate::image::library::Library;
+use crate::queue::Consumer;
+use crate::twin::DesiredChange;
+
+/// Messages handled in one go before anything else is looked at.
+const BATCH: u32 = 64;
+
+/// Loads the image's library; runs on the worker's thread, since it reads and maps files.
+pub type LoadLibrary = Box<dyn FnOnce() -> Result<Arc<Library>, String> + Send>;
+
+/// What a worker is made from.
+pub struct Assignment {
+    /// The instance's link.
+    pub link: Arc<Link>,
+    /// Loads the image.
+    pub load: LoadLibrary,
+    /// Changes when the identity is made anew.
+    pub generation_id: String,
+    /// JSON object of strings.
+    pub env: String,
+    /// The instance's own folder; made if it is not there.
+    pub data_folder: PathBuf,
+    /// The image's folder.
+    pub image_folder: PathBuf,
+    /// Size of the thread's stack.
+    pub stack_bytes: usize,
+    /// Hears of the worker; must not wait.
+    pub report: Box<dyn Fn(WorkerEvent) + Send>,
+}
+
+/// What a worker reports.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// The instance is created and started.
+    Started,
+    /// The thread is about to end; the instance is gone and its inbox is free.
+    Ended(Ending),
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to.
+    Stopped,
+    /// It never got as far as running.
+    StartFailed(String),
+    /// It was running and failed.
+    Failed(String),
+}
+
+/// Starts the worker's thread.
+pub fn spawn(assignment: Assignment) -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name(assignment.link.name.chars().take(15).collect())
+        .stack_size(assignment.stack_bytes)
+        .spawn(move || run(assignment))
+        .map(drop)
+}
+
+fn run(assignment: Assignment) {
+    let link = assignment.link.clone();
+    host::bind_thread(link.ticket.0);
+    link.thread.store(super::usage::current_thread(), Ordering::Relaxed);
+    // The guest's own entry points catch their panics; this is for a defect of ours, which must not pass as a clean stop.
+    let work = || live(&assignment);
+    let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Ending::Failed("internal error in the worker; see the log above".to_owned()));
+    ticket::revoke(link.ticket);
+    (assignment.report)(WorkerEvent::Ended(ending));
+}
+
+fn live(assignment: &Assignment) -> Ending {
+    let link = &assignment.link;
+    let Some(consumer) = link.inbox.consume() else {
+        return Ending::StartFailed("the thread of an earlier run of this instance has not ended".to_owned());
+    };
+    let (guest, desired) = match create(assignment) {
+        Ok(made) => made,
+        Err(fault) => return Ending::StartFailed(fault.reason().to_owned()),
+    };
+    let mut worker = Worker { link, guest, consumer, timers: Timers::default(), desired };
+    let started = worker.guest.start();
+    let ending = match started {
+        Ok(()) => {
+            (assignment.report)(WorkerEvent::Started);
+            worker.serve()
+        }
+        Err(fault) => Ending::StartFailed(fault.reason().to_owned()),
+    };
+    worker.finish(ending)
+}
+
+/// What the guest knows of its desired properties.
+struct Desired {
+    revision: u64,
+    /// False after a fallback to an older document: the next change is delivered whole.
+    is_current: bool,
+}
+
+fn create(assignment: &Assignment) -> Result<(Guest, Desired), Fault> {
+    let link = &assignment.link;
+    let failed = |what: &str, why: String| Fault::Failed(format!("{what}: {why}"));
+    let library = (assignment.load)().map_err(Fault::Failed)?;
+    std::fs::create_dir_all(&assignment.data_folder)
+        .map_err(|e| failed(&format!("cannot make the data folder {}", assignment.data_folder.display()), e.to_string()))?;
+    let snapshot = link.services.twins.get(&link.identity).ok_or_else(|| Fault::Failed("it has no twin".to_owned()))?;
+    let (version, revision) = (snapshot.desired_version(), snapshot.desired_revision());
+    let make = |desired: &str| {
+        let making = Making {
+            generation_id: &assignment.generation_id,
+            data_folder: &assignment.data_folder.to_string_lossy(),
+            image_folder: &assignment.image_folder.to_string_lossy(),
+            env: &assignment.env,
+            desired,
+            version,
+            revision,
+        };
+        Guest::create(library.clone(), link, &making)
+    };
+    let document = snapshot.desired_document();
+    match make(&document) {
+        Ok(guest) => {
+            acknowledge(link, version, None, &document);
+            Ok((guest, Desired { revision, is_current: true }))
+        }
+        Err(Fault::Refused(reason)) => {
+            // It shall run all the same: with the properties it last accepted, or else with its defaults.
+            tracing::warn!(module = &*link.name, version, "desired properties refused: {reason}");
+            acknowledge(link, version, Some(&reason), &document);
+            let accepted = snapshot.accepted_document().unwrap_or_else(|| "{}".into());
+            let guest = make(&accepted)?;
+            Ok((guest, Desired { revision, is_current: false }))
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Reports `{version, ok, error}`, unless it says what was reported before.
+fn acknowledge(link: &Link, version: u64, error: Option<&str>, document: &Arc<str>) {
+    let Some(snapshot) = link.services.twins.get(&link.identity) else { return };
+    let is_known = snapshot.acknowledged().is_some_and(|(v, e)| v == version && e.as_deref() == error);
+    // An instance that never got a configuration has nothing to acknowledge.
+    let is_blank = error.is_none() && &**document == "{}" && snapshot.acknowledged().is_none();
+    if !is_known && !is_blank {
+        let accepted = error.is_none().then(|| document.clone());
+        link.services.twins.acknowledge(&link.identity, version, error, accepted);
+    }
+}
+
+struct Worker<'a> {
+    link: &'a Arc<Link>,
+    guest: Guest,
+    consumer: Consumer,
+    timers: Timers,
+    desired: Desired,
+}
+
+/// Why the worker stops serving.
+type Stop = Ending;
+
+impl Worker<'_> {
+    fn serve(&mut self) -> Ending {
+        let mut delivering = Delivering::new(self.link.clone());
+        let ending = loop {
+            match self.turn(&mut delivering) {
+                Ok(()) => {}
+                Err(ending) => break ending,
+            }
+        };
+        delivering.give_back(&mut self.consumer);
+        ending
+    }
+
+    fn turn(&mut self, delivering: &mut Delivering) -> Result<(), Stop> {
+        if self.consumer.take_nudge() {
+            self.listen(delivering)?;
+        }
+        let mut is_idle = true;
+        if self.timers.next_due().is_some() {
+            is_idle &= !self.tick()?;
+        }
+        if self.guest.takes_messages() {
+            match delivering.step(&mut self.guest, &mut self.consumer, BATCH) {
+                Step::Idle => {}
+                Step::Busy => is_idle = false,
+                Step::Panicked(reason) => return Err(Ending::Failed(reason)),
+            }
+        }
+        if is_idle {
+            let deadline = [self.timers.next_due(), delivering.next_due()].into_iter().flatten().min();
+            self.consumer.sleep_until(deadline);
+        }
+        Ok(())
+    }
+
+    /// Does everything that the worker was told.
+    fn listen(&mut self, delivering: &mut Delivering) -> Result<(), Stop> {
+        while let Some(control) = self.link.next_control() {
+            match control {
+                Control::Stop => return Err(Ending::Stopped),
+                Control::Fail(reason) => return Err(Ending::Failed(reason)),
+                Control::Desired(change) => self.change_desired(&change)?,
+                Control::Event(value) => self.heed("a posted event", |guest| guest.on_event(value))?,
+                Control::TimerStart { id, first, period } => self.timers.start(id, clock::now(), first, period),
+                Control::TimerStop(id) => self.timers.stop(id),
+                Control::Complete { delivery, verdict, reason } => {
+                    delivering.complete(delivery, verdict, &reason);
+                }
+                Control::Method(request) => match self.guest.on_method(&request) {
+                    Ok(answer) => (request.answer)(answer),
+                    Err(fault) => {
+                        (request.answer)(Err(fault.reason().to_owned()));
+                        return Err(Ending::Failed(fault.reason().to_owned()));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// True when a timer fired.
+    fn tick(&mut self) -> Result<bool, Stop> {
+        let Some(tick) = self.timers.take_due(clock::now()) else { return Ok(false) };
+        self.heed("a timer", |guest| guest.on_timer(tick.timer, tick.missed))?;
+        Ok(true)
+    }
+
+    /// Calls a handler whose failure is the module's business, but whose panic ends the instance.
+    fn heed(&mut self, what: &str, call: impl FnOnce(&mut Guest) -> Result<(), Fault>) -> Result<(), Stop> {
+        match call(&mut self.guest) {
+            Ok(()) => Ok(()),
+            Err(Fault::Panicked(reason)) => Err(Ending::Failed(reason)),
+            Err(fault) => {
+                tracing::warn!(module = &*self.link.name, "the handler of {what} failed: {}", fault.reason());
+                Ok(())
+            }
+        }
+    }
+
+    fn change_desired(&mut self, change: &DesiredChange) -> Result<(), Stop> {
+        if change.revision <= self.desired.revision {
+            return Ok(());
+        }
+        let is_next = change.revision == self.desired.revision + 1;
+        let is_whole = change.is_whole || !is_next || !self.desired.is_current;
+        let patch = if is_whole { &change.whole } else { &change.patch };
+        let outcome = self.guest.on_desired(change, patch, is_whole);
+        self.desired = Desired { revision: change.revision, is_current: true };
+        let error = outcome.as_ref().err().map(Fault::reason);
+        acknowledge(self.link, change.version, error, &change.whole);
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Fault::Panicked(reason)) => Err(Ending::Failed(reason)),
+            Err(fault) => {
+                let version = change.version;
+                tracing::warn!(module = &*self.link.name, version, "desired properties refused: {}", fault.reason());
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(mut self, ending: Ending) -> Ending {
+        let stopped = self.guest.stop();
+        let ending = match (ending, stopped) {
+            (Ending::Stopped, Err(fault)) => {
+                tracing::warn!(module = &*self.link.name, "its stop handler failed: {}", fault.reason());
+                Ending::Stopped
+            }
+            (ending, _) => ending,
+        };
+        let deferred = self.link.deliveries.take_all_deferred();
+        self.consumer.put_back(deferred.iter().map(crate::queue::kept::Kept::next_attempt));
+        self.refuse_calls();
+        ending
+    }
+
+    /// Answers the callers that still wait.
+    fn refuse_calls(&self) {
+        let waiting: VecDeque<Control> = std::iter::from_fn(|| self.link.next_control()).collect();
+        for control in waiting {
+            if let Control::Method(request) = control {
+                (request.answer)(Err(format!("{} has stopped", self.link.identity)));
+            }
+        }
+    }
+}
+
+/// When something is due, or never.
+pub(super) type Due = Option<Instant>;

@@ -1,0 +1,169 @@
+//! An inbox: what one consumer waits for. It lists the lanes that hold messages, and a nudge says that something other than a
+//! message needs attention.
+//!
+//! The inbox outlives its consumers: an instance's next worker goes on where the last one stopped. There is one consumer at a
+//! time, and a worker that never returns keeps that place for ever, so nobody else touches what it may still read.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
+use std::time::Instant;
+
+use super::QueueLane;
+use super::kept::Kept;
+use super::lane::lock;
+
+enum Waker {
+    Nobody,
+    Thread(Thread),
+    Call(Box<dyn Fn() + Send + Sync>),
+}
+
+/// See the module's documentation.
+pub struct Inbox {
+    ready: Mutex<VecDeque<Arc<QueueLane>>>,
+    ready_count: AtomicUsize,
+    nudged: AtomicBool,
+    sleeping: AtomicBool,
+    taken: AtomicBool,
+    waker: Mutex<Waker>,
+    returned: Mutex<VecDeque<Kept>>,
+}
+
+impl Default for Inbox {
+    fn default() -> Inbox {
+        Inbox {
+            ready: Mutex::new(VecDeque::new()),
+            ready_count: AtomicUsize::new(0),
+            nudged: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
+            waker: Mutex::new(Waker::Nobody),
+            returned: Mutex::default(),
+        }
+    }
+}
+
+impl Inbox {
+    /// Takes the consumer's place for the calling thread; `None` while another holds it.
+    pub fn consume(self: &Arc<Self>) -> Option<Consumer> {
+        self.take_place(Waker::Thread(std::thread::current()))
+    }
+
+    /// Takes the consumer's place for whoever `wake` wakes.
+    pub fn consume_with(self: &Arc<Self>, wake: Box<dyn Fn() + Send + Sync>) -> Option<Consumer> {
+        self.take_place(Waker::Call(wake))
+    }
+
+    fn take_place(self: &Arc<Self>, waker: Waker) -> Option<Consumer> {
+        if self.taken.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        *lock(&self.waker) = waker;
+        self.sleeping.store(false, Ordering::Release);
+        Some(Consumer { inbox: self.clone() })
+    }
+
+    /// Says that there is something to look at besides messages. `[any thread, never blocks]`
+    pub fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn make_ready(&self, lane: Arc<QueueLane>) {
+        {
+            let mut ready = lock(&self.ready);
+            ready.push_back(lane);
+            self.ready_count.store(ready.len(), Ordering::Release);
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // Pairs with the fence in `sleep_until`.
+        fence(Ordering::SeqCst);
+        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+            match &*lock(&self.waker) {
+                Waker::Nobody => {}
+                Waker::Thread(thread) => thread.unpark(),
+                Waker::Call(call) => call(),
+            }
+        }
+    }
+}
+
+/// The one consumer of an inbox, until it is dropped.
+pub struct Consumer {
+    inbox: Arc<Inbox>,
+}
+
+impl Consumer {
+    /// The next lane that holds messages. The caller gives it back with [`Consumer::give_back`] or unschedules it.
+    pub fn next_lane(&mut self) -> Option<Arc<QueueLane>> {
+        if self.inbox.ready_count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut ready = lock(&self.inbox.ready);
+        let lane = ready.pop_front();
+        self.inbox.ready_count.store(ready.len(), Ordering::Release);
+        lane
+    }
+
+    /// True when another lane waits for its turn.
+    pub fn has_ready(&self) -> bool {
+        self.inbox.ready_count.load(Ordering::Acquire) != 0
+    }
+
+    /// Puts a lane, which still holds messages, at the end of the ready list.
+    pub fn give_back(&mut self, lane: Arc<QueueLane>) {
+        let mut ready = lock(&self.inbox.ready);
+        ready.push_back(lane);
+        self.inbox.ready_count.store(ready.len(), Ordering::Release);
+    }
+
+    /// True when there was a nudge since the last call. Costs a load where there was none.
+    pub fn take_nudge(&mut self) -> bool {
+        self.inbox.nudged.load(Ordering::Relaxed) && self.inbox.nudged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Puts back messages that were taken out of their lanes and not decided about; they come before all others.
+    pub fn put_back(&mut self, messages: impl IntoIterator<Item = Kept>) {
+        lock(&self.inbox.returned).extend(messages);
+    }
+
+    /// The next message that was put back.
+    pub fn take_returned(&mut self) -> Option<Kept> {
+        lock(&self.inbox.returned).pop_front()
+    }
+
+    /// Announces that the consumer is about to sleep; false when there is something to do after all.
+    pub fn prepare_sleep(&mut self) -> bool {
+        self.inbox.sleeping.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let idle = self.inbox.ready_count.load(Ordering::Relaxed) == 0 && !self.inbox.nudged.load(Ordering::Relaxed);
+        if !idle {
+            self.inbox.sleeping.store(false, Ordering::Relaxed);
+        }
+        idle
+    }
+
+    /// Sleeps until there is a message or a nudge, or until `deadline`. May wake early.
+    pub fn sleep_until(&mut self, deadline: Option<Instant>) {
+        if !self.prepare_sleep() {
+            return;
+        }
+        match deadline {
+            None => std::thread::park(),
+            Some(deadline) => std::thread::park_timeout(deadline.saturating_duration_since(crate::clock::now())),
+        }
+        self.inbox.sleeping.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        *lock(&self.inbox.waker) = Waker::Nobody;
+        self.inbox.taken.store(false, Ordering::Release);
+    }
+}

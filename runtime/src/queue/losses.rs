@@ -1,0 +1,65 @@
+//! What was lost, counted by sender, output, endpoint and reason, with the range of sequences it happened in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::lane::{Source, lock};
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Sender.
+    pub sender: Arc<str>,
+    /// Output.
+    pub output: Arc<str>,
+    /// Endpoint that did not get the messages.
+    pub endpoint: Arc<str>,
+    /// `full`, `parked` or `storeFull`.
+    pub reason: &'static str,
+    /// Epoch of both sequences.
+    pub epoch: u64,
+    /// Sequence of the first message that was lost.
+    pub first: u64,
+    /// Sequence of the last message that was lost.
+    pub last: u64,
+    /// How many.
+    pub count: u64,
+}
+
+type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
+
+/// The ledger of this run; what was counted since the last [`Losses::take`] is not on disk yet.
+#[derive(Default)]
+pub struct Losses {
+    fresh: Mutex<HashMap<Key, Loss>>,
+}
+
+impl Losses {
+    /// Counts one message.
+    pub fn count(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, sequence: u64) {
+        let key = (source.identity.clone(), source.output.clone(), endpoint.clone(), reason, source.epoch);
+        let mut fresh = lock(&self.fresh);
+        let is_first = !fresh.contains_key(&key);
+        let loss = fresh.entry(key).or_insert_with(|| Loss {
+            sender: source.identity.clone(),
+            output: source.output.clone(),
+            endpoint: endpoint.clone(),
+            reason,
+            epoch: source.epoch,
+            first: sequence,
+            last: sequence,
+            count: 0,
+        });
+        loss.last = sequence;
+        loss.count += 1;
+        drop(fresh);
+        if is_first {
+            tracing::error!(sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
+        }
+    }
+
+    /// What was counted since the last call.
+    pub fn take(&self) -> Vec<Loss> {
+        lock(&self.fresh).drain().map(|(_, loss)| loss).collect()
+    }
+}

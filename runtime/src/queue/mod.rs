@@ -1,0 +1,117 @@
+//! Queues: where messages wait for whoever consumes an endpoint, with or without an instance behind it.
+//!
+//! A [`Queue`] belongs to an endpoint, `identity/input` or `$upstream`. It consists of [`lane::Lane`]s, one for each output that
+//! sends to it. Queues that are consumed together share an [`Inbox`], which knows the lanes that have something and wakes the
+//! consumer. A sender's own thread puts the message into the lane; there is no thread in between.
+//!
+//! Guarantee: per (sender, output, priority) messages come out in the order in which they went in, and none is taken out
+//! before its consumer has decided about it. Invariant: a lane is on the ready list, or in its consumer's hands, exactly while
+//! its `scheduled` flag is set.
+
+pub mod disk;
+pub mod inbox;
+pub mod ingest;
+pub mod kept;
+pub mod lane;
+pub mod losses;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+pub use inbox::{Consumer, Inbox};
+pub use lane::{Lane, LaneLimits, Record, Source};
+
+/// What a sender does when a lane is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Waits up to the time for which a sender may be held, then gets an error.
+    Wait,
+    /// Leaves the message out and counts it; for listeners such as `tail`, which nobody waits for.
+    Skip,
+}
+
+/// The messages that wait for one endpoint.
+pub struct Queue {
+    endpoint: Arc<str>,
+    input: Arc<str>,
+    inbox: Arc<Inbox>,
+    limits: LaneLimits,
+    when_full: WhenFull,
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    skipped: AtomicU64,
+}
+
+/// Lanes differ by the output that fills them and by priority.
+type LaneKey = (Arc<str>, Arc<str>, u32);
+
+impl Queue {
+    /// An empty queue whose lanes announce themselves at `inbox`.
+    pub fn new(endpoint: &str, input: &str, inbox: Arc<Inbox>, limits: LaneLimits, when_full: WhenFull) -> Queue {
+        Queue {
+            endpoint: endpoint.into(),
+            input: input.into(),
+            inbox,
+            limits,
+            when_full,
+            lanes: Mutex::new(HashMap::new()),
+            skipped: AtomicU64::new(0),
+        }
+    }
+
+    /// Name of the endpoint.
+    pub fn endpoint(&self) -> &Arc<str> {
+        &self.endpoint
+    }
+
+    /// Name of the input, for an instance's handler.
+    pub fn input(&self) -> &Arc<str> {
+        &self.input
+    }
+
+    /// What a sender does when its lane is full.
+    pub fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    fn count_skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Messages left out since the last call, because the listener was too slow.
+    pub fn take_skipped(&self) -> u64 {
+        self.skipped.swap(0, Ordering::Relaxed)
+    }
+
+    /// The lane for one output and priority; the same one each time.
+    pub fn lane(self: &Arc<Self>, source: &Arc<Source>, priority: u32) -> Arc<QueueLane> {
+        let key = (source.identity.clone(), source.output.clone(), priority);
+        let lane = lane::lock(&self.lanes)
+            .entry(key)
+            .or_insert_with(|| Arc::new(Lane::new(source.clone(), self.limits)))
+            .clone();
+        Arc::new(QueueLane { lane, queue: self.clone() })
+    }
+
+    /// Messages and bytes that wait.
+    pub fn waiting(&self) -> (u64, u64) {
+        lane::lock(&self.lanes).values().map(|lane| lane.waiting()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+    }
+}
+
+/// A lane together with the queue it belongs to: what a sender pushes into and a consumer is handed.
+pub struct QueueLane {
+    /// The lane.
+    pub lane: Arc<Lane>,
+    /// Its queue.
+    pub queue: Arc<Queue>,
+}
+
+impl QueueLane {
+    /// Puts the lane on the ready list if it is not there, and wakes the consumer. To be called after each push.
+    pub fn announce(self: &Arc<Self>) {
+        if self.lane.needs_schedule() {
+            self.queue.inbox.make_ready(self.clone());
+        }
+    }
+}
