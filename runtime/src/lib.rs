@@ -1,7 +1,11 @@
 //! dinrail: native shared libraries as supervised modules.
 
 pub mod clock;
+pub mod deployment;
 pub mod handle;
+pub mod instance;
 pub mod message;
 pub mod name;
+pub mod routing;
+pub mod spelling;
 pub mod view;

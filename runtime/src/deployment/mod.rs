@@ -1,0 +1,2 @@
+//! Deployments.
+pub mod problem;
