@@ -1,6 +1,7 @@
 //! dinrail: native shared libraries as supervised modules.
 
 pub mod clock;
+pub mod config;
 pub mod deployment;
 pub mod handle;
 pub mod instance;

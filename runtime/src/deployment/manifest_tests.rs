@@ -345,3 +345,21 @@ fn the_manifests_that_come_with_dinrail_are_taken() {
         assert_eq!(parsed.manifest.desired.len(), modules, "{name}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_manifest_is_refused_or_taken_but_never_a_panic(
+        at: proptest::sample::Index,
+        cut in 0usize..20,
+        put in r#"[\[\]{}",:\\ä0$. a]{0,4}|null|"[a-z]{0,9}":"#,
+    ) {
+        let text = include_str!("../../../deployments/two-names.json");
+        let start = at.index(text.len());
+        let end = (start + cut).min(text.len());
+        let damaged = format!("{}{put}{}", &text[..start], &text[end..]);
+        if let Err(problems) = Manifest::parse(&damaged) {
+            proptest::prop_assert!(!problems.is_empty());
+            proptest::prop_assert!(problems.iter().all(|problem| problem.place.is_some()), "{}", listed(&problems));
+        }
+    }
+}

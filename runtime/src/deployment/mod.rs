@@ -8,8 +8,10 @@ mod hub;
 pub mod manifest;
 mod modules;
 mod options;
+pub mod plan;
 pub mod problem;
 mod reader;
 
 pub use manifest::{DesiredSection, Manifest, Parsed};
+pub use plan::{Actual, ActualInstance, Plan, Step, plan};
 pub use problem::{Place, Problem};

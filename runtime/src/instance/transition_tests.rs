@@ -1,6 +1,10 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::instance::state::{RestartPacing, Settings};
+use crate::view::Status;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MIDDLE: u32 = u32::MAX / 2;
