@@ -1,8 +1,13 @@
 //! dinrail: native shared libraries as supervised modules.
 
 pub mod clock;
+pub mod config;
+pub mod deployment;
 pub mod handle;
+pub mod instance;
 pub mod message;
 pub mod name;
 pub mod queue;
+pub mod routing;
+pub mod spelling;
 pub mod view;

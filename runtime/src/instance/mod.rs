@@ -11,11 +11,13 @@ pub mod delivery;
 pub mod guest;
 pub mod host;
 pub mod link;
+mod pacing;
 pub mod services;
 pub mod spec;
 pub mod state;
 pub mod ticket;
 pub mod timers;
+mod transition;
 pub mod usage;
 pub mod worker;
 

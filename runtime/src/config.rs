@@ -1,0 +1,329 @@
+//! `config.toml` of `run --config FILE`: what can be set about the runtime itself.
+//!
+//! | key | default | means |
+//! |---|---|---|
+//! | `restart.first_delay_secs` | 10 | delay after the first failure of an instance; doubles with each further one |
+//! | `restart.max_delay_secs` | 300 | longest delay |
+//! | `restart.max_starts` | 20 | restarts before an instance is left alone |
+//! | `restart.steady_after_secs` | 600 | running so long clears the count of failures |
+//! | `restart.jitter_percent` | 20 | each delay varies by up to so much |
+//! | `queue.lane_messages` | 4096 | messages in memory for each sending thread and endpoint |
+//! | `queue.lane_bytes` | 16 MiB | their bytes |
+//! | `queue.store_bytes` | 1 GiB | bytes of durable messages on disk |
+//! | `watch.poll` | false | look at watched folders by time only, as network shares need it |
+//! | `watch.poll_interval_secs` | 10 | how often folders are looked at besides what the system reports |
+//! | `log.level` | `"info"` | `error`, `warn`, `info`, `debug` or `trace` |
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+
+use crate::instance::state::RestartPacing;
+use crate::spelling::suggestion;
+
+/// Settings of the runtime.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// How failures of instances are paced.
+    pub restart: RestartPacing,
+    /// Bounds of the queues.
+    pub queue: QueueConfig,
+    /// Watched folders.
+    pub watch: WatchConfig,
+    /// The runtime's own log.
+    pub log: LogConfig,
+}
+
+/// Bounds of the queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// Messages in memory for each sending thread and endpoint.
+    pub lane_messages: usize,
+    /// Their bytes.
+    pub lane_bytes: usize,
+    /// Bytes of durable messages on disk.
+    pub store_bytes: u64,
+}
+
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig { lane_messages: 4096, lane_bytes: 16 << 20, store_bytes: 1 << 30 }
+    }
+}
+
+/// Watched folders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// Whether folders are looked at by time only.
+    pub poll: bool,
+    /// How often.
+    pub poll_interval: Duration,
+}
+
+impl Default for WatchConfig {
+    fn default() -> WatchConfig {
+        WatchConfig { poll: false, poll_interval: Duration::from_secs(10) }
+    }
+}
+
+/// Which lines are logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least grave that is.
+    pub level: LogLevel,
+}
+
+/// How grave a line is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something is lost, or a person is needed.
+    Error,
+    /// Nothing is lost.
+    Warn,
+    /// What happens.
+    #[default]
+    Info,
+    /// How it happens.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Its word, as in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// One problem of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// `section.key`, or empty where the file is not TOML.
+    pub key: String,
+    /// From 1.
+    pub line: u32,
+    /// In characters, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// Every problem of a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file as it was named.
+    pub file: String,
+    /// Its problems, at least one.
+    pub problems: Vec<ConfigProblem>,
+}
+
+impl fmt::Display for ConfigError {
+    /// `config.toml:3:1: restart.max_start: unknown key (did you mean max_starts?)`, a line for each problem.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{}:{}:{}: ", self.file, problem.line, problem.column)?;
+            if !problem.key.is_empty() {
+                write!(f, "{}: ", problem.key)?;
+            }
+            f.write_str(&problem.message)?;
+            if let Some(hint) = &problem.hint {
+                write!(f, " ({hint})")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Puts a value where it belongs, or says what is expected.
+type Set = fn(&mut Config, &DeValue<'_>) -> Result<(), String>;
+
+const YEAR_SECS: u64 = 365 * 86_400;
+
+/// Every key that there is: section, name, setter.
+const KEYS: &[(&str, &str, Set)] = &[
+    ("restart", "first_delay_secs", |c, v| seconds(v, 0..=YEAR_SECS).map(|span| c.restart.first_delay = span)),
+    ("restart", "max_delay_secs", |c, v| seconds(v, 0..=YEAR_SECS).map(|span| c.restart.max_delay = span)),
+    ("restart", "max_starts", |c, v| whole(v, 0..=u64::from(u32::MAX)).map(|n| c.restart.max_starts = n)),
+    ("restart", "steady_after_secs", |c, v| seconds(v, 0..=YEAR_SECS).map(|span| c.restart.steady_after = span)),
+    ("restart", "jitter_percent", |c, v| whole(v, 0..=100).map(|n| c.restart.jitter_percent = n)),
+    ("queue", "lane_messages", |c, v| whole(v, 1..=1 << 24).map(|n| c.queue.lane_messages = n)),
+    ("queue", "lane_bytes", |c, v| whole(v, 1 << 12..=1 << 40).map(|n| c.queue.lane_bytes = n)),
+    ("queue", "store_bytes", |c, v| whole(v, 1 << 20..=1 << 50).map(|n| c.queue.store_bytes = n)),
+    ("watch", "poll", |c, v| v.as_bool().map(|poll| c.watch.poll = poll).ok_or("expected true or false".to_owned())),
+    ("watch", "poll_interval_secs", |c, v| seconds(v, 1..=86_400).map(|span| c.watch.poll_interval = span)),
+    ("log", "level", |c, v| level(v).map(|level| c.log.level = level)),
+];
+
+impl Config {
+    /// Reads a configuration file whose text is `text`; what it does not name keeps its default.
+    ///
+    /// # Errors
+    /// Every problem of the file, in the order of their lines.
+    pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+        let error = |problems| ConfigError { file: file.display().to_string(), problems };
+        let place = |key: String, at: usize, message: String, hint: Option<String>| {
+            let (line, column) = line_and_column(text, at);
+            ConfigProblem { key, line, column, message, hint }
+        };
+        let root = DeTable::parse(text).map_err(|refused| {
+            let at = refused.span().map_or(0, |span| span.start);
+            error(vec![place(String::new(), at, format!("not TOML: {}", refused.message()), None)])
+        })?;
+        let mut config = Config::default();
+        let mut problems = Vec::new();
+        let mut sections: Vec<&str> = KEYS.iter().map(|(section, ..)| *section).collect();
+        sections.dedup();
+        for (section, value) in root.get_ref() {
+            let name: &str = section.get_ref();
+            let at = section.span().start;
+            if !sections.contains(&name) {
+                let message = "unknown section".to_owned();
+                problems.push(place(name.to_owned(), at, message, Some(suggestion(name, &sections))));
+                continue;
+            }
+            let DeValue::Table(keys) = value.get_ref() else {
+                let hint = Some(format!("write [{name}] and its keys below"));
+                problems.push(place(name.to_owned(), at, "expected a section".to_owned(), hint));
+                continue;
+            };
+            for (key, value) in keys {
+                let path = format!("{name}.{}", key.get_ref());
+                match KEYS.iter().find(|(section, known, _)| *section == name && known == key.get_ref()) {
+                    Some((_, _, set)) => {
+                        if let Err(message) = set(&mut config, value.get_ref()) {
+                            problems.push(place(path, value.span().start, message, None));
+                        }
+                    }
+                    None => {
+                        let known: Vec<&str> =
+                            KEYS.iter().filter(|(section, ..)| *section == name).map(|(_, known, _)| *known).collect();
+                        let hint = Some(suggestion(key.get_ref(), &known));
+                        problems.push(place(path, key.span().start, "unknown key".to_owned(), hint));
+                    }
+                }
+            }
+        }
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        if problems.is_empty() { Ok(config) } else { Err(error(problems)) }
+    }
+}
+
+fn whole<T: TryFrom<u64>>(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<T, String> {
+    let number = value.as_integer().and_then(|integer| {
+        let digits = integer.as_str();
+        u64::from_str_radix(digits, integer.radix()).ok()
+    });
+    let expected = || format!("expected a whole number from {} to {}", range.start(), range.end());
+    number.filter(|number| range.contains(number)).and_then(|number| T::try_from(number).ok()).ok_or_else(expected)
+}
+
+fn seconds(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<Duration, String> {
+    let float = value.as_float().and_then(|float| float.as_str().parse::<f64>().ok());
+    #[allow(clippy::cast_precision_loss, reason = "bounds of a year in seconds are exact")]
+    let within = |seconds: &f64| (*range.start() as f64..=*range.end() as f64).contains(seconds);
+    match float.filter(within).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(span) => Ok(span),
+        None => match whole(value, range.clone()) {
+            Ok(seconds) => Ok(Duration::from_secs(seconds)),
+            Err(_) => Err(format!("expected seconds, from {} to {}", range.start(), range.end())),
+        },
+    }
+}
+
+fn level(value: &DeValue<'_>) -> Result<LogLevel, String> {
+    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+    let found = value.as_str().and_then(|word| levels.into_iter().find(|level| level.as_str() == word));
+    found.ok_or_else(|| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".to_owned())
+}
+
+fn line_and_column(text: &str, at: usize) -> (u32, u32) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let count = |index: usize| u32::try_from(index).unwrap_or(u32::MAX - 1) + 1;
+    (count(before.matches('\n').count()), count(before[line_start..].chars().count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("config.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        assert_eq!(parse(""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn every_key_is_taken() {
+        let text = "
+            restart.first_delay_secs = 0.5
+            [queue]
+            lane_messages = 1_000
+            lane_bytes = 0x10000
+            store_bytes = 2000000
+            [watch]
+            poll = true
+            poll_interval_secs = 30
+            [log]
+            level = 'debug'";
+        let config = parse(text).unwrap();
+
+        assert_eq!(config.restart.first_delay, Duration::from_millis(500));
+        assert_eq!(config.queue, QueueConfig { lane_messages: 1000, lane_bytes: 65_536, store_bytes: 2_000_000 });
+        assert_eq!(config.watch, WatchConfig { poll: true, poll_interval: Duration::from_secs(30) });
+        assert_eq!(config.log.level, LogLevel::Debug);
+
+        let text = "[restart]\nmax_delay_secs = 60\nmax_starts = 3\nsteady_after_secs = 5\njitter_percent = 0";
+        let restart = parse(text).unwrap().restart;
+        assert_eq!((restart.max_delay.as_secs(), restart.max_starts, restart.steady_after.as_secs()), (60, 3, 5));
+        assert_eq!(restart.jitter_percent, 0);
+    }
+
+    #[test]
+    fn all_problems_name_file_line_key_and_the_nearest_known_one() {
+        let text = "[restart]\nmax_start = 3\njitter_percent = 101\n[logs]\nlevel = 1\n[queue]\nlane_bytes = \"1 MB\"\n[log]\nlevel = \"loud\"\n";
+        assert_eq!(
+            parse(text).unwrap_err(),
+            "config.toml:2:1: restart.max_start: unknown key (did you mean max_starts?)\n\
+             config.toml:3:18: restart.jitter_percent: expected a whole number from 0 to 100\n\
+             config.toml:4:2: logs: unknown section (did you mean log?)\n\
+             config.toml:7:14: queue.lane_bytes: expected a whole number from 4096 to 1099511627776\n\
+             config.toml:9:9: log.level: expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\""
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_refused_at_its_place() {
+        let refused = parse("[restart]\nmax_starts = \n").unwrap_err();
+        assert!(refused.starts_with("config.toml:2:1"), "{refused}");
+        assert!(refused.contains("not TOML"), "{refused}");
+    }
+
+    #[test]
+    fn the_table_of_keys_in_the_header_is_complete() {
+        let header = include_str!("config.rs");
+        for (section, key, _) in KEYS {
+            assert!(header.contains(&format!("//! | `{section}.{key}` |")), "{section}.{key}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `$edgeHub`: routes, and how long messages wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::modules::schema_version;
+use super::reader::{Object, Reader};
+use crate::clock::spoken;
+use crate::instance::spec::InstanceSpec;
+use crate::routing::{Durability, LOWEST_PRIORITY, OnFull, Route, RouteSpec, Sink, route_name_problem};
+use crate::spelling::nearest;
+
+const HUB: &[&str] = &["schemaVersion", "routes", "storeAndForwardConfiguration", "integrity"];
+const ROUTE: &[&str] = &["route", "priority", "timeToLiveSecs", "durability", "onFull", "maxMessageBytes"];
+
+/// A weekend: what waits for a shorter time may be gone on Monday.
+const WEEKEND: Duration = Duration::from_secs(72 * 3600);
+
+/// Largest `maxMessageBytes`.
+const MAX_MAX_MESSAGE_BYTES: i64 = 256 * 1024 * 1024;
+
+/// What `$edgeHub` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubSection {
+    /// The routes, in the order of the manifest.
+    pub routes: Vec<RouteSpec>,
+    /// How long messages wait unless their route says otherwise; `None`: until the byte budget is spent.
+    pub time_to_live: Option<Duration>,
+    /// Bound of the store in bytes; `None`: the runtime's own.
+    pub store_max_bytes: Option<u64>,
+}
+
+/// Reads the desired properties of `$edgeHub`.
+pub fn read_hub(reader: &mut Reader<'_>, hub: &Object<'_>, modules: &BTreeMap<String, InstanceSpec>) -> HubSection {
+    for key in hub.members.keys().filter(|key| !HUB.contains(&key.as_str())) {
+        match key.as_str() {
+            "mqttBroker" => {
+                reader.problem(&hub.path_of(key), "there is no MQTT broker here", "use routes, and remove it")
+            }
+            _ => reader.unknown_key(hub, key, &HUB[..3]),
+        }
+    }
+    let minor = schema_version(reader, hub, 3);
+    if hub.members.contains_key("integrity") {
+        reader.note("$edgeHub: integrity is ignored: the signature of the manifest is not checked".into());
+    }
+    let mut section = HubSection::default();
+    if let Some(routes) = reader.member_object(hub, "routes") {
+        for (name, entry) in routes.members {
+            let path = routes.path_of(name);
+            if let Some(problem) = route_name_problem(name) {
+                reader.problem(&path, problem, "choose another name for the route");
+            }
+            if entry.is_object() && minor == Some(0) {
+                reader.note(format!("route {name}: taken as an object although schemaVersion 1.0 has texts only"));
+            }
+            if let Some((spec, route)) = read_route(reader, &path, name, entry) {
+                note_absent_modules(reader, name, &route, modules);
+                section.routes.push(spec);
+            }
+        }
+    }
+    if let Some(store) = reader.member_object(hub, "storeAndForwardConfiguration") {
+        read_store(reader, &store, &mut section);
+    }
+    section
+}
+
+fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) -> Option<(RouteSpec, Route)> {
+    let object = match entry {
+        Value::Null => {
+            reader.note(format!("route {name}: null is no route: left out"));
+            return None;
+        }
+        Value::String(text) => return read_text(reader, path, name, text),
+        Value::Object(_) => reader.object(path, entry)?,
+        other => {
+            reader.wrong_type(path, other, "a route as a text, or an object with the member route");
+            return None;
+        }
+    };
+    reader.known_keys(&object, ROUTE);
+    let priority = reader.integer(&object, "priority", 0..=9);
+    let ttl = reader.integer(&object, "timeToLiveSecs", 0..=i64::from(u32::MAX));
+    let durability = reader.word(&object, "durability", Durability::WORDS);
+    let on_full = reader.word(&object, "onFull", OnFull::WORDS);
+    let max_message_bytes = reader.integer(&object, "maxMessageBytes", 1..=MAX_MAX_MESSAGE_BYTES);
+    let text = reader.required_string(&object, "route", "write \"route\": \"FROM … INTO …\"")?;
+    let (mut spec, route) = read_text(reader, &object.path_of("route"), name, text)?;
+
+    spec.priority = priority.and_then(|priority| u32::try_from(priority).ok()).unwrap_or(LOWEST_PRIORITY);
+    spec.ttl_secs = ttl.and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0);
+    spec.durability = durability.unwrap_or(spec.durability);
+    spec.on_full = on_full.unwrap_or_default();
+    spec.max_message_bytes = max_message_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    if spec.max_message_bytes.is_some() && spec.durability == Durability::Disk {
+        let hint = "write \"durability\": \"memory\", or leave it out";
+        reader.problem(&object.path_of("maxMessageBytes"), "is for memory routes only, and this one is on disk", hint);
+    }
+    if let Some(secs) = spec.ttl_secs {
+        note_time_to_live(reader, &format!("route {name}"), Duration::from_secs(secs));
+    }
+    if on_full.is_some_and(|on_full| on_full != OnFull::Spill) {
+        reader.note(format!("route {name}: onFull is kept but not in effect yet: a sender waits and is then refused"));
+    }
+    Some((spec, route))
+}
+
+fn read_text(reader: &mut Reader<'_>, path: &str, name: &str, text: &str) -> Option<(RouteSpec, Route)> {
+    if text.trim().is_empty() {
+        reader.note(format!("route {name}: an empty text is no route: left out"));
+        return None;
+    }
+    match (RouteSpec::new(name, text), Route::parse(text)) {
+        (Ok(spec), Ok(route)) => Some((spec, route)),
+        (Err(error), _) | (_, Err(error)) => {
+            let excerpt = error.render(text);
+            reader.problem_within(path, error.at, error.message, error.hint, excerpt);
+            None
+        }
+    }
+}
+
+fn read_store(reader: &mut Reader<'_>, store: &Object<'_>, section: &mut HubSection) {
+    reader.known_keys(store, &["timeToLiveSecs", "storeLimits"]);
+    let ttl = reader.integer(store, "timeToLiveSecs", i64::from(i32::MIN)..=i64::from(i32::MAX));
+    // Negative: for ever. Source: IoT Edge.
+    section.time_to_live = ttl.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs);
+    if let Some(ttl) = section.time_to_live {
+        note_time_to_live(reader, "$edgeHub", ttl);
+    }
+    if let Some(limits) = reader.member_object(store, "storeLimits") {
+        reader.known_keys(&limits, &["maxSizeBytes"]);
+        section.store_max_bytes =
+            reader.integer(&limits, "maxSizeBytes", 1..=i64::MAX).and_then(|bytes| u64::try_from(bytes).ok());
+    }
+}
+
+fn note_time_to_live(reader: &mut Reader<'_>, whose: &str, ttl: Duration) {
+    if ttl < WEEKEND {
+        let span = spoken(ttl);
+        reader.note(format!(
+            "{whose}: messages may wait {span} at most; after a weekend without connection (72 h) they are gone"
+        ));
+    }
+    reader.note("timeToLiveSecs is kept but not enforced yet: messages wait until they are delivered".into());
+}
+
+fn note_absent_modules(reader: &mut Reader<'_>, name: &str, route: &Route, modules: &BTreeMap<String, InstanceSpec>) {
+    let close = |module: &str| match nearest(module, modules.keys().map(String::as_str)) {
+        Some(nearest) => format!("; did you mean {nearest}?"),
+        None => "; it can be added without one".to_owned(),
+    };
+    if let Some(module) = route.source.module()
+        && !modules.keys().any(|known| known.eq_ignore_ascii_case(module))
+    {
+        reader.note(format!("route {name}: takes from {module}, which is not in this manifest{}", close(module)));
+    }
+    if let Sink::Input { module, .. } = &route.sink
+        && !modules.contains_key(module)
+    {
+        reader.note(format!("route {name}: leads to {module}, which is not in this manifest{}", close(module)));
+    }
+}

@@ -1,0 +1,239 @@
+use serde_json::json;
+
+use super::*;
+
+fn section(value: Value) -> DesiredSection {
+    DesiredSection::Replace(value.as_object().unwrap().clone())
+}
+
+fn spec(name: &str, change: impl FnOnce(&mut InstanceSpec)) -> InstanceSpec {
+    let mut spec = InstanceSpec::new(name, "filter:1");
+    change(&mut spec);
+    spec
+}
+
+fn manifest(modules: Vec<InstanceSpec>) -> Manifest {
+    Manifest {
+        text: String::new(),
+        modules: modules.into_iter().map(|spec| (spec.name.clone(), spec)).collect(),
+        desired: BTreeMap::new(),
+        routes: Vec::new(),
+        time_to_live: None,
+        store_max_bytes: None,
+        agent: json!({}),
+        hub: json!({}),
+    }
+}
+
+fn actual(instances: Vec<(InstanceSpec, Origin, Status)>) -> Actual {
+    let instances = instances
+        .into_iter()
+        .map(|(spec, origin, status)| (spec.name.clone(), ActualInstance { spec, origin, status, held_by: None }));
+    Actual { instances: instances.collect(), ..Actual::default() }
+}
+
+/// `action name: reason` of each step.
+fn shown(plan: &Plan) -> Vec<String> {
+    plan.view(&[]).steps.iter().map(|step| format!("{} {}: {}", step.action, step.name, step.reason)).collect()
+}
+
+#[test]
+fn what_goes_stops_in_reverse_and_what_comes_starts_in_order() {
+    let ordered = |name: &str, order| spec(name, |spec| spec.startup_order = order);
+    let current = actual(vec![
+        (ordered("old-1", 1), Origin::Deployment, Status::Running),
+        (ordered("old-2", 2), Origin::Deployment, Status::Running),
+        (ordered("halt", 5), Origin::Deployment, Status::Running),
+    ]);
+    let mut halt = ordered("halt", 5);
+    halt.status = DesiredStatus::Stopped;
+    let mut wanted = manifest(vec![halt, ordered("b", 1), ordered("a", 2), ordered("c", 1)]);
+    wanted.desired.insert("a".into(), section(json!({"x": 1})));
+    wanted.routes.push(RouteSpec::new("up", "FROM /* INTO $upstream").unwrap());
+
+    assert_eq!(
+        shown(&plan(&current, &wanted)),
+        [
+            "stop halt: only status changed from running to stopped",
+            "remove old-2: no longer in the manifest",
+            "remove old-1: no longer in the manifest",
+            "twin a: new twin",
+            "route up: new: FROM /* INTO $upstream",
+            "start b: new module",
+            "start c: new module",
+            "start a: new module",
+        ]
+    );
+}
+
+#[test]
+fn a_manifest_that_is_in_force_changes_nothing() {
+    let mut wanted = manifest(vec![spec("a", |_| {})]);
+    wanted.desired.insert("a".into(), section(json!({"x": 1})));
+    wanted.routes.push(RouteSpec::new("up", "FROM /* INTO $upstream").unwrap());
+    let mut current = actual(vec![(spec("a", |_| {}), Origin::Deployment, Status::Running)]);
+    current.last_desired = wanted.desired.clone();
+    // Patched by a person since: stays.
+    current.desired.insert("a".into(), json!({"x": 2}));
+    current.routes = wanted.routes.clone();
+
+    let plan = plan(&current, &wanted);
+
+    assert!(plan.is_empty());
+    assert_eq!(shown(&plan), ["keep a: unchanged"]);
+}
+
+#[test]
+fn each_change_of_a_module_gives_its_step_and_reason() {
+    let image = |spec: &mut InstanceSpec| spec.image = "filter:2".into();
+    let stopped = |spec: &mut InstanceSpec| spec.status = DesiredStatus::Stopped;
+    let table: Vec<(InstanceSpec, Status, InstanceSpec, &str)> = vec![
+        (spec("a", |_| {}), Status::Running, spec("a", image), "restart a: image changed from filter:1 to filter:2"),
+        (
+            spec("a", |_| {}),
+            Status::Running,
+            spec("a", |s| drop(s.env.insert("TZ".into(), "UTC".into()))),
+            "restart a: env TZ added",
+        ),
+        (spec("a", |_| {}), Status::Backoff, spec("a", image), "restart a: image changed from filter:1 to filter:2"),
+        (spec("a", |_| {}), Status::Running, spec("a", stopped), "stop a: only status changed from running to stopped"),
+        (
+            spec("a", stopped),
+            Status::Stopped,
+            spec("a", |_| {}),
+            "start a: only status changed from stopped to running",
+        ),
+        (spec("a", stopped), Status::Stopped, spec("a", stopped), "keep a: unchanged: stopped"),
+        (spec("a", |_| {}), Status::Failed, spec("a", |_| {}), "start a: was failed: a deployment tries it again"),
+        (spec("a", |_| {}), Status::Failed, spec("a", image), "start a: image changed from filter:1 to filter:2"),
+        (
+            spec("a", |_| {}),
+            Status::Quarantined,
+            spec("a", |_| {}),
+            "start a: was quarantined: a deployment tries it again",
+        ),
+        (spec("a", |_| {}), Status::Stopped, spec("a", |_| {}), "start a: was stopped: a deployment tries it again"),
+    ];
+    for (old, status, new, expected) in table {
+        let current = actual(vec![(old, Origin::Deployment, status)]);
+        assert_eq!(shown(&plan(&current, &manifest(vec![new]))), [expected]);
+    }
+}
+
+#[test]
+fn a_stop_by_a_person_holds_against_a_deployment() {
+    let mut current = actual(vec![(spec("a", |_| {}), Origin::Deployment, Status::Stopped)]);
+    current.instances.get_mut("a").unwrap().held_by = Some("ada".into());
+    let wanted = manifest(vec![spec("a", |spec| spec.image = "filter:2".into())]);
+
+    let plan = plan(&current, &wanted);
+
+    let expected = "keep a: image changed from filter:1 to filter:2; stays stopped: ada stopped it (dinrail start a)";
+    assert_eq!(shown(&plan), [expected]);
+    assert!(matches!(&plan.steps[0], Step::Keep { spec, .. } if spec.image == "filter:2"));
+}
+
+#[test]
+fn the_local_layer_is_kept_unless_the_manifest_has_the_name() {
+    let current = actual(vec![
+        (spec("dropped", |_| {}), Origin::Drop, Status::Running),
+        (spec("added", |_| {}), Origin::Cli, Status::Running),
+        (spec("same", |_| {}), Origin::Drop, Status::Running),
+        (spec("other", |_| {}), Origin::Cli, Status::Running),
+    ]);
+    let wanted = manifest(vec![spec("same", |_| {}), spec("other", |spec| spec.image = "x".into())]);
+
+    assert_eq!(
+        shown(&plan(&current, &wanted)),
+        [
+            "restart other: image changed from filter:1 to x; taken over from a person",
+            "keep added: not in the manifest; added by a person",
+            "keep dropped: not in the manifest; started by its file in a watched folder",
+            "keep same: taken over from the watched folder",
+        ]
+    );
+}
+
+#[test]
+fn a_changed_section_says_which_local_edits_it_overwrites() {
+    let current = |now: Value| Actual {
+        last_desired: [("a".to_owned(), section(json!({"x": 1, "deep": {"y": 1, "z": 1}})))].into(),
+        desired: [("a".to_owned(), now)].into(),
+        ..Actual::default()
+    };
+    for (now, new, overwritten) in [
+        (json!({"x": 1, "deep": {"y": 1, "z": 1}}), json!({"x": 2}), None),
+        (json!({"x": 5, "deep": {"y": 1, "z": 1}}), json!({"x": 2}), Some("x")),
+        (json!({"x": 5, "deep": {"y": 1, "z": 1}}), json!({"x": 5, "deep": {}}), None),
+        (json!({"x": 1, "deep": {"y": 9, "z": 1}, "new": {"n": 1}}), json!({"x": 1}), Some("deep.y, new.n")),
+    ] {
+        let mut wanted = manifest(vec![]);
+        wanted.desired.insert("a".into(), section(new));
+        let plan = plan(&current(now.clone()), &wanted);
+        let expected = match overwritten {
+            None => "twin a: its section of the manifest changed".to_owned(),
+            Some(paths) => {
+                format!("twin a: its section of the manifest changed; overwrites what was set locally: {paths}")
+            }
+        };
+        assert_eq!(shown(&plan), [expected], "{now}");
+        assert_eq!(plan.notes.len(), usize::from(overwritten.is_some()));
+    }
+}
+
+#[test]
+fn a_merge_overwrites_only_what_it_names() {
+    let current = Actual { desired: [("a".to_owned(), json!({"x": 5, "y": 5}))].into(), ..Actual::default() };
+    let mut wanted = manifest(vec![]);
+    let properties = json!({"x": 1}).as_object().unwrap().clone();
+    wanted.desired.insert("a".into(), DesiredSection::Merge(properties));
+
+    assert_eq!(
+        shown(&plan(&current, &wanted)),
+        ["twin a: its section is new in the manifest; overwrites what was set locally: x"]
+    );
+}
+
+#[test]
+fn a_section_that_the_manifest_no_longer_has_leaves_the_twin_alone() {
+    let current = Actual {
+        last_desired: [("a".to_owned(), section(json!({"x": 1})))].into(),
+        desired: [("a".to_owned(), json!({"x": 1}))].into(),
+        ..Actual::default()
+    };
+    assert!(plan(&current, &manifest(vec![])).steps.is_empty());
+}
+
+#[test]
+fn routes_are_set_in_one_step_and_shown_one_by_one() {
+    let route = |name: &str, text: &str| RouteSpec::new(name, text).unwrap();
+    let current = Actual {
+        routes: vec![
+            route("same", "FROM /* INTO $upstream"),
+            route("gone", "FROM /* INTO $upstream"),
+            route("text", "FROM /* INTO $upstream"),
+            route("priority", "FROM /* INTO $upstream"),
+        ],
+        ..Actual::default()
+    };
+    let mut wanted = manifest(vec![]);
+    wanted.routes = vec![
+        route("same", "FROM /* INTO $upstream"),
+        route("text", "FROM /messages/* INTO $upstream"),
+        RouteSpec { priority: 1, ..route("priority", "FROM /* INTO $upstream") },
+        route("new", "FROM /* INTO $upstream"),
+    ];
+
+    let plan = plan(&current, &wanted);
+
+    assert_eq!(plan.steps.len(), 1);
+    assert_eq!(
+        shown(&plan),
+        [
+            "route gone: removed: no longer in the manifest",
+            "route text: changed to FROM /messages/* INTO $upstream",
+            "route priority: priority changed from 2000000000 to 1",
+            "route new: new: FROM /* INTO $upstream",
+        ]
+    );
+}
