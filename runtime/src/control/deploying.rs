@@ -45,13 +45,13 @@ struct Document {
 impl Control {
     /// What applying a manifest would do.
     pub(crate) fn plan_request(&self, request: &DeployRequest) -> Result<PlanView, Refusal> {
-        let parsed = self.read_manifest(request)?;
+        let parsed = self.read_manifest(request, false)?;
         Ok(self.plan_for(&parsed.manifest).view(&parsed.notes))
     }
 
     /// Applies a manifest: all of it or, where it is not acceptable, nothing.
     pub(crate) fn deploy(&mut self, request: &DeployRequest) -> Result<DeploymentView, Refusal> {
-        let parsed = self.read_manifest(request)?;
+        let parsed = self.read_manifest(request, true)?;
         let plan = self.plan_for(&parsed.manifest);
         let document = Document { manifest: request.text.clone(), images: request.images.clone() };
         let document = serde_json::to_string(&document).map_err(|e| failed("the deployment cannot be written", &e))?;
@@ -88,12 +88,14 @@ impl Control {
     }
 
     /// Reads a manifest with everything that can be wrong with it.
-    fn read_manifest(&self, request: &DeployRequest) -> Result<Parsed, Refusal> {
+    ///
+    /// `is_final`: images named by path must be in the store; a plan is asked for before they are uploaded.
+    fn read_manifest(&self, request: &DeployRequest, is_final: bool) -> Result<Parsed, Refusal> {
         let check = |image: &str| image.parse::<Reference>().map(drop).map_err(|error| error.to_string());
         let parsed = Manifest::parse_with(&request.text, &check);
         let mut details: Vec<String> = match &parsed {
             Err(problems) => problems.iter().map(ToString::to_string).collect(),
-            Ok(parsed) => self.check_meaning(&parsed.manifest, &request.images),
+            Ok(parsed) => self.check_meaning(&parsed.manifest, &request.images, is_final),
         };
         match parsed {
             Ok(parsed) if details.is_empty() => Ok(parsed),
@@ -111,7 +113,7 @@ impl Control {
     }
 
     /// What only the runtime can tell: limits of twins, images named by path, what this version cannot do yet.
-    fn check_meaning(&self, manifest: &Manifest, images: &BTreeMap<String, String>) -> Vec<String> {
+    fn check_meaning(&self, manifest: &Manifest, images: &BTreeMap<String, String>, is_final: bool) -> Vec<String> {
         let mut details = Vec::new();
         for (module, section) in &manifest.desired {
             let mut found = Vec::new();
@@ -130,7 +132,7 @@ impl Control {
                     "{path}: the file {} did not come with the manifest; deploy it with dinrail deploy, which uploads it",
                     spec.image
                 )),
-                Some(digest) if digest.parse().ok().and_then(|d| self.catalog.get(&d)).is_none() => {
+                Some(digest) if is_final && digest.parse().ok().and_then(|d| self.catalog.get(&d)).is_none() => {
                     details.push(format!("{path}: the image {digest} is not in the store; upload it again"));
                 }
                 _ => {}

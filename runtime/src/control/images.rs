@@ -10,13 +10,14 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::image::{self as image_table, ImageRow};
-use crate::image::library::Library;
+use crate::handle::{Refusal, RefusalKind};
 use crate::image::{
-    AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Reference, Resolution, TakenIn, Verdict,
+    self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, Reference, Resolution, TakenIn, Verdict,
 };
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::Input;
 use crate::instance::worker::LoadLibrary;
+use crate::view::ImageView;
 
 /// Longest that start-up waits for the first look into the watched folders.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -54,6 +55,7 @@ impl Control {
             FileEvent::FolderTrouble { folder, trouble, .. } => {
                 tracing::warn!(folder = %folder.display(), "watched folder: {trouble}");
             }
+            FileEvent::FolderBack { folder } => tracing::info!(folder = %folder.display(), "is watched again"),
             FileEvent::FirstScanDone => self.settle(),
         }
         self.changed();
@@ -111,9 +113,84 @@ impl Control {
     /// Makes what is missing in one commit; each instance would do it for itself otherwise.
     fn make_identities(&self, names: &[(u32, String)]) -> Result<(), String> {
         let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
-        let records = self.identities.ensure_many(&names).map_err(|e| e.to_string())?;
-        let records: Vec<_> = records.iter().collect();
-        self.twins.ensure(&records).map_err(|e| e.to_string())
+        self.identities.ensure_many(&names).map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Enters an uploaded image; `name` is the file that a person knows it by.
+    pub(crate) fn image_added(&mut self, name: String, taken: Result<TakenIn, image::Refusal>) -> Result<ImageView, Refusal> {
+        let file = std::path::PathBuf::from(&name);
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(refusal) => {
+                self.catalog.refuse(&file, refusal.clone(), clock::wall_us());
+                self.changed();
+                return Err(Refusal {
+                    kind: RefusalKind::Invalid,
+                    message: format!("{name} is not used: {}", refusal.what),
+                    hint: Some(refusal.hint),
+                    details: Vec::new(),
+                });
+            }
+        };
+        self.image_arrived(Some(&file), &taken);
+        self.choose_images();
+        self.changed();
+        let digest = taken.inspection.digest.to_string();
+        let view = self.image_views().into_iter().find(|view| view.digest.as_ref() == Some(&digest));
+        view.ok_or_else(|| Refusal {
+            kind: RefusalKind::Failed,
+            message: format!("{name} was taken in and is gone again"),
+            hint: None,
+            details: Vec::new(),
+        })
+    }
+
+    /// Removes an image that nothing uses, from catalog, database and disk.
+    pub(crate) fn image_remove(&mut self, text: &str) -> Result<ImageView, Refusal> {
+        let refuse = |kind, message: String, hint: &str| Refusal {
+            kind,
+            message,
+            hint: Some(hint.to_owned()),
+            details: Vec::new(),
+        };
+        let digest = match text.parse::<Digest>() {
+            Ok(digest) => digest,
+            Err(_) => {
+                let reference: Reference = text
+                    .parse()
+                    .map_err(|error| refuse(RefusalKind::Invalid, format!("{error}"), "dinrail image list shows them"))?;
+                match self.catalog.matching(&reference).first() {
+                    Some(record) => record.digest,
+                    None => {
+                        let message = format!("there is no image '{text}'");
+                        return Err(refuse(RefusalKind::NotFound, message, "dinrail image list shows them"));
+                    }
+                }
+            }
+        };
+        let users = self.users(&digest);
+        if !users.is_empty() {
+            let message = format!("{text} is used by {}", users.join(", "));
+            return Err(refuse(RefusalKind::Conflict, message, "deploy them with another image first"));
+        }
+        let of_digest = digest.to_string();
+        let view = self.image_views().into_iter().find(|view| view.digest.as_ref() == Some(&of_digest));
+        let Some(view) = view else {
+            return Err(refuse(RefusalKind::NotFound, format!("there is no image '{text}'"), "dinrail image list shows them"));
+        };
+        self.store.remove(&digest).map_err(|error| refuse(RefusalKind::Failed, error.to_string(), &error.hint()))?;
+        self.catalog.remove(&digest);
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| image_table::delete(tx, &of_digest)),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::error!("a removed image could not be removed from the database: {error}");
+                }
+            }),
+        );
+        self.changed();
+        Ok(view)
     }
 
     pub(super) fn resolve(&self, entry: &Entry) -> Input {

@@ -7,10 +7,11 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
 use crate::database::File;
+use crate::handle::{Refusal, RefusalKind};
 use crate::image::{Digest, Reference};
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
-use crate::instance::state::{self, Action, By, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
+use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::instance::{host, ticket};
 use crate::name::folder_name;
@@ -204,9 +205,6 @@ impl Control {
             Ok(record) => record,
             Err(error) => return fail(format!("its identity cannot be made: {error}")),
         };
-        if let Err(error) = self.twins.ensure(&[&record]) {
-            return fail(format!("its twin cannot be made: {error}"));
-        }
         let entry = self.instances.get_mut(name)?;
         let services = self.services.clone();
         let identity = record.identity.clone();
@@ -277,13 +275,31 @@ impl Control {
         self.apply(name, Input::Worker(worker, said));
     }
 
+    /// A person's command for one instance.
+    pub(crate) fn command(&mut self, name: &str, input: Input) -> Result<(), Refusal> {
+        let Some(entry) = self.instances.get(name) else { return Err(self.unknown_module(name)) };
+        if self.shutdown.is_some() {
+            return Err(Refusal {
+                kind: RefusalKind::Conflict,
+                message: "the runtime is ending".to_owned(),
+                hint: Some("start it again, then repeat the command".to_owned()),
+                details: Vec::new(),
+            });
+        }
+        if entry.life.is_abandoned() && !matches!(input, Input::StopRequested { .. }) {
+            return Err(Refusal {
+                kind: RefusalKind::Conflict,
+                message: format!("{name} cannot start: {}", entry.life.reason(clock::now())),
+                hint: entry.life.next_step(),
+                details: Vec::new(),
+            });
+        }
+        self.apply(name, input);
+        Ok(())
+    }
+
     /// Sets the log level that modules format for.
     pub(super) fn set_module_level(level: u32) {
         host::set_max_level(level);
     }
-}
-
-/// Who a client acts as.
-pub(super) fn person(by: &str) -> By {
-    By::Person(by.to_owned())
 }

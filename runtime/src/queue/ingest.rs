@@ -49,6 +49,9 @@ pub enum Sink {
     Listener(Arc<Queue>),
 }
 
+/// Name of the output that stands for what an operator sends straight to an input. No module can have it.
+const OPERATOR: &str = "$operator";
+
 /// Gives the targets of a source; made anew at each change of the routes.
 pub type Router = dyn Fn(&Source) -> Vec<TargetSpec> + Send + Sync;
 
@@ -252,6 +255,33 @@ impl Ingest {
         }
         let stamp = (sending.sequence, clock::coarse_wall_us());
         self.push_all(output, &sending.targets, message, stamp, disk)
+    }
+
+    /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name.
+    pub fn send_to(&self, sender: &Identity, module: &str, input: &str, message: &Outgoing<'_>) -> Result<(), SendError> {
+        let queue = self.queue(module, input);
+        // One output for each endpoint, so that its lock guards its lane.
+        let key: (Arc<str>, Arc<str>) = (sender.to_string().into(), format!("{OPERATOR}>{}", queue.endpoint()).into());
+        let output = lock(&self.outputs)
+            .entry(key)
+            .or_insert_with(|| {
+                let source = Source { identity: sender.to_string().into(), output: OPERATOR.into(), epoch: self.epoch };
+                Arc::new(Output {
+                    source: Arc::new(source),
+                    sending: Mutex::default(),
+                    sent: AtomicU64::new(0),
+                    unrouted: AtomicU64::new(0),
+                })
+            })
+            .clone();
+        let mut sending = lock(&output.sending);
+        if sending.targets.is_empty() {
+            let to = To::Lane(queue.lane(&output.source, 0));
+            sending.targets.push(Target { to, priority: 0, ttl_secs: None, max_bytes: crate::message::MAX_MESSAGE_BYTES });
+        }
+        sending.sequence += 1;
+        let stamp = (sending.sequence, clock::coarse_wall_us());
+        self.push_all(&output, &sending.targets, message, stamp, &mut |_| Ok(()))
     }
 
     fn push_all(

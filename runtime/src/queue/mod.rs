@@ -115,3 +115,24 @@ impl QueueLane {
         }
     }
 }
+
+/// Takes the oldest message of a lane for a consumer that needs no verdict. `None`: the lane is empty and off the ready list.
+pub fn take_message<T>(
+    lane: &Arc<QueueLane>,
+    _place: &Consumer,
+    read: impl FnOnce(&Source, Record<'_>) -> T,
+) -> Option<T> {
+    loop {
+        // SAFETY: whoever has the `Consumer` of the lane's inbox is the one consumer.
+        unsafe {
+            if let Some(record) = lane.lane.peek() {
+                let taken = read(lane.lane.source(), record);
+                lane.lane.advance();
+                return Some(taken);
+            }
+            if lane.lane.unschedule() {
+                return None;
+            }
+        }
+    }
+}
