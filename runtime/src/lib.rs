@@ -1,5 +1,6 @@
 //! dinrail: native shared libraries as supervised modules.
 
+pub mod admin;
 pub mod clock;
 pub mod handle;
 pub mod message;
