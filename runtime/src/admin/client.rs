@@ -100,8 +100,7 @@ pub struct Client {
 impl Client {
     /// The runtime of the first of these state directories that has one.
     pub fn find(state_dirs: &[PathBuf]) -> Result<Client, ClientError> {
-        let executor =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::SetUp)?;
+        let executor = executor()?;
         let mut tried = Vec::new();
         for state_dir in state_dirs {
             let answer = socket::find(state_dir)
@@ -113,6 +112,12 @@ impl Client {
             }
         }
         Err(ClientError::NoRuntime(tried))
+    }
+
+    /// The runtime that listens at `place`; nothing is tried yet.
+    #[cfg(test)]
+    pub(super) fn at(place: Place) -> Result<Client, ClientError> {
+        Ok(Client { executor: executor()?, state_dir: PathBuf::new(), place })
     }
 
     /// State directory of the runtime that answers.
@@ -276,6 +281,10 @@ impl Client {
     fn broken(&self, why: String) -> ClientError {
         ClientError::Broken { place: self.place.to_string(), why }
     }
+}
+
+fn executor() -> Result<tokio::runtime::Runtime, ClientError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::SetUp)
 }
 
 async fn end_of_watching(limit: Option<Duration>) -> LinesEnd {

@@ -18,7 +18,7 @@ mod routes;
 pub mod server;
 pub mod socket;
 mod twins;
-mod waiting;
+pub mod waiting;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,8 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
     let bytes = read(body).await?;
     let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
     serde_json::from_slice(text).map_err(|error| {
-        ApiError::invalid(format!("the body of the request cannot be read: {error}")).hint("the body is a JSON document")
+        ApiError::invalid(format!("the body of the request cannot be read: {error}"))
+            .hint("the body is a JSON document")
     })
 }
 

@@ -74,7 +74,7 @@ pub(super) fn router(handle: Handle) -> Router {
 }
 
 /// Answers what `router` does not know.
-fn without_strangers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+pub(super) fn without_strangers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     router.fallback(unknown_path).method_not_allowed_fallback(wrong_verb)
 }
 

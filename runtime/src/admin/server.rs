@@ -162,9 +162,7 @@ async fn converse(
         request.extensions_mut().insert(caller);
         request.extensions_mut().insert(for_requests.clone());
         let answer = routes.call(request);
-        async move {
-            if admitted { answer.await } else { Ok::<_, Infallible>(token_missing().into_response()) }
-        }
+        async move { if admitted { answer.await } else { Ok::<_, Infallible>(token_missing().into_response()) } }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -191,9 +189,126 @@ fn token_missing() -> ApiError {
 }
 
 fn presents(request: &Request<Incoming>, token: &str) -> bool {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     // Compared to the end, so that the time taken tells nothing about where they differ.
     given.is_some_and(|given| {
         given.len() == token.len() && given.iter().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b)) == 0
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use axum::routing::get;
+    use hyper::body::Bytes;
+
+    use super::*;
+    use crate::admin::client::{Client, ClientError, LinesEnd};
+    use crate::admin::routes;
+
+    fn example() -> Router {
+        let endless = |axum::Extension(ending): axum::Extension<Ending>| async {
+            axum::body::Body::new(OneLineThenSilence(Some("{}\n"), Box::pin(ending.wait())))
+        };
+        let slow = || async {
+            std::future::pending::<()>().await;
+        };
+        let router = Router::new().route("/quick", get(|| async { "1" })).route("/endless", get(endless));
+        routes::without_strangers(router.route("/never", get(slow)))
+    }
+
+    /// As a live view: ends when the server does.
+    struct OneLineThenSilence(Option<&'static str>, std::pin::Pin<Box<dyn Future<Output = ()> + Send>>);
+
+    impl hyper::body::Body for OneLineThenSilence {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Infallible>>> {
+            match self.0.take() {
+                Some(line) => std::task::Poll::Ready(Some(Ok(hyper::body::Frame::data(line.into())))),
+                None => self.1.as_mut().poll(cx).map(|()| None),
+            }
+        }
+    }
+
+    fn serve_example() -> (tempfile::TempDir, AdminServer, Client) {
+        let state = tempfile::tempdir().unwrap();
+        let server = open(example(), state.path(), None).unwrap();
+        let client = Client::find(&[state.path().to_owned()]).unwrap();
+        (state, server, client)
+    }
+
+    #[test]
+    fn unknown_path_lists_what_there_is() {
+        let (_state, _server, client) = serve_example();
+
+        let refused = client.get::<u32>("/nonsense").unwrap_err();
+
+        let ClientError::Refused { status: 404, error } = refused else { panic!("{refused}") };
+        assert_eq!(error.message, "there is no /nonsense");
+        assert!(error.details.iter().any(|route| route == "GET /modules"), "{error:?}");
+    }
+
+    #[test]
+    fn stopped_server_leaves_nobody_waiting_and_nothing_behind() {
+        let (state, server, client) = serve_example();
+        let (first_line, seen) = std::sync::mpsc::channel();
+        let tail = std::thread::spawn(move || {
+            client.lines("/endless", None, |_| {
+                first_line.send(()).unwrap();
+                ControlFlow::Continue(())
+            })
+        });
+        seen.recv().unwrap();
+
+        let started = std::time::Instant::now();
+        server.stop();
+
+        assert!(started.elapsed() < STOP_GRACE, "the live view held the server up");
+        assert_eq!(tail.join().unwrap().unwrap(), LinesEnd::RuntimeEnded);
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+        assert!(matches!(Client::find(&[state.path().to_owned()]), Err(ClientError::NoRuntime(_))));
+    }
+
+    #[test]
+    fn request_that_never_ends_does_not_hold_up_the_end() {
+        let (_state, server, client) = serve_example();
+        let asked = std::thread::spawn(move || client.get::<u32>("/never").is_err());
+        std::thread::yield_now();
+
+        server.stop();
+
+        assert!(asked.join().unwrap());
+    }
+
+    #[test]
+    fn more_clients_than_seats_are_all_served_in_turn() {
+        let (state, _server, _client) = serve_example();
+        let clients: Vec<_> = (0..MAX_CONNECTIONS + 8)
+            .map(|_| {
+                let state = state.path().to_owned();
+                std::thread::spawn(move || Client::find(&[state]).unwrap().get::<u32>("/quick").unwrap())
+            })
+            .collect();
+
+        assert!(clients.into_iter().all(|client| client.join().unwrap() == 1));
+    }
+
+    #[test]
+    fn loopback_takes_only_those_who_know_the_token() {
+        let state = tempfile::tempdir().unwrap();
+        let (bound, place) = listener::bind_loopback(state.path()).unwrap();
+        let Place::Loopback { addr, .. } = place.clone() else { panic!("not loopback") };
+        let _server = serve_bound(example(), bound, place.clone(), state.path()).unwrap();
+
+        assert_eq!(Client::at(place).unwrap().get::<u32>("/quick").unwrap(), 1);
+        let stranger = Client::at(Place::Loopback { addr, token: "0".repeat(64) }).unwrap();
+        assert!(matches!(stranger.get::<u32>("/quick"), Err(ClientError::Refused { status: 401, .. })));
+    }
 }

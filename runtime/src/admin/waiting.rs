@@ -115,9 +115,8 @@ impl Wait {
 
 fn wanted_status(text: &str) -> Result<Status, ApiError> {
     serde_json::from_value(Value::from(text)).map_err(|_| {
-        ApiError::invalid(format!("'{text}' is no status")).hint(
-            "one of waiting, starting, running, unhealthy, backoff, stopping, stopped, failed, quarantined",
-        )
+        ApiError::invalid(format!("'{text}' is no status"))
+            .hint("one of waiting, starting, running, unhealthy, backoff, stopping, stopped, failed, quarantined")
     })
 }
 
