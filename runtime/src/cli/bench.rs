@@ -32,8 +32,8 @@ pub struct BenchOptions {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Prints our figure, that of the plainest program that does the same on this device in the same run, and their ratio.
-Needs no runtime; other load on the device shows in the figures. The probe module is looked for beside the executable,
+Prints our figure, that of the plainest program that does the same on this device in the same run, and their ratio. \
+Needs no runtime; other load on the device shows in the figures. The probe module is looked for beside the executable, \
 then in ../lib/dinrail.
 
 Examples:

@@ -15,7 +15,7 @@ use crate::view::{DeploymentView, PlanView};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Images that the manifest names by path (relative to it) are sent along. A manifest with problems is refused as a whole, and
+Images that the manifest names by path (relative to it) are sent along. A manifest with problems is refused as a whole, and \
 all its problems are told at once.
 
 Examples:

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::process::ExitCode;
 
+use crate::admin::AdminError;
 use crate::admin::client::ClientError;
 use crate::admin::error::ErrorBody;
 
@@ -40,6 +41,14 @@ impl Failure {
     pub fn caused(message: impl Into<String>, cause: &dyn std::error::Error) -> Failure {
         let causes = std::iter::successors(Some(cause), |cause| cause.source()).map(ToString::to_string);
         Failure::new(message).causes(causes.collect())
+    }
+
+    /// Refused or failed (exit 1), in the words of an error and of what led to it.
+    pub fn of(error: &dyn std::error::Error) -> Failure {
+        match error.source() {
+            Some(cause) => Failure::caused(error.to_string(), cause),
+            None => Failure::new(error.to_string()),
+        }
     }
 
     /// An argument that cannot be meant (exit 2).
@@ -118,6 +127,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Failure {
+        Failure::of(&error).hint(error.hint())
+    }
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
@@ -136,8 +151,7 @@ impl From<ClientError> for Failure {
             ClientError::Timeout { .. } => {
                 Failure::new(error.to_string()).hint("what was asked for may still happen; look with `dinrail list`")
             }
-            ClientError::File { ref source, .. } => Failure::caused(error.to_string(), source),
-            ClientError::SetUp(ref source) => Failure::caused(error.to_string(), source),
+            ClientError::File { .. } | ClientError::SetUp(_) => Failure::of(&error),
         }
     }
 }

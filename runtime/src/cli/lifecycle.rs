@@ -21,7 +21,7 @@ pub struct StartArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-It stays stopped, over a reboot too, until `dinrail start`; `dinrail list` says who stopped it and when.
+It stays stopped, over a reboot too, until `dinrail start`; `dinrail list` says who stopped it and when. \
 Messages for it wait.
 
 Examples:

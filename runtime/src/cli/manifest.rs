@@ -85,7 +85,8 @@ fn collect_images(at: &str, value: &Value, folder: &Path, images: &mut BTreeMap<
     let Value::Object(members) = value else { return };
     if let Some(image) = members.get("settings").and_then(|settings| settings["image"].as_str()).filter(|i| is_path(i))
     {
-        let found = ImageFile { file: folder.join(image), json_path: format!("{at}.settings.image") };
+        let found =
+            ImageFile { file: folder.join(image).components().collect(), json_path: format!("{at}.settings.image") };
         images.entry(image.to_owned()).or_insert(found);
     }
     for (key, member) in members {
@@ -94,9 +95,11 @@ fn collect_images(at: &str, value: &Value, folder: &Path, images: &mut BTreeMap<
     }
 }
 
-/// A reference has no slash.
+/// Tells `./x.so` and `lib/x.so` from a reference, and from the name of a container image (`host.io/x:1`), which the runtime
+/// refuses with better words.
 fn is_path(image: &str) -> bool {
-    image.contains('/') || image.contains('\\')
+    let is_library = [".so", ".dll", ".dylib"].iter().any(|end| image.ends_with(end));
+    image.starts_with(['.', '/']) || image.contains('\\') || (is_library && image.contains('/'))
 }
 
 fn digest(file: &Path) -> std::io::Result<String> {
@@ -123,7 +126,8 @@ mod tests {
         let file = folder.path().join("m.json");
         let text = r#"{"modulesContent": {"$edgeAgent": {
             "properties.desired": {"modules": {
-                "a": {"settings": {"image": "./a.so"}}, "b": {"settings": {"image": "filter:1"}}}},
+                "a": {"settings": {"image": "./a.so"}}, "b": {"settings": {"image": "filter:1"}},
+                "d": {"settings": {"image": "mcr.example/d:1"}}}},
             "properties.desired.modules.c": {"settings": {"image": "lib/c.so"}}}}}"#;
         std::fs::write(&file, text).unwrap();
         std::fs::write(folder.path().join("a.so"), "abc").unwrap();

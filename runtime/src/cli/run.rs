@@ -39,7 +39,7 @@ pub struct RunOptions {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Runs until SIGTERM or Ctrl-C, then stops the modules in reverse start order. With no options at all it works: an embedded
+Runs until SIGTERM or Ctrl-C, then stops the modules in reverse start order. With no options at all it works: an embedded \
 database, no hub, the host's name as the device id. A second runtime on the same state directory is refused.
 
 Examples:

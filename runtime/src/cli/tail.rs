@@ -12,7 +12,7 @@ use crate::admin::client::{LinesEnd, query};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ROUTE is the FROM part of a route, the name of a module, or the path of a source; without one everything is shown. A module
+ROUTE is the FROM part of a route, the name of a module, or the path of a source; without one everything is shown. A module \
 is never held up by this: what is too fast to show is left out and counted.
 
 Examples:

@@ -74,7 +74,7 @@ pub(super) fn repeat<T>(
             return Err(error.into());
         }
         if started.elapsed() >= limit {
-            let message = format!("after {}: {}", clock::spoken(limit), said.message);
+            let message = format!("after {limit:?}: {}", said.message);
             return Err(Failure::new(message).maybe_hint(said.hint.clone()));
         }
         progress.say(&said.message);

@@ -14,7 +14,7 @@ use crate::view::HealthView;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ID is the name of a module (insight), its identity (/devices/Hannover01/modules/insight), or that of the device itself
+ID is the name of a module (insight), its identity (/devices/Hannover01/modules/insight), or that of the device itself \
 (/devices/Hannover01).
 
 Examples:

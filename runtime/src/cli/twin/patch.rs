@@ -14,7 +14,7 @@ use crate::name::Identity;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The patch is merged into the desired properties: objects are merged, null removes, anything else takes the place of what
+The patch is merged into the desired properties: objects are merged, null removes, anything else takes the place of what \
 was there. Dots in a key nest; a value is JSON where it parses and text where it does not.
 
 Examples:
