@@ -52,15 +52,17 @@ pub(super) fn run(args: PatchArgs, client: &Client, out: &mut Out) -> Result<(),
         tell(&changes, version, out)?;
         out.flush()?;
     }
-    let acknowledged = match (waits_for, version) {
-        (Some(module), Some(version)) => Some(acknowledgement(client, module, version, args.timeout)?),
+    let answer = match (waits_for, version) {
+        (Some(module), Some(version)) => Some(acknowledgement(client, module, version, args.timeout)),
         _ => None,
     };
     if out.is_json() {
+        // Written in any case: the patch is made, whatever the module says to it.
+        let acknowledged = answer.as_ref().and_then(|answer| answer.as_ref().ok());
         out.document(&json!({"version": version, "changes": changes, "acknowledged": acknowledged}))?;
     }
-    match (acknowledged, waits_for) {
-        (Some(answer), Some(module)) => verdict(&answer, module, out),
+    match (answer, waits_for) {
+        (Some(answer), Some(module)) => verdict(&answer?, module, out),
         _ => Ok(()),
     }
 }
