@@ -2,7 +2,7 @@
 //!
 //! One thread (`dinrail-admin`) with a single-threaded executor serves it, so that an idle API costs little memory. Every bound
 //! is stated in [`server`]: connections, headers, bodies, time. Routes only translate; what they ask for is a method of
-//! [`Handle`](crate::handle::Handle). Where IoT Hub's service API has the call, path, verb, body and ETag rules are its own.
+//! [`Handle`]. Where IoT Hub's service API has the call, path, verb, body and ETag rules are its own.
 
 pub mod client;
 mod deployment;
