@@ -1,5 +1,7 @@
 //! dinrail: native shared libraries as supervised modules.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod deployment;

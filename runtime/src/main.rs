@@ -1,1 +1,5 @@
-fn main(){}
+//! The one binary: see [`dinrail::cli`].
+
+fn main() -> std::process::ExitCode {
+    dinrail::cli::main()
+}

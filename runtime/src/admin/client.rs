@@ -1,0 +1,356 @@
+//! The client of the management API that the command line uses: finds the runtime, asks, and tells apart "nobody answers",
+//! "refused" and "broken off". Blocks its caller; every request has a connection and a time limit of its own.
+
+mod body;
+mod connect;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::{ErrorBody, ErrorDocument};
+use super::socket::{self, Place};
+use body::{FileBody, RequestBody};
+
+/// Time of a request that only asks or commands.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a request may last beyond the time that it asks the server to wait.
+const WAIT_MARGIN: Duration = Duration::from_secs(10);
+/// Largest answer.
+const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+
+/// A place where no runtime answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// What was found there.
+    pub why: String,
+}
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody answers, in any of these places.
+    #[error("no runtime answers")]
+    NoRuntime(Vec<Tried>),
+    /// The runtime says no.
+    #[error("{}", error.message)]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        error: ErrorBody,
+    },
+    /// The connection ended, or the answer is not one.
+    #[error("the connection to the runtime on {place} broke off: {why}")]
+    Broken {
+        /// Where it listens.
+        place: String,
+        /// What happened.
+        why: String,
+    },
+    /// Not within the time allowed.
+    #[error("the runtime on {place} has not answered for {} s", limit.as_secs())]
+    Timeout {
+        /// Where it listens.
+        place: String,
+        /// The time allowed.
+        limit: Duration,
+    },
+    /// The file for an upload.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The client itself cannot work.
+    #[error("the client cannot be set up")]
+    SetUp(#[source] std::io::Error),
+}
+
+/// How a stream of lines ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinesEnd {
+    /// The reader had enough.
+    Enough,
+    /// Its time was up.
+    TimeUp,
+    /// A person pressed Ctrl-C.
+    Interrupted,
+    /// The runtime ended.
+    RuntimeEnded,
+}
+
+/// A runtime that answers.
+pub struct Client {
+    executor: tokio::runtime::Runtime,
+    state_dir: PathBuf,
+    place: Place,
+}
+
+impl Client {
+    /// The runtime of the first of these state directories that has one.
+    pub fn find(state_dirs: &[PathBuf]) -> Result<Client, ClientError> {
+        let executor = executor()?;
+        let mut tried = Vec::new();
+        for state_dir in state_dirs {
+            let answer = socket::find(state_dir)
+                .and_then(|place| executor.block_on(connect::connect(&place)).map(|_| place))
+                .map_err(|error| connect::explain(state_dir, &error));
+            match answer {
+                Ok(place) => return Ok(Client { executor, state_dir: state_dir.clone(), place }),
+                Err(why) => tried.push(Tried { state_dir: state_dir.clone(), why }),
+            }
+        }
+        Err(ClientError::NoRuntime(tried))
+    }
+
+    /// The runtime that listens at `place`; nothing is tried yet.
+    #[cfg(test)]
+    pub(super) fn at(place: Place) -> Result<Client, ClientError> {
+        Ok(Client { executor: executor()?, state_dir: PathBuf::new(), place })
+    }
+
+    /// State directory of the runtime that answers.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
+    /// `GET path`.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(self.request(Method::GET, path, None), REQUEST_TIMEOUT)
+    }
+
+    /// `GET path` of a route that waits up to `wait`.
+    pub fn get_waiting<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, ClientError> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let path = format!("{path}{separator}timeoutMs={}", wait.as_millis());
+        self.ask(self.request(Method::GET, &path, None), wait + WAIT_MARGIN)
+    }
+
+    /// `POST path`.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&Value>) -> Result<T, ClientError> {
+        self.ask(self.request(Method::POST, path, body), REQUEST_TIMEOUT)
+    }
+
+    /// `PUT path`, where `if_match` is an etag without quotes.
+    pub fn put<T: DeserializeOwned>(&self, path: &str, body: &Value, if_match: Option<&str>) -> Result<T, ClientError> {
+        let mut request = self.request(Method::PUT, path, Some(body));
+        if let Some(tag) = if_match.and_then(|tag| header::HeaderValue::from_str(&format!("\"{tag}\"")).ok()) {
+            request.headers_mut().insert(header::IF_MATCH, tag);
+        }
+        self.ask(request, REQUEST_TIMEOUT * 10)
+    }
+
+    /// `PATCH path`.
+    pub fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
+        self.ask(self.request(Method::PATCH, path, Some(body)), REQUEST_TIMEOUT)
+    }
+
+    /// `DELETE path`.
+    pub fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(self.request(Method::DELETE, path, None), REQUEST_TIMEOUT)
+    }
+
+    /// `POST path` with a file as the body. `progress` hears the bytes sent so far and those in all.
+    pub fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        file: &Path,
+        progress: impl FnMut(u64, u64) + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let opened = FileBody::open(file, Box::new(progress));
+        let body = opened.map_err(|source| ClientError::File { path: file.to_owned(), source })?;
+        let request = self.request(Method::POST, path, None).map(|_| RequestBody::Right(body));
+        self.ask(request, REQUEST_TIMEOUT * 10)
+    }
+
+    /// `GET path`, line by line as they come, until the reader breaks, `limit` has passed, or a person presses Ctrl-C.
+    pub fn lines(
+        &self,
+        path: &str,
+        limit: Option<Duration>,
+        mut on_line: impl FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<LinesEnd, ClientError> {
+        let request = self.request(Method::GET, path, None);
+        self.executor.block_on(async {
+            let mut response = self.within(REQUEST_TIMEOUT, self.send(request)).await?;
+            if response.status() != StatusCode::OK {
+                return Err(self.refused(response).await);
+            }
+            let mut partial = Vec::new();
+            let mut end = std::pin::pin!(end_of_watching(limit));
+            loop {
+                let frame = tokio::select! {
+                    frame = response.body_mut().frame() => frame,
+                    end = &mut end => return Ok(end),
+                };
+                let Some(frame) = frame else { return Ok(LinesEnd::RuntimeEnded) };
+                // A runtime that is killed breaks off in the middle of a chunk.
+                let Ok(frame) = frame else { return Ok(LinesEnd::RuntimeEnded) };
+                let Ok(chunk) = frame.into_data() else { continue };
+                partial.extend_from_slice(&chunk);
+                let complete = partial.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+                for line in partial[..complete].split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                    if on_line(line).is_break() {
+                        return Ok(LinesEnd::Enough);
+                    }
+                }
+                partial.drain(..complete);
+            }
+        })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Request<RequestBody> {
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let mut request = Request::new(RequestBody::Left(Full::new(body)));
+        *request.method_mut() = method;
+        // Paths are made by `path`, which leaves nothing that a URI does not take.
+        *request.uri_mut() = path.parse().unwrap_or_else(|_| hyper::Uri::from_static("/"));
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, header::HeaderValue::from_static("localhost"));
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        if let Place::Loopback { token, .. } = &self.place
+            && let Ok(bearer) = header::HeaderValue::from_str(&format!("Bearer {token}"))
+        {
+            headers.insert(header::AUTHORIZATION, bearer);
+        }
+        request
+    }
+
+    fn ask<T: DeserializeOwned>(&self, request: Request<RequestBody>, limit: Duration) -> Result<T, ClientError> {
+        self.executor.block_on(self.within(limit, async {
+            let response = self.send(request).await?;
+            if !response.status().is_success() {
+                return Err(self.refused(response).await);
+            }
+            let bytes = self.collect(response).await?;
+            serde_json::from_slice(&bytes).map_err(|error| self.broken(format!("the answer cannot be read: {error}")))
+        }))
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let late = |_| ClientError::Timeout { place: self.place.to_string(), limit };
+        tokio::time::timeout(limit, answer).await.map_err(late)?
+    }
+
+    async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
+        let stream = connect::connect(&self.place).await.map_err(|error| {
+            let why = connect::explain(&self.state_dir, &error);
+            ClientError::NoRuntime(vec![Tried { state_dir: self.state_dir.clone(), why }])
+        })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(error.to_string()))?;
+        tokio::spawn(async move {
+            // The request that is in flight hears of it too.
+            let _ = connection.await;
+        });
+        sender.send_request(request).await.map_err(|error| self.broken(error.to_string()))
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let whole = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        Ok(whole.map_err(|error| self.broken(error.to_string()))?.to_bytes())
+    }
+
+    async fn refused(&self, response: Response<Incoming>) -> ClientError {
+        let status = response.status().as_u16();
+        let bytes = match self.collect(response).await {
+            Ok(bytes) => bytes,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<ErrorDocument>(&bytes) {
+            Ok(document) => ClientError::Refused { status, error: document.error },
+            Err(_) => self.broken(format!("HTTP {status}: {}", String::from_utf8_lossy(&bytes).trim())),
+        }
+    }
+
+    fn broken(&self, why: String) -> ClientError {
+        ClientError::Broken { place: self.place.to_string(), why }
+    }
+}
+
+fn executor() -> Result<tokio::runtime::Runtime, ClientError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ClientError::SetUp)
+}
+
+async fn end_of_watching(limit: Option<Duration>) -> LinesEnd {
+    let time_up = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = time_up => LinesEnd::TimeUp,
+        () = interrupted() => LinesEnd::Interrupted,
+    }
+}
+
+#[cfg(unix)]
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// There Ctrl-C ends the process, which is as quiet.
+#[cfg(not(unix))]
+async fn interrupted() {
+    std::future::pending().await
+}
+
+/// A path of these segments, each escaped: `path(&["modules", "a/b"])` is `/modules/a%2Fb`.
+pub fn path(segments: &[&str]) -> String {
+    segments.iter().map(|segment| format!("/{}", escape(segment))).collect()
+}
+
+/// `base` with these parameters.
+pub fn query(base: &str, parameters: &[(&str, &str)]) -> String {
+    let pairs: Vec<String> = parameters.iter().map(|(key, value)| format!("{key}={}", escape(value))).collect();
+    format!("{base}?{}", pairs.join("&"))
+}
+
+fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) => char::from(b).to_string(),
+            b => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_id_survives_in_a_path() {
+        assert_eq!(path(&["modules", "a#b?c%d/é"]), "/modules/a%23b%3Fc%25d%2F%C3%A9");
+        assert_eq!(query("/messages", &[("route", "FROM /*")]), "/messages?route=FROM%20%2F%2A");
+    }
+
+    #[test]
+    fn every_place_tried_is_named_with_what_was_found_there() {
+        let empty = tempfile::tempdir().unwrap();
+        let states = [empty.path().to_owned(), empty.path().join("missing")];
+
+        let Err(ClientError::NoRuntime(tried)) = Client::find(&states).map(|_| ()) else { panic!("found one") };
+
+        assert_eq!(tried.iter().map(|t| &t.state_dir).collect::<Vec<_>>(), states.iter().collect::<Vec<_>>());
+        assert!(tried.iter().all(|t| !t.why.is_empty()), "{tried:?}");
+    }
+}

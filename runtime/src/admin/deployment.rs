@@ -1,0 +1,75 @@
+//! `GET /deployment`, `PUT /deployment`, `POST /deployment/plan`.
+//!
+//! A manifest comes as `{"manifest": …, "origin": …, "images": {…}}`: the document itself or its text (then problems have the
+//! lines of the text), where it came from, and the digest of each image that it names by path.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::error::{ApiError, refusal};
+use super::request;
+use crate::handle::{DeployRequest, Handle, RefusalKind};
+use crate::view::{DeploymentView, PlanView};
+
+pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<DeploymentView>, ApiError> {
+    match handle.deployment().await? {
+        Some(deployment) => Ok(Json(deployment)),
+        None => Err(none_in_force()),
+    }
+}
+
+pub(super) async fn apply(State(handle): State<Handle>, body: Body) -> Result<Json<DeploymentView>, ApiError> {
+    let document: ManifestDocument = request::json(body).await?;
+    Ok(Json(handle.deploy(document.into()).await?))
+}
+
+pub(super) async fn plan(State(handle): State<Handle>, body: Body) -> Result<Json<PlanView>, ApiError> {
+    let document: ManifestDocument = request::json(body).await?;
+    Ok(Json(handle.plan(document.into()).await?))
+}
+
+pub(super) fn none_in_force() -> ApiError {
+    ApiError::from(refusal(RefusalKind::NotFound, "no deployment is in force"))
+        .hint("apply one with `dinrail deploy FILE`")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ManifestDocument {
+    manifest: Value,
+    origin: Option<String>,
+    #[serde(default)]
+    images: BTreeMap<String, String>,
+}
+
+impl From<ManifestDocument> for DeployRequest {
+    fn from(document: ManifestDocument) -> DeployRequest {
+        let text = match document.manifest {
+            Value::String(text) => text,
+            manifest => manifest.to_string(),
+        };
+        let origin = document.origin.unwrap_or_else(|| "api".into());
+        DeployRequest { text, origin, images: document.images }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manifest_is_taken_as_text_and_as_document() {
+        let read = |text| DeployRequest::from(serde_json::from_str::<ManifestDocument>(text).unwrap());
+
+        let as_text = read(r#"{"manifest": "{ \"a\": 1 }", "origin": "m.json", "images": {"./x.so": "sha256:00"}}"#);
+        assert_eq!((as_text.text.as_str(), as_text.origin.as_str()), ("{ \"a\": 1 }", "m.json"));
+        assert_eq!(as_text.images["./x.so"], "sha256:00");
+        let as_document = read(r#"{"manifest": { "a": 1 }}"#);
+        assert_eq!((as_document.text.as_str(), as_document.origin.as_str()), (r#"{"a":1}"#, "api"));
+    }
+}

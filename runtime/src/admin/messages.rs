@@ -1,0 +1,78 @@
+//! `GET /messages?route=FROM …`: messages as they pass, a JSON document a line, until the client goes or the runtime ends.
+//!
+//! A line is [`Message::to_json`](crate::message::Message::to_json), or `{"skipped": n}` where the client was too slow for n
+//! messages. A slow client holds up nobody: its connection fills, then this stops reading, then the tail leaves out.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Bytes, Frame};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::error::ApiError;
+use super::request::Params;
+use super::server::Ending;
+use crate::handle::{Handle, Tail, TailItem};
+
+/// Lines between the tail and the connection.
+const BUFFERED_LINES: usize = 64;
+/// Lines are put together up to about this, so that a flood is not one write a message.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+pub(super) async fn tail(
+    State(handle): State<Handle>,
+    Extension(ending): Extension<Ending>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let tail = handle.tail(params.text("route"))?;
+    let (lines, receiver) = mpsc::channel(BUFFERED_LINES);
+    tokio::spawn(follow(tail, lines, ending));
+    let body = Body::new(Lines(receiver));
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
+    let pump = async {
+        while let Some(item) = tail.next().await {
+            let line = match item {
+                TailItem::Message(message) => message.to_json(),
+                TailItem::Skipped(count) => json!({"skipped": count}),
+            };
+            if lines.send(format!("{line}\n")).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = pump => {}
+        () = lines.closed() => {}
+        () = ending.wait() => {}
+    }
+}
+
+/// The lines as the body of an answer.
+struct Lines(mpsc::Receiver<String>);
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut chunk = match self.0.poll_recv(cx) {
+            Poll::Ready(Some(line)) => line,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => return Poll::Pending,
+        };
+        while chunk.len() < CHUNK_BYTES {
+            let Ok(line) = self.0.try_recv() else { break };
+            chunk.push_str(&line);
+        }
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))))
+    }
+}

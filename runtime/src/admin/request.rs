@@ -1,0 +1,120 @@
+//! What routes read from a request: bodies within their bounds, the query, `If-Match`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::error::{ApiError, refusal};
+use super::listener::Caller;
+use crate::handle::RefusalKind;
+
+/// Largest body of a request, but for the upload of an image.
+pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// Longest time that a client may ask the server to wait; it can ask again.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// Reads a JSON body. An empty one reads as `null`.
+pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let bytes = read(body).await?;
+    let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| {
+        ApiError::invalid(format!("the body of the request cannot be read: {error}"))
+            .hint("the body is a JSON document")
+    })
+}
+
+async fn read(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::from(refusal(
+            RefusalKind::TooLarge,
+            format!("the body of the request is larger than {MAX_BODY_BYTES} bytes"),
+        ))),
+        Err(error) => Err(ApiError::invalid(format!("the body of the request broke off: {error}"))),
+    }
+}
+
+/// The query of a request. Parameters that a route does not know, such as `api-version`, are ignored.
+pub(super) struct Params(BTreeMap<String, String>);
+
+impl Params {
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let number = text.parse().map_err(|_| ApiError::invalid(format!("{name}={text} is not a number")))?;
+        Ok(Some(number))
+    }
+
+    /// `timeoutMs`: 30 s unless told, an hour at most.
+    pub(super) fn timeout(&self) -> Result<Duration, ApiError> {
+        let asked = self.number("timeoutMs")?.map_or(Duration::from_secs(30), Duration::from_millis);
+        Ok(asked.min(MAX_WAIT))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Params, ApiError> {
+        let Query(pairs) = Query::try_from_uri(&parts.uri)
+            .map_err(|error| ApiError::invalid(format!("the query cannot be read: {error}")))?;
+        Ok(Params(pairs))
+    }
+}
+
+/// Name of who asks, to be kept with what is done.
+pub(super) struct By(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for By {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<By, ApiError> {
+        match parts.extensions.get::<Caller>() {
+            Some(caller) => Ok(By(caller.name())),
+            None => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the caller is not known")),
+        }
+    }
+}
+
+/// The etag that the caller expects, without quotes; `None` where any will do (`*`, or no header).
+pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| ApiError::invalid("If-Match is not text"))?.trim();
+    let tag = text.strip_prefix("W/").unwrap_or(text);
+    let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+    Ok((tag != "*").then(|| tag.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn if_match_is_read_with_and_without_quotes() {
+        let table = [("\"AAE=\"", Some("AAE=")), ("AAE=", Some("AAE=")), ("W/\"AAE=\"", Some("AAE=")), ("*", None)];
+        for (text, expected) in table {
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, text.parse().unwrap())]);
+            assert_eq!(if_match(&headers).unwrap().as_deref(), expected, "{text}");
+        }
+        assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn waits_are_bounded() {
+        let params = |text: &str| Params(BTreeMap::from([("timeoutMs".to_owned(), text.to_owned())]));
+        assert_eq!(params("1500").timeout().unwrap(), Duration::from_millis(1500));
+        assert_eq!(params("99999999999").timeout().unwrap(), MAX_WAIT);
+        assert!(params("soon").timeout().is_err());
+        assert_eq!(Params(BTreeMap::new()).timeout().unwrap(), Duration::from_secs(30));
+    }
+}

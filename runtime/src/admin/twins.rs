@@ -1,0 +1,101 @@
+//! `/twins/{device}[/modules/{module}]`: GET, PATCH and PUT as in IoT Hub's service API, `If-Match` included.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::request::{self, By};
+use crate::handle::{Handle, Refusal};
+use crate::name::Identity;
+
+type ModulePath = Path<(String, String)>;
+
+pub(super) async fn get_device(State(handle): State<Handle>, Path(device): Path<String>) -> Result<Response, ApiError> {
+    twin(handle.twin(&Identity::device(&device)?).await)
+}
+
+pub(super) async fn get_module(
+    State(handle): State<Handle>,
+    Path((device, module)): ModulePath,
+) -> Result<Response, ApiError> {
+    twin(handle.twin(&Identity::module(&device, &module)?).await)
+}
+
+pub(super) async fn patch_device(
+    State(handle): State<Handle>,
+    Path(device): Path<String>,
+    by: By,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    patch(handle, Identity::device(&device)?, by, headers, body).await
+}
+
+pub(super) async fn patch_module(
+    State(handle): State<Handle>,
+    Path((device, module)): ModulePath,
+    by: By,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    patch(handle, Identity::module(&device, &module)?, by, headers, body).await
+}
+
+pub(super) async fn replace_device(
+    State(handle): State<Handle>,
+    Path(device): Path<String>,
+    by: By,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    replace(handle, Identity::device(&device)?, by, headers, body).await
+}
+
+pub(super) async fn replace_module(
+    State(handle): State<Handle>,
+    Path((device, module)): ModulePath,
+    by: By,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    replace(handle, Identity::module(&device, &module)?, by, headers, body).await
+}
+
+async fn patch(handle: Handle, id: Identity, by: By, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let expected = request::if_match(&headers)?;
+    let document = request::json(body).await?;
+    twin(handle.twin_patch(&id, document, expected, &by.0).await)
+}
+
+async fn replace(handle: Handle, id: Identity, by: By, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
+    let expected = request::if_match(&headers)?;
+    let document = request::json(body).await?;
+    twin(handle.twin_replace(&id, document, expected, &by.0).await)
+}
+
+/// The root document with its etag as a header.
+fn twin(answer: Result<Value, Refusal>) -> Result<Response, ApiError> {
+    let root = answer?;
+    let etag = root["etag"].as_str().and_then(|tag| HeaderValue::from_str(&format!("\"{tag}\"")).ok());
+    let mut response = Json(root).into_response();
+    if let Some(etag) = etag {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etag_of_the_document_is_the_etag_of_the_answer() {
+        let response = twin(Ok(serde_json::json!({"etag": "AAAAAAAAAAE="}))).unwrap();
+
+        assert_eq!(response.headers()[header::ETAG], "\"AAAAAAAAAAE=\"");
+    }
+}

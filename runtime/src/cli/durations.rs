@@ -1,0 +1,64 @@
+//! Time spans as a person types them: `30s`, `15m`, `1h`, `1h30m`, `500ms`, `1 day`.
+
+use std::time::Duration;
+
+/// Reads a time span. A number without a unit is refused: it would be seconds to one and minutes to another.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let wrong = |why: &str| format!("{why}; write it like 30s, 15m, 1h or 1h30m");
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(wrong("a time span is missing"));
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let amount: u64 = rest[..digits].parse().map_err(|_| wrong("it does not start with a number"))?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+        let unit_ms = unit_ms(&rest[..letters]).ok_or_else(|| wrong("the number has no unit"))?;
+        rest = rest[letters..].trim_start();
+        let part = amount.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(|| wrong("it is too long"))?;
+        total = total.checked_add(part).ok_or_else(|| wrong("it is too long"))?;
+    }
+    Ok(total)
+}
+
+fn unit_ms(unit: &str) -> Option<u64> {
+    Some(match unit {
+        "ms" => 1,
+        "s" | "sec" | "second" | "seconds" => 1_000,
+        "m" | "min" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_people_write_them() {
+        let table = [
+            ("30s", 30_000),
+            ("15m", 900_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("1 day", 86_400_000),
+            (" 2 min 10 s ", 130_000),
+            ("0s", 0),
+        ];
+        for (text, ms) in table {
+            assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_without_number_or_unit_are_refused() {
+        for text in ["", "30", "s", "-1s", "1.5h", "30 fortnights", "99999999999999999999d", "18446744073709551615h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `dinrail image list|add|inspect|remove`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::out::Paint;
+use super::progress::Progress;
+use super::table::{Cell, Table};
+use super::{Context, Failure};
+use crate::admin::client::{Client, path, query};
+use crate::view::ImageView;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A reference is name (the newest admitted), name:1, name:1.2, name:1.2.3, or name@sha256:…
+
+Examples:
+  dinrail image list
+  dinrail image add target/release/libfilter.so
+  dinrail image inspect target/release/libfilter.so")]
+pub struct ImageArgs {
+    #[command(subcommand)]
+    verb: ImageVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageVerb {
+    /// List the images, and the files that were refused
+    List(ImageListArgs),
+    /// Put a library into the store
+    Add(ImageAddArgs),
+    /// Print a library's descriptor and verdict, without running any of its code (offline)
+    Inspect(ImageInspectArgs),
+    /// Remove an image that nothing uses
+    Remove(ImageRemoveArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dinrail image list
+  dinrail image list --json")]
+struct ImageListArgs {}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dinrail image add target/release/libfilter.so")]
+struct ImageAddArgs {
+    /// The library
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Needs no runtime; a reference is looked up in the state directory.
+
+Examples:
+  dinrail image inspect target/release/libfilter.so
+  dinrail image inspect filter:1 --json")]
+struct ImageInspectArgs {
+    /// A library, or a reference to an image of the store
+    what: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dinrail image remove filter:1.2.0")]
+struct ImageRemoveArgs {
+    /// Reference of the image
+    reference: String,
+}
+
+pub(super) fn run(args: ImageArgs, context: &mut Context) -> Result<(), Failure> {
+    match args.verb {
+        ImageVerb::List(ImageListArgs {}) => list(context),
+        ImageVerb::Add(args) => add(&args.file, context),
+        ImageVerb::Inspect(args) => inspect(&args.what, context),
+        ImageVerb::Remove(args) => remove(&args.reference, context),
+    }
+}
+
+fn list(context: &mut Context) -> Result<(), Failure> {
+    let images: Vec<ImageView> = context.client()?.get("/images")?;
+    let out = &mut context.out;
+    if out.is_json() {
+        return out.document(&images);
+    }
+    out.text(&table(&images).render(out.width(), out.has_colour()))
+}
+
+fn add(file: &Path, context: &mut Context) -> Result<(), Failure> {
+    let image = upload(&context.client()?, file)?;
+    if context.out.is_json() {
+        context.out.document(&image)?;
+    }
+    if image.verdict != "admitted" {
+        return Err(Failure::new(format!("{} is {}: {}", file.display(), image.verdict, image.reason)));
+    }
+    if !context.out.is_json() {
+        context.out.line(format_args!("{} admitted: {}", title(&image), image.reason))?;
+    }
+    Ok(())
+}
+
+fn remove(reference: &str, context: &mut Context) -> Result<(), Failure> {
+    let image: ImageView = context.client()?.delete(&path(&["images", reference]))?;
+    if context.out.is_json() {
+        return context.out.document(&image);
+    }
+    context.out.line(format_args!("{} removed", title(&image)))
+}
+
+/// The place where inspection is connected: `what` is a file, or a reference to look up in a state directory.
+fn inspect(what: &str, _: &mut Context) -> Result<(), Failure> {
+    Err(Failure::new(format!("this build cannot inspect {what}")).hint("it is a build of the command line alone"))
+}
+
+/// Sends a library to the runtime.
+pub(super) fn upload(client: &Client, file: &Path) -> Result<ImageView, Failure> {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut progress = Progress::start();
+    let said = format!("sending {name}");
+    let route = query("/images", &[("file", &name)]);
+    Ok(client.upload(&route, file, move |sent, total| {
+        progress.say(&format!("{said}: {} of {} MiB", sent >> 20, total >> 20));
+    })?)
+}
+
+/// Name and version, or the file it came from.
+fn title(image: &ImageView) -> String {
+    match (&image.name, &image.version) {
+        (Some(name), Some(version)) => format!("{name} {version}"),
+        (Some(name), None) => name.clone(),
+        _ => image.source.clone().unwrap_or_else(|| "the image".into()),
+    }
+}
+
+fn table(images: &[ImageView]) -> Table {
+    let mut table = Table::new(&["NAME", "VERSION", "DIGEST", "VERDICT", "USED BY", "REASON"]);
+    for image in images {
+        let paint = if image.verdict == "admitted" { Paint::Green } else { Paint::Red };
+        table.row([
+            title_column(image).into(),
+            image.version.as_deref().unwrap_or("-").into(),
+            image.digest.as_deref().map_or("-", short_digest).into(),
+            Cell::painted(image.verdict.as_str(), paint),
+            if image.used_by.is_empty() { "-".into() } else { image.used_by.join(",").into() },
+            image.reason.as_str().into(),
+        ]);
+    }
+    table
+}
+
+/// The name, or the name of the file that was refused.
+fn title_column(image: &ImageView) -> String {
+    let file = || Some(Path::new(image.source.as_deref()?).file_name()?.to_string_lossy().into_owned());
+    image.name.clone().or_else(file).unwrap_or_else(|| "-".into())
+}
+
+/// The first 12 digits of `sha256:…`: what is enough to tell images apart.
+fn short_digest(digest: &str) -> &str {
+    let digits = digest.strip_prefix("sha256:").unwrap_or(digest);
+    digits.get(..12).unwrap_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_shows_refused_files_beside_images() {
+        let image = |document| serde_json::from_value::<ImageView>(document).unwrap();
+        let images = [
+            image(serde_json::json!({
+                "name": "filter", "version": "1.2.0", "digest": "sha256:ba7816bf8f01cfea414140de5dae2223",
+                "verdict": "admitted", "reason": "used", "usedBy": ["filter", "filter-2"], "source": "/w/libfilter.so",
+                "arrivedUtc": null, "bytes": 4096
+            })),
+            image(serde_json::json!({
+                "name": null, "version": null, "digest": null, "verdict": "refused", "usedBy": [], "source": "/w/notes.so",
+                "reason": "it is text, not a library: copy a .so built for this machine", "arrivedUtc": null, "bytes": null
+            })),
+        ];
+
+        assert_eq!(
+            table(&images).render(None, false),
+            "\
+NAME      VERSION  DIGEST        VERDICT   USED BY          REASON
+filter    1.2.0    ba7816bf8f01  admitted  filter,filter-2  used
+notes.so  -        -             refused   -                it is text, not a library: copy a .so built for this machine
+"
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! The command line: one file per verb. `run` is the runtime; every other verb is a client of a running one, except those that
+//! say they work offline.
+//!
+//! Verbs write through [`Out`] and fail with a [`Failure`], which is the only place that knows exit codes: 0 done, 1 refused or
+//! failed, 2 usage, 3 no runtime answers. A closed pipe ends every verb quietly.
+
+mod bench;
+mod deploy;
+mod deployment;
+mod durations;
+mod failure;
+mod image;
+mod json_input;
+mod lifecycle;
+mod list;
+mod manifest;
+mod out;
+mod places;
+mod plan;
+mod progress;
+mod run;
+mod send;
+mod show;
+mod table;
+mod tail;
+mod twin;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::admin::client::Client;
+pub use bench::{BenchOptions, BenchPart};
+pub use failure::Failure;
+pub use out::Out;
+pub use run::{LogFormat, RunOptions};
+
+/// Runs native shared libraries as supervised modules with identities and twins.
+#[derive(Debug, Parser)]
+#[command(name = "dinrail", version, disable_help_subcommand = true, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// State directory of the runtime [default: /var/lib/dinrail for root, else $XDG_STATE_HOME/dinrail; clients try both]
+    #[arg(long, global = true, value_name = "DIR", env = "DINRAIL_STATE", hide_env_values = true)]
+    state: Option<PathBuf>,
+    /// Write JSON for programs: one document, or one per line where messages are followed
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  dinrail run --watch target/release deployments/host-monitor.json
+  dinrail list
+  dinrail tail filter
+  dinrail twin patch filter threshold=1 --wait
+
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 no runtime answers.";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the runtime in the foreground, until SIGTERM or Ctrl-C
+    Run(run::RunArgs),
+    /// List the modules
+    List(list::ListArgs),
+    /// Show everything about one module
+    Show(show::ShowArgs),
+    /// Wait until a module has a status
+    Wait(wait::WaitArgs),
+    /// Start a module, also one that has failed or is quarantined
+    Start(lifecycle::StartArgs),
+    /// Stop a module; it stays stopped, over a reboot too, until it is started
+    Stop(lifecycle::StopArgs),
+    /// Stop a module and start it again
+    Restart(lifecycle::RestartArgs),
+    /// Apply a deployment manifest
+    Deploy(deploy::DeployArgs),
+    /// Show what applying a manifest would do, without doing it
+    Plan(plan::PlanArgs),
+    /// Show the deployment in force
+    Deployment(deployment::DeploymentArgs),
+    /// Read and change twins
+    Twin(twin::TwinArgs),
+    /// Put a message on a module's input
+    Send(send::SendArgs),
+    /// Print messages live as they pass
+    Tail(tail::TailArgs),
+    /// Look after the image store
+    Image(image::ImageArgs),
+    /// Measure this device (offline)
+    Bench(bench::BenchArgs),
+}
+
+/// What every verb is given.
+struct Context {
+    out: Out,
+    state: Option<PathBuf>,
+}
+
+impl Context {
+    /// The runtime that answers at `--state`, or at any default place.
+    fn client(&self) -> Result<Client, Failure> {
+        let states = match &self.state {
+            Some(state) => vec![state.clone()],
+            None => places::Surroundings::read().client_states(),
+        };
+        Ok(Client::find(&states)?)
+    }
+}
+
+/// Does what the arguments of this process say.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut context = Context { out: Out::stdout(cli.json), state: cli.state };
+    let done = dispatch(cli.verb, &mut context).and_then(|()| context.out.flush());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
+    match verb {
+        Verb::Run(args) => run::run(args, context),
+        Verb::List(args) => list::run(args, context),
+        Verb::Show(args) => show::run(args, context),
+        Verb::Wait(args) => wait::run(args, context),
+        Verb::Start(args) => lifecycle::start(args, context),
+        Verb::Stop(args) => lifecycle::stop(args, context),
+        Verb::Restart(args) => lifecycle::restart(args, context),
+        Verb::Deploy(args) => deploy::run(args, context),
+        Verb::Plan(args) => plan::run(args, context),
+        Verb::Deployment(args) => deployment::run(args, context),
+        Verb::Twin(args) => twin::run(args, context),
+        Verb::Send(args) => send::run(args, context),
+        Verb::Tail(args) => tail::run(args, context),
+        Verb::Image(args) => image::run(args, context),
+        Verb::Bench(args) => bench::run(args, context),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples_and_says_what_it_does() {
+        fn look(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("dinrail "), "{} has no example", command.get_name());
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+
+    #[test]
+    fn documented_command_lines_are_understood() {
+        let lines = [
+            "run",
+            "run m.json --watch a --watch b --autostart --config c.toml --device-id D --log-format json --state s",
+            "list --json",
+            "--state s list",
+            "wait filter --for stopped --timeout 1h",
+            "stop filter",
+            "deploy m.json --wait --timeout 2m",
+            "twin get /devices/D",
+            "twin patch filter threshold=1 a.b=null --wait",
+            "twin replace filter @file",
+            "send filter in {} -p a=b -p c=d --content-type text/plain",
+            "tail -n 3 --timeout 10s",
+            "tail filter",
+            "image inspect x.so",
+            "image remove filter:1",
+            "bench hop --json",
+            "bench all --probe p.so",
+        ];
+        for line in lines {
+            let parsed = Cli::try_parse_from(std::iter::once("dinrail").chain(line.split(' ')));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+}
