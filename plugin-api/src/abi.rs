@@ -372,7 +372,8 @@ pub struct DrModule {
     pub descriptor: DrText,
     /// Makes an instance from its identity and desired properties. No side effects: no ports, files or threads, since it also
     /// runs in trials. [`DR_REFUSED`] means that the desired properties are at fault.
-    pub create: unsafe extern "C" fn(args: *const DrCreate, instance: *mut *mut c_void, error: *const DrSink) -> DrStatus,
+    pub create:
+        unsafe extern "C" fn(args: *const DrCreate, instance: *mut *mut c_void, error: *const DrSink) -> DrStatus,
     /// Frees the instance; the last call that it sees. Follows every successful `create`.
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
     /// Opens ports, sockets and threads. May be null.
@@ -380,7 +381,12 @@ pub struct DrModule {
     /// Handles a message. `delivery` goes into what the handler sends and reports so that it is committed with the verdict.
     /// May be null: messages then wait.
     pub on_message: Option<
-        unsafe extern "C" fn(instance: *mut c_void, delivery: u64, message: *const DrMessage, reason: *const DrSink) -> DrVerdict,
+        unsafe extern "C" fn(
+            instance: *mut c_void,
+            delivery: u64,
+            message: *const DrMessage,
+            reason: *const DrSink,
+        ) -> DrVerdict,
     >,
     /// Takes a change of the desired properties, or answers [`DR_REFUSED`]. The runtime reports the acknowledgement
     /// `{version, ok, error}`. May be null: every change is then accepted.
