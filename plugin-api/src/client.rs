@@ -1,0 +1,553 @@
+//! What an instance can ask of the runtime, in the words of the IoT SDKs.
+
+use std::any::{Any, TypeId};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::abi::{
+    DR_CREATE_TRIAL, DR_DEBUG, DR_ERROR, DR_GONE, DR_INFO, DR_NO_DELIVERY, DR_NO_OUTPUT, DR_OK, DR_PENDING, DR_TRACE,
+    DR_WARN, DrBuffer, DrCreate, DrStatus, DrText, DrTwin, DrVerdict,
+};
+use crate::completion::{begin_with, wait_for};
+use crate::error::{Context, Error, ErrorKind};
+use crate::host::{Host, lent};
+use crate::logs::{self, Voice};
+use crate::message::{Body, KeptMessage, Outgoing};
+use crate::module::{MethodResponse, Module, Timer};
+use crate::twin::Twin;
+
+/// An instance's way to the runtime. Cheap to clone, and every call may be made on any thread; once the instance has stopped, all
+/// answer [`ErrorKind::Gone`].
+///
+/// Calls that wait for the disk (`patch_reported`, sends along durable routes) return when it is done. Inside a handler use
+/// the forms of [`crate::Delivery`] instead: they return at once and are committed with the handler's verdict.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    host: Host,
+    ticket: u64,
+    identity: String,
+    device: String,
+    module: String,
+    generation_id: String,
+    data_folder: Option<PathBuf>,
+    image_folder: PathBuf,
+    env: BTreeMap<String, String>,
+    is_trial: bool,
+    module_type: TypeId,
+    outputs: Mutex<Vec<(Box<str>, Output)>>,
+    stop: Arc<StopFlag>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    posts: Mutex<Posts>,
+}
+
+/// An output, interned: sending from it needs no look-up. Belongs to the instance whose client gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output(u32);
+
+pub(crate) const NO_OUTPUT: Output = Output(DR_NO_OUTPUT);
+
+/// What names an output: an [`Output`], or its name, which is looked up at every call.
+pub trait IntoOutput {
+    /// Finds the output.
+    fn into_output(self, client: &Client) -> Result<Output, Error>;
+}
+
+impl IntoOutput for Output {
+    #[inline]
+    fn into_output(self, _: &Client) -> Result<Output, Error> {
+        Ok(self)
+    }
+}
+
+impl IntoOutput for &Output {
+    #[inline]
+    fn into_output(self, _: &Client) -> Result<Output, Error> {
+        Ok(*self)
+    }
+}
+
+impl IntoOutput for &str {
+    fn into_output(self, client: &Client) -> Result<Output, Error> {
+        client.output(self)
+    }
+}
+
+/// Severity of a health sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Level {
+    /// A person is needed, or data was lost.
+    Error = DR_ERROR,
+    /// Something is wrong, nothing is lost.
+    Warn = DR_WARN,
+    /// Worth knowing in normal operation.
+    Info = DR_INFO,
+    /// For the module's author.
+    Debug = DR_DEBUG,
+    /// Everything.
+    Trace = DR_TRACE,
+}
+
+type Posted = Box<dyn FnOnce(&mut dyn Any) -> Result<(), Error> + Send>;
+
+#[derive(Default)]
+struct Posts {
+    closed: bool,
+    next: u64,
+    waiting: VecDeque<(u64, Posted)>,
+}
+
+impl Client {
+    /// # Safety
+    /// `args` holds what the contract of `create` says, and is borrowed for this call.
+    pub(crate) unsafe fn from_raw<M: Module>(args: &DrCreate, host: Host) -> Result<Client, Error> {
+        // SAFETY: the caller's promise.
+        let text = |text: DrText| unsafe { lent(text) };
+        let env = match text(args.env) {
+            "" => BTreeMap::new(),
+            env => serde_json::from_str(env).context("the runtime's 'env' is not an object of strings")?,
+        };
+        Ok(Client(Arc::new(Inner {
+            host,
+            ticket: args.ticket,
+            identity: text(args.identity).to_owned(),
+            device: text(args.device).to_owned(),
+            module: text(args.module).to_owned(),
+            generation_id: text(args.generation_id).to_owned(),
+            data_folder: (args.data_folder.len > 0).then(|| text(args.data_folder).into()),
+            image_folder: text(args.image_folder).into(),
+            env,
+            is_trial: args.flags & DR_CREATE_TRIAL != 0,
+            module_type: TypeId::of::<M>(),
+            outputs: Mutex::default(),
+            stop: Arc::default(),
+            threads: Mutex::default(),
+            posts: Mutex::default(),
+        })))
+    }
+
+    pub(crate) fn voice(&self) -> Voice {
+        Voice { host: self.0.host, ticket: self.0.ticket }
+    }
+
+    /// `/devices/{device}/modules/{module}`.
+    pub fn identity(&self) -> &str {
+        &self.0.identity
+    }
+
+    /// Name of the instance.
+    pub fn module(&self) -> &str {
+        &self.0.module
+    }
+
+    /// Device id.
+    pub fn device(&self) -> &str {
+        &self.0.device
+    }
+
+    /// Changes when the identity is deleted and made again.
+    pub fn generation_id(&self) -> &str {
+        &self.0.generation_id
+    }
+
+    /// The instance's own folder, which exists and stays over restarts and upgrades.
+    ///
+    /// # Errors
+    /// There is none on trial.
+    pub fn data_folder(&self) -> Result<&Path, Error> {
+        let none =
+            || Error::with_kind(ErrorKind::Denied, "an instance on trial has no data folder; use it from `start` on");
+        self.0.data_folder.as_deref().ok_or_else(none)
+    }
+
+    /// Folder of the image's own files, read-only.
+    pub fn image_folder(&self) -> &Path {
+        &self.0.image_folder
+    }
+
+    /// A variable of the deployment's `env`.
+    pub fn env(&self, key: &str) -> Option<&str> {
+        self.0.env.get(key).map(String::as_str)
+    }
+
+    /// All variables of the deployment's `env`.
+    pub fn envs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.env.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// This instance only shows that it can be made: sends and reports are refused.
+    pub fn is_trial(&self) -> bool {
+        self.0.is_trial
+    }
+
+    /// The twin as committed. `[any thread]` `[never blocks]`
+    pub fn get_twin(&self) -> Result<Twin, Error> {
+        unsafe extern "C" fn nothing(_: *mut c_void) {}
+        let json =
+            DrBuffer { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), retain: nothing, release: nothing };
+        let mut twin =
+            DrTwin { size: size_of::<DrTwin>() as u32, flags: 0, json, desired_revision: 0, reported_revision: 0 };
+        done(self.0.host.get_twin(self.0.ticket, &mut twin), "get_twin")?;
+        // SAFETY: the runtime filled the buffer and gave us one reference, released below.
+        let read = unsafe { DrText { ptr: twin.json.ptr, len: twin.json.len }.bytes() };
+        let parsed = Twin::parse(read, twin.desired_revision, twin.reported_revision);
+        // SAFETY: as above; `parsed` borrows nothing.
+        unsafe { (twin.json.release)(twin.json.owner) };
+        parsed
+    }
+
+    /// Merges a patch (a JSON object; null removes) into the reported properties, and waits until it is committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooLarge`], [`ErrorKind::Invalid`]: over IoT Hub's limits; nothing was changed.
+    pub fn patch_reported(&self, patch: impl Serialize) -> Result<(), Error> {
+        let patch = patch_text(patch)?;
+        let begin =
+            |completion: &_| self.0.host.patch_reported(self.0.ticket, DR_NO_DELIVERY, DrText::new(&patch), completion);
+        ended(wait_for(begin), "patch_reported")
+    }
+
+    /// As [`Client::patch_reported`], without waiting: `then` is told the end, on any thread, and must not block.
+    pub fn begin_patch_reported(
+        &self,
+        patch: impl Serialize,
+        then: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let patch = patch_text(patch)?;
+        let begin =
+            |completion: &_| self.0.host.patch_reported(self.0.ticket, DR_NO_DELIVERY, DrText::new(&patch), completion);
+        begin_with(begin, |outcome| then(ended(outcome, "patch_reported")))
+            .map_err(|status| Error::from_status(status, "patch_reported", ""))
+    }
+
+    /// Interns an output; do it once, in `create`.
+    pub fn output(&self, name: &str) -> Result<Output, Error> {
+        let mut known = lock(&self.0.outputs);
+        if let Some((_, output)) = known.iter().find(|(known, _)| &**known == name) {
+            return Ok(*output);
+        }
+        let mut id = DR_NO_OUTPUT;
+        done(self.0.host.output(self.0.ticket, DrText::new(name), &mut id), "output")
+            .with_context(|| format!("'{name}'"))?;
+        known.push((name.into(), Output(id)));
+        Ok(Output(id))
+    }
+
+    /// Sends from an output along the routes. Where one of them is durable, waits until the message is committed and synced to
+    /// disk. May hold the caller for up to 50 ms while a receiver's queue is full.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`]: not every receiver has it. [`ErrorKind::TooLarge`]: over the limit.
+    #[inline]
+    pub fn send_message_to_output<'m>(
+        &self,
+        output: impl IntoOutput,
+        message: impl Into<Outgoing<'m>>,
+    ) -> Result<(), Error> {
+        let output = output.into_output(self)?;
+        let raw = message.into();
+        let raw = raw.raw();
+        ended(
+            wait_for(|completion| self.0.host.send(self.0.ticket, DR_NO_DELIVERY, output.0, &raw, completion)),
+            "send",
+        )
+    }
+
+    /// Sends to the hub: as [`Client::send_message_to_output`], without an output.
+    #[inline]
+    pub fn send_message<'m>(&self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
+        self.send_message_to_output(NO_OUTPUT, message)
+    }
+
+    /// As [`Client::send_message_to_output`], without waiting for the disk: `then` is told the end, on any thread (on this one
+    /// where it is done at once), and must not block.
+    pub fn begin_send<'m>(
+        &self,
+        output: impl IntoOutput,
+        message: impl Into<Outgoing<'m>>,
+        then: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) -> Result<(), Error> {
+        let output = output.into_output(self)?;
+        let message = message.into();
+        let raw = message.raw();
+        let begin = |completion: &_| self.0.host.send(self.0.ticket, DR_NO_DELIVERY, output.0, &raw, completion);
+        begin_with(begin, |outcome| then(ended(outcome, "send")))
+            .map_err(|status| Error::from_status(status, "send", ""))
+    }
+
+    #[inline]
+    pub(crate) fn send_under(
+        &self,
+        delivery: u64,
+        output: impl IntoOutput,
+        message: &Outgoing<'_>,
+    ) -> Result<(), Error> {
+        let output = output.into_output(self)?;
+        done(self.0.host.send(self.0.ticket, delivery, output.0, &message.raw(), std::ptr::null()), "send")
+    }
+
+    pub(crate) fn patch_under(&self, delivery: u64, patch: impl Serialize) -> Result<(), Error> {
+        let patch = patch_text(patch)?;
+        let text = DrText::new(&patch);
+        done(self.0.host.patch_reported(self.0.ticket, delivery, text, std::ptr::null()), "patch_reported")
+    }
+
+    pub(crate) fn complete(&self, delivery: u64, verdict: DrVerdict, reason: &str) -> Result<(), Error> {
+        done(self.0.host.complete(self.0.ticket, delivery, verdict, DrText::new(reason)), "complete")
+    }
+
+    pub(crate) fn keep(&self, delivery: u64) -> Result<KeptMessage, Error> {
+        let mut kept = std::ptr::null();
+        done(self.0.host.message_keep(self.0.ticket, delivery, &mut kept), "message_keep")?;
+        if kept.is_null() {
+            return Err(Error::new("the runtime kept nothing").context("message_keep"));
+        }
+        // SAFETY: just kept, and released only by the value made here.
+        Ok(unsafe { KeptMessage::from_raw(kept, self.0.host) })
+    }
+
+    /// Sets the sentence that `dinrail list` shows, such as "2 of 3 PLCs connected"; an empty one clears it.
+    /// `[any thread]` `[never blocks]`
+    pub fn health(&self, level: Level, sentence: &str) {
+        // Nobody reads the health of an instance that is gone.
+        let _ = self.0.host.set_health(self.0.ticket, level as u32, DrText::new(sentence));
+    }
+
+    /// Starts a timer that calls [`Module::on_timer`] every `period`, first after one.
+    pub fn every(&self, period: Duration) -> Result<Timer, Error> {
+        self.timer(period, timer_ms(period))
+    }
+
+    /// Starts a timer that calls [`Module::on_timer`] once.
+    pub fn after(&self, delay: Duration) -> Result<Timer, Error> {
+        self.timer(delay, 0)
+    }
+
+    fn timer(&self, first: Duration, period_ms: u64) -> Result<Timer, Error> {
+        let mut timer = 0;
+        done(self.0.host.timer_start(self.0.ticket, timer_ms(first), period_ms, &mut timer), "timer")?;
+        Ok(Timer(timer))
+    }
+
+    /// Ends a timer. Called in a handler, it does not fire after this.
+    pub fn cancel(&self, timer: Timer) {
+        // One that has ended by itself is unknown to the runtime; that is what was asked for.
+        let _ = self.0.host.timer_stop(self.0.ticket, timer.0);
+    }
+
+    /// Runs `work` on a thread of its own, named `name`, which is joined when the instance stops: look at the token often. A
+    /// panic in it is logged and fails the instance.
+    pub fn spawn(&self, name: &str, work: impl FnOnce(Stop) + Send + 'static) -> Result<(), Error> {
+        let mut threads = lock(&self.0.threads);
+        let stop = Stop(self.0.stop.clone());
+        if stop.is_set() {
+            return Err(Error::from_status(DR_GONE, "spawn", ""));
+        }
+        threads.retain(|thread| !thread.is_finished());
+        let (voice, thread) = (self.voice(), name.to_owned());
+        let body = move || {
+            let _speaks = logs::enter(voice);
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(stop))) {
+                let reason = format!("thread '{thread}' {}", logs::panic_text(payload));
+                let _ = voice.host.fail(voice.ticket, DrText::new(&reason));
+            }
+        };
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        threads.push(started.with_context(|| format!("starting thread '{name}'"))?);
+        Ok(())
+    }
+
+    /// Runs `work` on the instance's own thread, between its handlers. An error is logged. Closures that still wait at stop are
+    /// dropped. `[any thread]` `[never blocks]`
+    ///
+    /// # Errors
+    /// [`ErrorKind::Full`] when too many wait; [`ErrorKind::Invalid`] when `M` is not the type of this instance.
+    pub fn post<M: Module>(
+        &self,
+        work: impl FnOnce(&mut M) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        if self.0.module_type != TypeId::of::<M>() {
+            let text = format!("post: this instance is not a {}", std::any::type_name::<M>());
+            return Err(Error::with_kind(ErrorKind::Invalid, text));
+        }
+        let posted: Posted = Box::new(move |module| match module.downcast_mut::<M>() {
+            Some(module) => work(module),
+            None => Ok(()),
+        });
+        let id = {
+            let mut posts = lock(&self.0.posts);
+            if posts.closed {
+                return Err(Error::from_status(DR_GONE, "post", ""));
+            }
+            posts.next += 1;
+            let id = posts.next;
+            posts.waiting.push_back((id, posted));
+            id
+        };
+        done(self.0.host.post(self.0.ticket, id), "post").inspect_err(|_| drop(self.take_posted(id)))
+    }
+
+    pub(crate) fn take_posted(&self, id: u64) -> Option<Posted> {
+        let mut posts = lock(&self.0.posts);
+        let at = posts.waiting.iter().position(|(waiting, _)| *waiting == id)?;
+        posts.waiting.remove(at).map(|(_, posted)| posted)
+    }
+
+    /// Calls a direct method of `target`, an identity such as `/devices/Hannover01/modules/insight`, and waits for its answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`], [`ErrorKind::Timeout`]. An answer with a bad status is not an error here.
+    pub fn invoke_method(
+        &self,
+        target: &str,
+        name: &str,
+        payload: impl Serialize,
+        timeout: Duration,
+    ) -> Result<MethodResponse, Error> {
+        let payload = serde_json::to_string(&payload).context("writing the payload as JSON")?;
+        let timeout_ms = timer_ms(timeout);
+        let (to, call) = (DrText::new(target), DrText::new(name));
+        let begin = |completion: &_| {
+            self.0.host.invoke_method(self.0.ticket, to, call, DrText::new(&payload), timeout_ms, completion)
+        };
+        let (status, answer) = wait_for(begin);
+        if status != DR_OK {
+            return Err(Error::from_status(status, &format!("invoke_method {target} {name}"), &answer));
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            status: i32,
+            #[serde(default)]
+            payload: Value,
+        }
+        let Answer { status, payload } =
+            serde_json::from_str(&answer).context("reading the answer of invoke_method")?;
+        Ok(MethodResponse { status, payload })
+    }
+
+    /// Says that the instance cannot go on: it is stopped and its restart policy decides. `[any thread]` `[never blocks]`
+    pub fn fail(&self, reason: &str) {
+        // An instance that is gone has failed enough.
+        let _ = self.0.host.fail(self.0.ticket, DrText::new(reason));
+    }
+
+    /// Finds what the runtime's table does not have, by name. Lives as long as the process.
+    pub fn extension(&self, name: &str) -> Option<NonNull<c_void>> {
+        NonNull::new(self.0.host.extension(name).cast_mut())
+    }
+
+    /// Tells the threads to end.
+    pub(crate) fn tell_threads(&self) {
+        // Under the lock of `spawn`, so that no thread starts after it.
+        let _threads = lock(&self.0.threads);
+        self.0.stop.set();
+    }
+
+    /// Waits for the threads to end.
+    pub(crate) fn join_threads(&self) {
+        let threads = std::mem::take(&mut *lock(&self.0.threads));
+        for thread in threads {
+            // Its panic was caught inside.
+            let _ = thread.join();
+        }
+    }
+
+    /// Drops what was posted and not run, and takes no more.
+    pub(crate) fn close_posts(&self) {
+        let dropped = {
+            let mut posts = lock(&self.0.posts);
+            posts.closed = true;
+            std::mem::take(&mut posts.waiting)
+        };
+        // Outside of the lock: what a closure captured may post when it is dropped.
+        drop(dropped);
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Client").field(&self.0.identity).finish()
+    }
+}
+
+/// Tells a thread of [`Client::spawn`] to end.
+#[derive(Clone)]
+pub struct Stop(Arc<StopFlag>);
+
+#[derive(Default)]
+struct StopFlag {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl StopFlag {
+    fn set(&self) {
+        *lock(&self.is_set) = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Stop {
+    /// The instance stops: end the thread.
+    pub fn is_set(&self) -> bool {
+        *lock(&self.0.is_set)
+    }
+
+    /// Sleeps for `period`, or until the instance stops; says whether it does: `while !stop.wait(period) { … }`.
+    pub fn wait(&self, period: Duration) -> bool {
+        let guard = lock(&self.0.is_set);
+        let waited = self.0.changed.wait_timeout_while(guard, period, |is_set| !*is_set);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+fn patch_text(patch: impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(&patch).context("writing the reported properties as JSON")
+}
+
+/// Whole milliseconds, at least one.
+fn timer_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// The result of a call that is done on return.
+#[inline]
+fn done(status: DrStatus, what: &str) -> Result<(), Error> {
+    match status {
+        DR_OK | DR_PENDING => Ok(()),
+        status => Err(Error::from_status(status, what, "")),
+    }
+}
+
+/// The result of a call that was waited for.
+#[inline]
+fn ended((status, detail): (DrStatus, String), what: &str) -> Result<(), Error> {
+    match status {
+        DR_OK => Ok(()),
+        status => Err(Error::from_status(status, what, &detail)),
+    }
+}
+
+/// A panic while one of these was held left nothing half done in it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// What may go to other threads.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Client>();
+    shared::<Body>();
+    shared::<KeptMessage>();
+};
