@@ -6,4 +6,5 @@ pub mod handle;
 pub mod identity;
 pub mod message;
 pub mod name;
+pub mod twin;
 pub mod view;

@@ -25,6 +25,8 @@ pub type Job = Box<dyn FnMut(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 /// What follows a change, on the writer's thread: `Ok` means committed and synced. `[never blocks]`
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
+type Outcome = Result<(), StoreError>;
+
 /// Changes of one commit at most.
 const MAX_GROUP: usize = 1024;
 /// Bytes that may wait in the inbox; one more change is always let in when it is empty.
@@ -35,6 +37,7 @@ const DEFAULT_BYTES: usize = 1024;
 /// A change with what belongs to it.
 pub struct Work {
     jobs: [Option<Job>; 2],
+    after_main: Option<Completion>,
     completion: Completion,
     bytes: usize,
 }
@@ -42,13 +45,19 @@ pub struct Work {
 impl Work {
     /// Work without a change yet: its completion runs after everything that was submitted before.
     pub fn new(completion: Completion) -> Work {
-        Work { jobs: [None, None], completion, bytes: DEFAULT_BYTES }
+        Work { jobs: [None, None], after_main: None, completion, bytes: DEFAULT_BYTES }
     }
 
     /// Adds a change of `file`. With changes of both files, that of the queue is made only once that of the main file is
     /// committed.
     pub fn job(mut self, file: File, job: Job) -> Work {
         self.jobs[file as usize] = Some(job);
+        self
+    }
+
+    /// Adds what follows the change of the main file, whatever becomes of the one of the queue: runs before the completion.
+    pub fn after_main(mut self, completion: Completion) -> Work {
+        self.after_main = Some(completion);
         self
     }
 
@@ -59,7 +68,10 @@ impl Work {
     }
 
     /// Ends it without trying.
-    pub(super) fn refuse(self, error: StoreError) {
+    pub(crate) fn refuse(self, error: StoreError) {
+        if let Some(after_main) = self.after_main {
+            after_main(Err(error.clone()));
+        }
         (self.completion)(Err(error));
     }
 }
@@ -148,18 +160,24 @@ impl Inbox {
 pub(super) fn run(inbox: &Inbox, mut conns: [Connection; 2], figures: &Figures, on_damage: impl Fn(File)) {
     lock(&inbox.state).writer = Some(std::thread::current().id());
     while let Some(mut group) = inbox.take() {
-        let mut outcomes: Vec<Result<(), StoreError>> = group.iter().map(|_| Ok(())).collect();
-        for file in File::ALL {
-            commit(&mut conns[file as usize], file, &mut group, &mut outcomes, figures);
-        }
-        for (work, outcome) in group.into_iter().zip(outcomes) {
+        let mut outcomes: Vec<Outcome> = group.iter().map(|_| Ok(())).collect();
+        commit(&mut conns[0], File::Main, &mut group, &mut outcomes, figures);
+        let after_main = outcomes.clone();
+        commit(&mut conns[1], File::Queue, &mut group, &mut outcomes, figures);
+        for ((work, after_main), outcome) in group.into_iter().zip(after_main).zip(outcomes) {
             if let Err(error) = &outcome {
                 figures.failures.fetch_add(1, Ordering::Relaxed);
                 if let StoreError::Corrupt { file, .. } = error {
                     on_damage(*file);
                 }
             }
-            if catch_unwind(AssertUnwindSafe(|| (work.completion)(outcome))).is_err() {
+            let complete = || {
+                if let Some(completion) = work.after_main {
+                    completion(after_main);
+                }
+                (work.completion)(outcome);
+            };
+            if catch_unwind(AssertUnwindSafe(complete)).is_err() {
                 tracing::error!("a completion of the database writer panicked");
             }
         }
@@ -177,10 +195,10 @@ fn commit(
     conn: &mut Connection,
     file: File,
     group: &mut [Work],
-    outcomes: &mut [Result<(), StoreError>],
+    outcomes: &mut [Outcome],
     figures: &Figures,
 ) {
-    let mut members: Vec<(&mut Job, &mut Result<(), StoreError>)> = group
+    let mut members: Vec<(&mut Job, &mut Outcome)> = group
         .iter_mut()
         .zip(outcomes)
         .filter(|(_, outcome)| outcome.is_ok())
