@@ -102,6 +102,8 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
 /// Copies every readable row into the tables of the same name; says how many per table.
 fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
     let old = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // Lets a file be read that is shorter than its head says.
+    old.pragma_update(None, "writable_schema", true)?;
     let tables: Vec<String> = fresh
         .prepare(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'format'",
@@ -121,6 +123,9 @@ fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
     remove_orphans(&tx)?;
     tx.commit()?;
     fresh.pragma_update(None, "foreign_keys", true)?;
+    // A reader's own index of the log, made again when needed.
+    drop(old);
+    let _ = fs::remove_file(beside(damaged, "-shm"));
     Ok(if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
 }
 

@@ -51,7 +51,9 @@ fn value(database: &Database, key: &str) -> Option<String> {
 
 fn fill(database: &Database, rows: usize) {
     database
-        .call(File::Main, move |tx| (0..rows).try_for_each(|i| setting::set(tx, &format!("key{i:05}"), &"v".repeat(200))))
+        .call(File::Main, move |tx| {
+            (0..rows).try_for_each(|i| setting::set(tx, &format!("key{i:05}"), &"v".repeat(200)))
+        })
         .unwrap();
 }
 
@@ -119,7 +121,11 @@ fn a_completion_may_submit_but_not_wait() {
         Box::new(|_| Ok(())),
         Box::new(move |_| {
             done.send(again.call(File::Main, |_| Ok(()))).unwrap();
-            again.submit(File::Main, Box::new(|tx| setting::set(tx, "inner", "1")), Box::new(move |r| done.send(r).unwrap()));
+            again.submit(
+                File::Main,
+                Box::new(|tx| setting::set(tx, "inner", "1")),
+                Box::new(move |r| done.send(r).unwrap()),
+            );
         }),
     );
 
@@ -137,7 +143,10 @@ fn the_queues_part_is_made_only_after_the_main_part_is_committed() {
         let work = Work::new(Box::new(move |result| done.send(("both", result.is_ok())).unwrap()))
             .after_main(Box::new(move |result| after_main.send(("main", result.is_ok())).unwrap()))
             .job(File::Main, Box::new(move |_| if fails { Err(rusqlite::Error::InvalidQuery) } else { Ok(()) }))
-            .job(File::Queue, Box::new(|tx| queue::enqueue(tx, &[message("$upstream", 1)], ClockMark::default()).map(|_| ())));
+            .job(
+                File::Queue,
+                Box::new(|tx| queue::enqueue(tx, &[message("$upstream", 1)], ClockMark::default()).map(|_| ())),
+            );
         database.submit_work(work);
 
         assert_eq!(outcome.recv().unwrap(), ("main", !fails));
@@ -152,7 +161,9 @@ fn a_full_disk_is_said_to_the_whole_group_and_the_writer_goes_on_when_there_is_r
     let (_dir, database) = opened();
     submit_setting(&database, "kept", "1").recv().unwrap().unwrap();
     let limit_to = |pages: u32| {
-        database.call(File::Main, move |tx| tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))).unwrap();
+        database
+            .call(File::Main, move |tx| tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())))
+            .unwrap();
     };
     limit_to(1);
 
@@ -277,7 +288,7 @@ fn a_damaged_file_is_set_aside_and_what_can_be_read_is_salvaged() {
 
     let database = Database::open(dir.path()).unwrap();
 
-    assert_eq!(names(&dir, ".corrupt-").len(), 1);
+    assert_eq!(names(&dir, ".corrupt-").iter().filter(|name| !name.ends_with("-wal")).count(), 1);
     assert_eq!(database.notes().len(), 1);
     assert!(database.notes()[0].contains("dinrail.db was damaged") && database.notes()[0].contains("of setting"));
     let salvaged: i64 =
@@ -331,7 +342,11 @@ fn rows_whose_identity_is_lost_are_not_salvaged() {
 #[test]
 fn a_file_that_is_no_database_or_cut_off_is_set_aside_and_the_runtime_starts() {
     for (what, damage) in [
-        ("garbage", (|path: &Path| fs::write(path, b"this is no database, whatever its name says".repeat(200)).unwrap()) as fn(&Path)),
+        (
+            "garbage",
+            (|path: &Path| fs::write(path, b"this is no database, whatever its name says".repeat(200)).unwrap())
+                as fn(&Path),
+        ),
         ("cut off", |path: &Path| {
             let bytes = fs::read(path).unwrap();
             fs::write(path, &bytes[..bytes.len() / 2 + 100]).unwrap();
@@ -370,9 +385,11 @@ fn damage_seen_in_the_queue_has_it_checked_at_the_next_start() {
     assert_eq!(database.notes(), [] as [String; 0], "not looked at: it must not hold up the start");
     let mut failed = false;
     let mut after = 0;
-    while let Ok(batch) = database.read(File::Queue, |conn| queue::read_batch(conn, "$upstream", 0, after, 100)).map_err(|e| {
-        failed = matches!(e, StoreError::Corrupt { file: File::Queue, .. });
-    }) {
+    while let Ok(batch) =
+        database.read(File::Queue, |conn| queue::read_batch(conn, "$upstream", 0, after, 100)).map_err(|e| {
+            failed = matches!(e, StoreError::Corrupt { file: File::Queue, .. });
+        })
+    {
         let Some(last) = batch.last() else { break };
         after = last.id;
     }
@@ -439,7 +456,8 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
         })
         .unwrap();
     let counts = database.read(File::Queue, queue::counts).unwrap();
-    let told: Vec<_> = counts.iter().map(|c| (c.endpoint.as_str(), c.priority, c.is_parked, c.messages, c.bytes)).collect();
+    let told: Vec<_> =
+        counts.iter().map(|c| (c.endpoint.as_str(), c.priority, c.is_parked, c.messages, c.bytes)).collect();
     assert_eq!(told, [("$upstream", 0, false, 1, 258), ("$upstream", 0, true, 1, 258), ("b/in", 3, false, 1, 258)]);
     assert_eq!(database.read(File::Queue, queue::total_bytes).unwrap(), 3 * 258);
     assert_eq!(database.call(File::Queue, |tx| queue::delete_endpoint(tx, "$upstream")).unwrap(), 2);
@@ -448,7 +466,8 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
 #[test]
 fn ids_of_handled_messages_are_not_used_again() {
     let (_dir, database) = opened();
-    let enqueue = || database.call(File::Queue, |tx| queue::enqueue(tx, &[message("a", 1)], ClockMark::default())).unwrap();
+    let enqueue =
+        || database.call(File::Queue, |tx| queue::enqueue(tx, &[message("a", 1)], ClockMark::default())).unwrap();
     let first = enqueue();
     database.call(File::Queue, move |tx| queue::delete(tx, &[first])).unwrap();
 
@@ -530,7 +549,10 @@ fn rows_of_every_table_read_back_as_written() {
     database
         .read(File::Main, |conn| {
             let images = image::load_all(conn)?;
-            assert_eq!(images.iter().map(|i| (i.arrival, i.digest.as_str())).collect::<Vec<_>>(), [(2, "sha256:b"), (3, "sha256:a")]);
+            assert_eq!(
+                images.iter().map(|i| (i.arrival, i.digest.as_str())).collect::<Vec<_>>(),
+                [(2, "sha256:b"), (3, "sha256:a")]
+            );
             assert_eq!(images[1], image::ImageRow { arrival: 3, ..image("sha256:a", Some("x.so")) });
             assert_eq!(instance::load_all(conn)?, [instance]);
             assert_eq!(deployment::latest(conn, Some("applied"))?, Some(deployment(1, "applied")));

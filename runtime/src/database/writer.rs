@@ -191,13 +191,7 @@ pub(super) fn run(inbox: &Inbox, mut conns: [Connection; 2], figures: &Figures, 
 }
 
 /// Commits the changes of one file: together, or one by one if one of them fails.
-fn commit(
-    conn: &mut Connection,
-    file: File,
-    group: &mut [Work],
-    outcomes: &mut [Outcome],
-    figures: &Figures,
-) {
+fn commit(conn: &mut Connection, file: File, group: &mut [Work], outcomes: &mut [Outcome], figures: &Figures) {
     let mut members: Vec<(&mut Job, &mut Outcome)> = group
         .iter_mut()
         .zip(outcomes)

@@ -299,7 +299,9 @@ impl Twins {
         change(Box::new(move |result| {
             let _ = done.send(result);
         }))?;
-        outcome.recv().unwrap_or_else(|_| Err(TwinError::Store { identity: identity.clone(), cause: StoreError::Closed }))
+        outcome
+            .recv()
+            .unwrap_or_else(|_| Err(TwinError::Store { identity: identity.clone(), cause: StoreError::Closed }))
     }
 
     #[allow(clippy::too_many_arguments)]
