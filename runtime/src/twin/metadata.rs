@@ -34,7 +34,6 @@ pub(super) fn merge(
                 let time = times.entry(key.clone()).or_insert(Value::Null);
                 if !member.is_object() {
                     *member = Value::Object(Map::new());
-                    *time = Value::Object(Map::new());
                 }
                 if !time.is_object() {
                     *time = Value::Object(Map::new());

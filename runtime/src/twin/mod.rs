@@ -17,6 +17,7 @@ mod edit;
 mod error;
 mod metadata;
 pub mod patch;
+mod pending;
 mod registry;
 pub mod rules;
 mod snapshot;

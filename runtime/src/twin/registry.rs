@@ -1,14 +1,14 @@
 //! All twins: the way in for changes, the way out for snapshots. See the [folder](super) for how a change travels.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, mpsc};
 
-use arc_swap::ArcSwap;
 use serde_json::{Value, json};
 
 use super::edit::{self, Edit, ServiceParts};
 use super::error::TwinError;
+use super::pending::Twin;
 use super::rules::{self, Violation};
 use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot, etag};
 use super::store;
@@ -48,48 +48,6 @@ struct Inner {
     twins: RwLock<HashMap<Identity, Arc<Twin>>>,
     on_desired: OnceLock<OnDesired>,
     on_change: OnceLock<OnChange>,
-}
-
-struct Twin {
-    /// Of its identity.
-    key: i64,
-    committed: ArcSwap<TwinSnapshot>,
-    pending: Mutex<[Chain; 3]>,
-    /// Per part, the last run of changes of which one failed; written by the writer's thread, read under the lock.
-    failed: [AtomicU64; 3],
-}
-
-/// The changes of one part that build on each other.
-struct Chain {
-    /// The part after the newest change in line; `None` is as committed.
-    newest: Option<Section>,
-    /// Changes up to a failed one, and those on top of it, are one run; the next change begins another.
-    run: u64,
-}
-
-impl Twin {
-    fn new(key: i64, snapshot: TwinSnapshot) -> Twin {
-        Twin {
-            key,
-            committed: ArcSwap::from_pointee(snapshot),
-            pending: Mutex::new(std::array::from_fn(|_| Chain { newest: None, run: 1 })),
-            failed: Default::default(),
-        }
-    }
-
-    /// The newest state of each part, pending changes included.
-    fn newest(&self, chains: &mut [Chain; 3]) -> [Section; 3] {
-        Part::ALL.map(|part| {
-            let chain = &mut chains[part as usize];
-            let failed = self.failed[part as usize].load(Ordering::Acquire);
-            if failed >= chain.run {
-                // Everything of that run that can still commit has: what is on top of the failed change fails by its
-                // revision.
-                *chain = Chain { newest: None, run: failed + 1 };
-            }
-            chain.newest.clone().unwrap_or_else(|| self.committed.load().section(part).clone())
-        })
-    }
 }
 
 impl Twins {

@@ -7,3 +7,6 @@ pub mod image;
 pub mod instance;
 pub mod queue;
 pub mod setting;
+
+#[cfg(test)]
+mod tests;
