@@ -1,0 +1,241 @@
+//! What must survive a power cut: two SQLite files and the one thread that writes them.
+//!
+//! `dinrail.db` holds identities, twins, images, deployments and instances and is checked at every start; `queue.db` holds
+//! messages and is checked only after damage was seen in it, because it is large and must not hold up a start. A lost queue
+//! does not take the twins with it.
+//!
+//! Guarantee: a completion that gets `Ok` runs after the commit was synced to disk. Order: changes of one file are made in the
+//! order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`) and migrations.
+
+mod error;
+mod migrate;
+mod open;
+mod recovery;
+pub mod tables;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, Transaction};
+
+pub use error::{DatabaseError, StoreError};
+pub use writer::{Completion, Figures, Job, Work};
+
+/// One of the two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum File {
+    /// `dinrail.db`.
+    Main = 0,
+    /// `queue.db`.
+    Queue = 1,
+}
+
+impl File {
+    /// In the order in which they commit.
+    pub(crate) const ALL: [File; 2] = [File::Main, File::Queue];
+
+    /// Its name in the state directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            File::Main => "dinrail.db",
+            File::Queue => "queue.db",
+        }
+    }
+}
+
+impl fmt::Display for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Handle of the open databases; clones are the same. The last one to go closes them.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    folder: PathBuf,
+    notes: Vec<String>,
+    inbox: Arc<writer::Inbox>,
+    figures: Arc<Figures>,
+    readers: [Mutex<Option<Connection>>; 2],
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Database {
+    /// Opens or creates both files in `folder`, which exists. A damaged file is set aside as `NAME.corrupt-<time>` and what can
+    /// be read of it salvaged; [`Database::notes`] says so.
+    ///
+    /// # Errors
+    /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
+    pub fn open(folder: &Path) -> Result<Database, DatabaseError> {
+        let mut notes = Vec::new();
+        let main = folder.join(File::Main.name());
+        let queue = folder.join(File::Queue.name());
+        let suspect = suspect_marker(folder);
+        let conns = [
+            recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), &mut notes)?,
+            recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), &mut notes)?,
+        ];
+        let _ = std::fs::remove_file(&suspect);
+
+        let inbox = Arc::<writer::Inbox>::default();
+        let figures = Arc::<Figures>::default();
+        let thread = std::thread::Builder::new()
+            .name("database".to_owned())
+            .stack_size(512 << 10)
+            .spawn({
+                let (inbox, figures, folder) = (inbox.clone(), figures.clone(), folder.to_owned());
+                move || writer::run(&inbox, conns, &figures, |file| report_damage(&folder, file))
+            })
+            .map_err(|e| DatabaseError::Thread { cause: e.to_string() })?;
+        Ok(Database(Arc::new(Inner {
+            folder: folder.to_owned(),
+            notes,
+            inbox,
+            figures,
+            readers: Default::default(),
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// What a person should know about the start, such as a file that was set aside.
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
+    }
+
+    /// Puts a change in line for the next commit; `completion` follows always, on the writer's thread (or here, once closed).
+    ///
+    /// `[any thread]`; waits while the disk is so far behind that 16 MiB of changes are in line.
+    pub fn submit(&self, file: File, job: Job, completion: Completion) {
+        self.submit_work(Work::new(completion).job(file, job));
+    }
+
+    /// [`Database::submit`] for work with changes of both files or of a stated size.
+    pub fn submit_work(&self, work: Work) {
+        if let Err(work) = self.push(work) {
+            work.refuse(StoreError::Closed);
+        }
+    }
+
+    /// [`Database::submit_work`] that gives the work back, completion not run, once the database is closed.
+    pub(crate) fn push(&self, work: Work) -> Result<(), Box<Work>> {
+        self.0.inbox.push(work)
+    }
+
+    /// Makes a change and waits until it is committed and synced.
+    pub fn call<T: Send + 'static>(
+        &self,
+        file: File,
+        mut job: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.0.inbox.is_writer() {
+            return Err(StoreError::OnWriter);
+        }
+        let slot = Arc::new(Mutex::new(None));
+        let (done, wait) = mpsc::sync_channel(1);
+        let result = slot.clone();
+        self.submit(
+            file,
+            Box::new(move |tx| {
+                *lock(&result) = Some(job(tx)?);
+                Ok(())
+            }),
+            Box::new(move |outcome| {
+                let _ = done.send(outcome);
+            }),
+        );
+        wait.recv().unwrap_or(Err(StoreError::Closed))?;
+        lock(&slot).take().ok_or(StoreError::Closed)
+    }
+
+    /// Reads committed state, through a connection of its own that readers of the same file take turns with.
+    pub fn read<T>(&self, file: File, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut reader = lock(&self.0.readers[file as usize]);
+        if reader.is_none() {
+            let path = self.0.folder.join(file.name());
+            *reader = Some(open::reader(&path).map_err(|e| self.read_error(file, &e))?);
+        }
+        let Some(conn) = &*reader else { return Err(StoreError::Closed) };
+        read(conn).map_err(|e| self.read_error(file, &e))
+    }
+
+    fn read_error(&self, file: File, error: &rusqlite::Error) -> StoreError {
+        let error = StoreError::sql(file, error);
+        if let StoreError::Corrupt { .. } = error {
+            report_damage(&self.0.folder, file);
+        }
+        error
+    }
+
+    /// Waits until everything submitted before has been committed or has failed, and its completions have run.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        if self.0.inbox.is_writer() {
+            return Err(StoreError::OnWriter);
+        }
+        let (done, wait) = mpsc::sync_channel(1);
+        self.submit_work(Work::new(Box::new(move |outcome| {
+            let _ = done.send(outcome);
+        })));
+        wait.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Does what is in line, folds the write-ahead logs into the files and closes them. Later changes get
+    /// [`StoreError::Closed`].
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Counters for metrics.
+    pub fn figures(&self) -> &Figures {
+        &self.0.figures
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        for reader in &self.readers {
+            *lock(reader) = None;
+        }
+        let is_writer = self.inbox.is_writer();
+        self.inbox.close();
+        let thread = lock(&self.thread).take();
+        // The last handle may go inside a completion: the writer cannot wait for itself, and ends by itself.
+        if let Some(thread) = thread.filter(|_| !is_writer)
+            && thread.join().is_err()
+        {
+            tracing::error!("the database writer panicked");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn suspect_marker(folder: &Path) -> PathBuf {
+    folder.join("queue.db.suspect")
+}
+
+/// Remembers damage of the queue for the next start, which would otherwise not look.
+fn report_damage(folder: &Path, file: File) {
+    tracing::error!("{file} is damaged; restart dinrail: it sets the file aside and salvages what can be read");
+    if file == File::Queue
+        && let Err(error) = std::fs::write(suspect_marker(folder), b"")
+    {
+        tracing::error!("{} cannot be written: {error}", suspect_marker(folder).display());
+    }
+}
+
+/// Locks through a poisoned mutex: what they guard here is whole at every step that can panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What happens to a damaged file: it is set aside under another name, what can be read of it is copied into a new one, and
+//! both are said loudly. Nothing is ever deleted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
+
+use super::migrate::migrate;
+use super::{DatabaseError, File, open};
+use crate::clock;
+
+/// Why a file could not be opened as it is.
+pub(super) enum Trouble {
+    /// Its content is damaged.
+    Damaged(String),
+    /// Anything else; the content may well be sound.
+    Other(DatabaseError),
+}
+
+impl From<DatabaseError> for Trouble {
+    fn from(error: DatabaseError) -> Trouble {
+        Trouble::Other(error)
+    }
+}
+
+impl Trouble {
+    pub(super) fn sql(path: &Path, error: &rusqlite::Error) -> Trouble {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Trouble::Damaged(error.to_string()),
+            _ => Trouble::Other(DatabaseError::sql(path, error)),
+        }
+    }
+}
+
+/// `dinrail.db` → `dinrail.db` + suffix, in the same folder.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Opens `path` in the newest format; a damaged one is replaced by what could be salvaged, with a note for people.
+///
+/// `check` reads the whole file first; without it only damage at its head is seen.
+pub(super) fn open_sound(
+    path: &Path,
+    file: File,
+    check: bool,
+    steps: &[&str],
+    notes: &mut Vec<String>,
+) -> Result<Connection, DatabaseError> {
+    let cause = match open_as_it_is(path, check) {
+        Ok(mut conn) => {
+            migrate(&mut conn, path, file, steps)?;
+            return Ok(conn);
+        }
+        Err(Trouble::Other(error)) => return Err(error),
+        Err(Trouble::Damaged(cause)) => cause,
+    };
+    let aside = set_aside(path).map_err(|e| DatabaseError::io(path, &e))?;
+    let mut conn = match open::connect(path) {
+        Ok(conn) => conn,
+        Err(Trouble::Other(error)) => return Err(error),
+        Err(Trouble::Damaged(cause)) => return Err(DatabaseError::Open { path: path.to_owned(), cause }),
+    };
+    migrate(&mut conn, path, file, steps)?;
+    let saved = salvage(&aside, &mut conn).unwrap_or_else(|error| format!("nothing ({error})"));
+    let note = format!("{file} was damaged ({cause}): it is kept as {}; salvaged: {saved}", aside.display());
+    tracing::error!("{note}");
+    notes.push(note);
+    Ok(conn)
+}
+
+fn open_as_it_is(path: &Path, check: bool) -> Result<Connection, Trouble> {
+    let conn = open::connect(path)?;
+    if check {
+        let verdict: String =
+            conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|e| Trouble::sql(path, &e))?;
+        if verdict != "ok" {
+            return Err(Trouble::Damaged(verdict.replace('\n', " ")));
+        }
+    }
+    Ok(conn)
+}
+
+/// Renames the file with its -wal and -shm, so that the three still belong together.
+fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let time: String = clock::rfc3339(clock::wall_us()).chars().filter(|c| !"-:.".contains(*c)).collect();
+    let aside = beside(path, &format!(".corrupt-{time}"));
+    fs::rename(path, &aside)?;
+    for suffix in ["-wal", "-shm"] {
+        let part = beside(path, suffix);
+        if part.exists() {
+            fs::rename(part, beside(&aside, suffix))?;
+        }
+    }
+    Ok(aside)
+}
+
+/// Copies every readable row into the tables of the same name; says how many per table.
+fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
+    let old = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    // Lets a file be read that is shorter than its head says.
+    old.pragma_update(None, "writable_schema", true)?;
+    let tables: Vec<String> = fresh
+        .prepare(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'format'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    // Parents may be missing or come later; what is left without one is removed at the end.
+    fresh.pragma_update(None, "foreign_keys", false)?;
+    let tx = fresh.transaction()?;
+    let mut counts = Vec::new();
+    for table in tables {
+        let count = salvage_table(&old, &tx, &table)?;
+        if count > 0 {
+            counts.push(format!("{count} of {table}"));
+        }
+    }
+    remove_orphans(&tx)?;
+    tx.commit()?;
+    fresh.pragma_update(None, "foreign_keys", true)?;
+    // A reader's own index of the log, made again when needed.
+    drop(old);
+    let _ = fs::remove_file(beside(damaged, "-shm"));
+    Ok(if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
+}
+
+fn salvage_table(old: &Connection, tx: &Transaction<'_>, table: &str) -> rusqlite::Result<usize> {
+    let known = columns(tx, table)?;
+    let columns: Vec<String> =
+        columns(old, table).unwrap_or_default().into_iter().filter(|c| known.contains(c)).collect();
+    let Some(first) = columns.first() else { return Ok(0) };
+    let list = columns.join(", ");
+    let places = vec!["?"; columns.len()].join(", ");
+    let mut insert = tx.prepare(&format!("INSERT OR IGNORE INTO {table} ({list}) VALUES ({places})"))?;
+    // From the front up to the damage, then from the back down to it.
+    let mut count = 0;
+    for order in ["ASC", "DESC"] {
+        let Ok(mut select) = old.prepare(&format!("SELECT {list} FROM {table} ORDER BY {first} {order}")) else {
+            continue;
+        };
+        let Ok(mut rows) = select.query([]) else { continue };
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => {
+                    let values: Vec<Value> = (0..columns.len()).filter_map(|i| row.get(i).ok()).collect();
+                    if values.len() == columns.len() {
+                        count += insert.execute(params_from_iter(values))?;
+                    }
+                }
+                Ok(None) => return Ok(count),
+                Err(_) => break,
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn columns(conn: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    conn.prepare(&format!("PRAGMA table_info({table})"))?.query_map([], |row| row.get("name"))?.collect()
+}
+
+fn remove_orphans(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    loop {
+        let orphans: Vec<(String, i64)> = tx
+            .prepare("PRAGMA foreign_key_check")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        for (table, rowid) in orphans {
+            tx.execute(&format!("DELETE FROM {table} WHERE rowid = ?1"), [rowid])?;
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Images of the store, in the order of their arrival.
+
+use rusqlite::{Connection, Row, params};
+
+/// One image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Counts up with every arrival of other bytes; given by [`arrive`].
+    pub arrival: i64,
+    /// `sha256:…`.
+    pub digest: String,
+    /// From the descriptor.
+    pub name: String,
+    /// From the descriptor.
+    pub version: String,
+    /// The whole descriptor: JSON.
+    pub descriptor: String,
+    /// The file it came from last.
+    pub source: Option<String>,
+    /// Size of the library.
+    pub bytes: u64,
+    /// Wall time of the last arrival.
+    pub arrived_us: i64,
+    /// `admitted`, `quarantined`.
+    pub verdict: String,
+    /// Why.
+    pub reason: String,
+    /// ABI of the runtime that gave the verdict, `major.minor`: another one looks again.
+    pub abi: String,
+    /// JSON Schema of the desired properties, once asked.
+    pub schema: Option<String>,
+    /// Defaults of the desired properties, once asked.
+    pub defaults: Option<String>,
+}
+
+const COLUMNS: &str =
+    "arrival, digest, name, version, descriptor, source, bytes, arrived_us, verdict, reason, abi, schema, defaults";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<ImageRow> {
+    Ok(ImageRow {
+        arrival: row.get(0)?,
+        digest: row.get(1)?,
+        name: row.get(2)?,
+        version: row.get(3)?,
+        descriptor: row.get(4)?,
+        source: row.get(5)?,
+        bytes: row.get::<_, i64>(6)? as u64,
+        arrived_us: row.get(7)?,
+        verdict: row.get(8)?,
+        reason: row.get(9)?,
+        abi: row.get(10)?,
+        schema: row.get(11)?,
+        defaults: row.get(12)?,
+    })
+}
+
+/// All images, oldest arrival first.
+pub fn load_all(conn: &Connection) -> rusqlite::Result<Vec<ImageRow>> {
+    conn.prepare(&format!("SELECT {COLUMNS} FROM image ORDER BY arrival"))?.query_map([], read)?.collect()
+}
+
+/// Records an arrival: inserts the image or replaces its row, in both cases as the latest to arrive. Gives its `arrival`.
+pub fn arrive(conn: &Connection, image: &ImageRow) -> rusqlite::Result<i64> {
+    delete(conn, &image.digest)?;
+    insert(conn, image, None)?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// Replaces the row of `image.digest`, or inserts it, keeping `image.arrival`.
+pub fn upsert(conn: &Connection, image: &ImageRow) -> rusqlite::Result<()> {
+    delete(conn, &image.digest)?;
+    insert(conn, image, Some(image.arrival))
+}
+
+fn insert(conn: &Connection, image: &ImageRow, arrival: Option<i64>) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO image (arrival, digest, name, version, descriptor, source, bytes, arrived_us, verdict, reason, abi, schema,
+         defaults) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+    )?
+    .execute(params![
+        arrival,
+        image.digest,
+        image.name,
+        image.version,
+        image.descriptor,
+        image.source,
+        image.bytes as i64,
+        image.arrived_us,
+        image.verdict,
+        image.reason,
+        image.abi,
+        image.schema,
+        image.defaults,
+    ])?;
+    Ok(())
+}
+
+/// Forgets an image.
+pub fn delete(conn: &Connection, digest: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM image WHERE digest = ?1")?.execute([digest])?;
+    Ok(())
+}

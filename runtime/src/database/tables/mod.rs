@@ -1,0 +1,12 @@
+//! The tables that belong to no other store file: one file per table, each with its row type and typed functions.
+//!
+//! Reading functions take any connection; writing ones are called inside a [`Job`](super::Job) with its transaction.
+
+pub mod deployment;
+pub mod image;
+pub mod instance;
+pub mod queue;
+pub mod setting;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Messages that wait on disk, and the losses.
+//!
+//! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of an
+//! endpoint. All of this is in the queue's file.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Format of `meta` and `body` that this release writes.
+const FORMAT: u8 = 1;
+
+/// A message as it waits on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Where it waits: `identity/input` or `$upstream`.
+    pub endpoint: Arc<str>,
+    /// Smaller goes first.
+    pub priority: u32,
+    /// Time to live, as the route gave it; `None` lives for ever.
+    pub ttl_secs: Option<u64>,
+    /// Identity of the sender.
+    pub sender: Arc<str>,
+    /// Output of the sender.
+    pub output: Arc<str>,
+    /// With `sequence`: unique and increasing per sender and output.
+    pub epoch: u64,
+    /// See `epoch`.
+    pub sequence: u64,
+    /// Wall time of its admission.
+    pub created_us: i64,
+    /// Encoded properties, see [`crate::message::Meta`].
+    pub meta: Vec<u8>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// The clocks at the time of an enqueue: how much a wall time is worth after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockMark {
+    /// The start of the machine, see [`open_boot`]; `None` where it is not known.
+    pub boot: Option<i64>,
+    /// Monotonic time of that boot.
+    pub monotonic_us: Option<i64>,
+    /// The wall clock was not set, or was known to be wrong.
+    pub clock_doubted: bool,
+}
+
+/// A message with its place on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadMessage {
+    /// Id of the row.
+    pub id: i64,
+    /// The message. `ttl_secs` is what is left of it since `ttl_from_us`.
+    pub message: StoredMessage,
+    /// Wall time from which the time to live counts.
+    pub ttl_from_us: Option<i64>,
+}
+
+/// What an endpoint holds in one priority and state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The endpoint.
+    pub endpoint: String,
+    /// The priority.
+    pub priority: u32,
+    /// Set aside, see [`park`].
+    pub is_parked: bool,
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of their bodies and properties.
+    pub bytes: u64,
+}
+
+/// Messages that did not arrive, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LossRow {
+    /// Identity of the sender.
+    pub sender: String,
+    /// Output of the sender.
+    pub output: String,
+    /// Where they would have gone; empty where that is not known.
+    pub endpoint: String,
+    /// Such as `expired`, `queueFull`, `runtimeDied`.
+    pub reason: String,
+    /// Epoch and sequence of the first.
+    pub first: (u64, u64),
+    /// Epoch and sequence of the last.
+    pub last: (u64, u64),
+    /// How many: at most, for a `runtimeDied` range.
+    pub count: u64,
+}
+
+/// Bytes of memory that enqueuing `rows` holds while it waits for its commit: for [`Work::bytes`](crate::database::Work::bytes).
+pub fn held_bytes(rows: &[StoredMessage]) -> usize {
+    rows.iter().map(|m| m.meta.len() + m.body.len() + size_of::<StoredMessage>()).sum()
+}
+
+/// The number of a boot of the machine, new or known.
+pub fn open_boot(conn: &Connection, boot_id: &str, now_us: i64) -> rusqlite::Result<i64> {
+    conn.execute("INSERT OR IGNORE INTO boot (boot_id, opened_us) VALUES (?1, ?2)", params![boot_id, now_us])?;
+    conn.query_row("SELECT id FROM boot WHERE boot_id = ?1", [boot_id], |row| row.get(0))
+}
+
+/// Appends messages; gives the id of the last.
+pub fn enqueue(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) -> rusqlite::Result<i64> {
+    let mut insert = conn.prepare_cached(
+        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us,
+         clock_trusted, ttl_left_us, ttl_from_us, format, meta, body)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?;
+    let mut known: Option<(&Arc<str>, i64)> = None;
+    for m in rows {
+        let endpoint = match known {
+            Some((name, id)) if *name == m.endpoint => id,
+            _ => endpoint_id(conn, &m.endpoint)?,
+        };
+        known = Some((&m.endpoint, endpoint));
+        let ttl_left_us = m.ttl_secs.map(|s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
+        insert.execute(params![
+            endpoint,
+            m.priority,
+            (m.meta.len() + m.body.len()) as i64,
+            m.sender,
+            m.output,
+            m.epoch as i64,
+            m.sequence as i64,
+            m.created_us,
+            mark.boot,
+            mark.monotonic_us,
+            !mark.clock_doubted,
+            ttl_left_us,
+            ttl_left_us.map(|_| m.created_us),
+            FORMAT,
+            m.meta,
+            m.body,
+        ])?;
+    }
+    Ok(conn.last_insert_rowid())
+}
+
+fn endpoint_id(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
+    let mut select = conn.prepare_cached("SELECT id FROM endpoint WHERE name = ?1")?;
+    if let Some(id) = select.query_row([name], |row| row.get(0)).optional()? {
+        return Ok(id);
+    }
+    conn.prepare_cached("INSERT INTO endpoint (name) VALUES (?1)")?.execute([name])?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// What every endpoint holds, without reading a message.
+pub fn counts(conn: &Connection) -> rusqlite::Result<Vec<Count>> {
+    conn.prepare(
+        "SELECT e.name, m.priority, m.state, count(*), sum(m.bytes) FROM message m JOIN endpoint e ON e.id = m.endpoint
+         GROUP BY m.endpoint, m.state, m.priority",
+    )?
+    .query_map([], |row| {
+        Ok(Count {
+            endpoint: row.get(0)?,
+            priority: row.get(1)?,
+            is_parked: row.get::<_, i64>(2)? != 0,
+            messages: row.get::<_, i64>(3)? as u64,
+            bytes: row.get::<_, i64>(4)? as u64,
+        })
+    })?
+    .collect()
+}
+
+/// Bytes of all messages: what a byte budget is compared with.
+pub fn total_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row("SELECT coalesce(sum(bytes), 0) FROM message", [], |row| row.get::<_, i64>(0)).map(|n| n as u64)
+}
+
+/// Up to `limit` waiting messages of an endpoint and priority with ids above `after_id` (0: from the first), in order.
+pub fn read_batch(
+    conn: &Connection,
+    endpoint: &str,
+    priority: u32,
+    after_id: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<ReadMessage>> {
+    let endpoint: Arc<str> = endpoint.into();
+    conn.prepare_cached(
+        "SELECT id, sender, output, epoch, sequence, created_us, ttl_left_us, ttl_from_us, meta, body FROM message
+         WHERE endpoint = (SELECT id FROM endpoint WHERE name = ?1) AND state = 0 AND priority = ?2 AND id > ?3
+         ORDER BY id LIMIT ?4",
+    )?
+    .query_map(params![endpoint, priority, after_id, limit], |row| read(row, &endpoint, priority))?
+    .collect()
+}
+
+fn read(row: &Row<'_>, endpoint: &Arc<str>, priority: u32) -> rusqlite::Result<ReadMessage> {
+    Ok(ReadMessage {
+        id: row.get(0)?,
+        message: StoredMessage {
+            endpoint: endpoint.clone(),
+            priority,
+            ttl_secs: row.get::<_, Option<i64>>(6)?.map(|us| us as u64 / 1_000_000),
+            sender: row.get(1)?,
+            output: row.get(2)?,
+            epoch: row.get::<_, i64>(3)? as u64,
+            sequence: row.get::<_, i64>(4)? as u64,
+            created_us: row.get(5)?,
+            meta: row.get(8)?,
+            body: row.get(9)?,
+        },
+        ttl_from_us: row.get(7)?,
+    })
+}
+
+/// Removes handled or expired messages; gives how many were there.
+pub fn delete(conn: &Connection, ids: &[i64]) -> rusqlite::Result<usize> {
+    let mut delete = conn.prepare_cached("DELETE FROM message WHERE id = ?1")?;
+    let mut count = 0;
+    for id in ids {
+        count += delete.execute([id])?;
+    }
+    Ok(count)
+}
+
+/// Sets messages aside: kept, counted, not delivered again by themselves.
+pub fn park(conn: &Connection, ids: &[i64], reason: &str) -> rusqlite::Result<()> {
+    let mut park = conn.prepare_cached("UPDATE message SET state = 1, reason = ?2 WHERE id = ?1")?;
+    for id in ids {
+        park.execute(params![id, reason])?;
+    }
+    Ok(())
+}
+
+/// Removes everything that waits for an endpoint; gives how many messages that were.
+pub fn delete_endpoint(conn: &Connection, endpoint: &str) -> rusqlite::Result<usize> {
+    let count =
+        conn.execute("DELETE FROM message WHERE endpoint = (SELECT id FROM endpoint WHERE name = ?1)", [endpoint])?;
+    conn.execute("DELETE FROM endpoint WHERE name = ?1", [endpoint])?;
+    Ok(count)
+}
+
+/// Adds losses to what is counted already: counts add up, the range grows.
+pub fn add_losses(conn: &Connection, losses: &[LossRow]) -> rusqlite::Result<()> {
+    let mut add = conn.prepare_cached(
+        "INSERT INTO losses (sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+         ON CONFLICT DO UPDATE SET
+           (first_epoch, first_seq) = (SELECT min_epoch, min_seq FROM (
+              SELECT first_epoch AS min_epoch, first_seq AS min_seq UNION ALL SELECT excluded.first_epoch, excluded.first_seq
+              ORDER BY 1, 2 LIMIT 1)),
+           (last_epoch, last_seq) = (SELECT max_epoch, max_seq FROM (
+              SELECT last_epoch AS max_epoch, last_seq AS max_seq UNION ALL SELECT excluded.last_epoch, excluded.last_seq
+              ORDER BY 1 DESC, 2 DESC LIMIT 1)),
+           count = count + excluded.count",
+    )?;
+    for l in losses {
+        add.execute(params![
+            l.sender,
+            l.output,
+            l.endpoint,
+            l.reason,
+            l.first.0 as i64,
+            l.first.1 as i64,
+            l.last.0 as i64,
+            l.last.1 as i64,
+            l.count as i64
+        ])?;
+    }
+    Ok(())
+}
+
+/// All losses.
+pub fn losses(conn: &Connection) -> rusqlite::Result<Vec<LossRow>> {
+    conn.prepare(
+        "SELECT sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count FROM losses
+         ORDER BY sender, output, endpoint, reason",
+    )?
+    .query_map([], |row| {
+        let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
+        Ok(LossRow {
+            sender: row.get(0)?,
+            output: row.get(1)?,
+            endpoint: row.get(2)?,
+            reason: row.get(3)?,
+            first: (number(4)?, number(5)?),
+            last: (number(6)?, number(7)?),
+            count: number(8)?,
+        })
+    })?
+    .collect()
+}

@@ -1,0 +1,158 @@
+use super::queue::{self, ClockMark, LossRow, StoredMessage};
+use super::{deployment, image, instance, setting};
+use crate::database::File;
+use crate::database::tests::{message, opened};
+
+#[test]
+fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
+    let (_dir, database) = opened();
+    let other = StoredMessage { priority: 3, ttl_secs: Some(60), ..message("b/in", 9) };
+    let rows = vec![message("$upstream", 1), other.clone(), message("$upstream", 2), message("$upstream", 3)];
+    let mark = database.call(File::Queue, |tx| queue::open_boot(tx, "boot-1", 5)).unwrap();
+    let mark = ClockMark { boot: Some(mark), monotonic_us: Some(77), clock_doubted: false };
+    database.call(File::Queue, move |tx| queue::enqueue(tx, &rows, mark)).unwrap();
+
+    let read = |endpoint: &str, priority, after, limit| {
+        database.read(File::Queue, |conn| queue::read_batch(conn, endpoint, priority, after, limit)).unwrap()
+    };
+    let first = read("$upstream", 0, 0, 2);
+    let rest = read("$upstream", 0, first[1].id, 10);
+    assert_eq!(first.iter().chain(&rest).map(|m| m.message.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(first[0].message, message("$upstream", 1));
+    let expiring = &read("b/in", 3, 0, 10)[0];
+    assert_eq!((&expiring.message, expiring.ttl_from_us), (&other, Some(1_000)));
+    assert_eq!(read("b/in", 0, 0, 10), []);
+
+    let (delete, park) = (first[0].id, first[1].id);
+    database
+        .call(File::Queue, move |tx| {
+            assert_eq!(queue::delete(tx, &[delete, 999])?, 1);
+            queue::park(tx, &[park], "poison")
+        })
+        .unwrap();
+    let counts = database.read(File::Queue, queue::counts).unwrap();
+    let told: Vec<_> =
+        counts.iter().map(|c| (c.endpoint.as_str(), c.priority, c.is_parked, c.messages, c.bytes)).collect();
+    assert_eq!(told, [("$upstream", 0, false, 1, 258), ("$upstream", 0, true, 1, 258), ("b/in", 3, false, 1, 258)]);
+    assert_eq!(database.read(File::Queue, queue::total_bytes).unwrap(), 3 * 258);
+    assert_eq!(database.call(File::Queue, |tx| queue::delete_endpoint(tx, "$upstream")).unwrap(), 2);
+}
+
+#[test]
+fn ids_of_handled_messages_are_not_used_again() {
+    let (_dir, database) = opened();
+    let enqueue =
+        || database.call(File::Queue, |tx| queue::enqueue(tx, &[message("a", 1)], ClockMark::default())).unwrap();
+    let first = enqueue();
+    database.call(File::Queue, move |tx| queue::delete(tx, &[first])).unwrap();
+
+    assert_eq!(enqueue(), first + 1);
+}
+
+#[test]
+fn losses_add_up_and_their_range_grows() {
+    let (_dir, database) = opened();
+    let loss = |first, last, count| LossRow {
+        sender: "s".to_owned(),
+        output: "o".to_owned(),
+        endpoint: "e".to_owned(),
+        reason: "expired".to_owned(),
+        first,
+        last,
+        count,
+    };
+    for row in [loss((2, 5), (2, 9), 5), loss((1, 100), (1, 101), 2), loss((2, 7), (3, 1), 1)] {
+        database.call(File::Queue, move |tx| queue::add_losses(tx, std::slice::from_ref(&row))).unwrap();
+    }
+
+    assert_eq!(database.read(File::Queue, queue::losses).unwrap(), [loss((1, 100), (3, 1), 8)]);
+}
+
+#[test]
+fn rows_of_every_table_read_back_as_written() {
+    let (_dir, database) = opened();
+    let image = |digest: &str, source: Option<&str>| image::ImageRow {
+        arrival: 0,
+        digest: digest.to_owned(),
+        name: "filter".to_owned(),
+        version: "1.2.0".to_owned(),
+        descriptor: "{}".to_owned(),
+        source: source.map(str::to_owned),
+        bytes: 7,
+        arrived_us: 8,
+        verdict: "admitted".to_owned(),
+        reason: String::new(),
+        abi: "1.0".to_owned(),
+        schema: Some("{}".to_owned()),
+        defaults: None,
+    };
+    let instance = instance::InstanceRow {
+        name: "filter".to_owned(),
+        origin: "cli".to_owned(),
+        image: "filter:1".to_owned(),
+        digest: None,
+        spec: "{}".to_owned(),
+        stopped_by: Some("operator".to_owned()),
+        stopped_us: Some(4),
+        is_local: true,
+    };
+    let deployment = |id, status: &str| deployment::DeploymentRow {
+        id,
+        origin: "file".to_owned(),
+        source_sha256: "ab".to_owned(),
+        document: "{}".to_owned(),
+        applied_us: 3,
+        status: status.to_owned(),
+        reason: String::new(),
+    };
+    let stored = instance.clone();
+    database
+        .call(File::Main, move |tx| {
+            image::arrive(tx, &image("sha256:a", None))?;
+            image::arrive(tx, &image("sha256:b", None))?;
+            assert_eq!(image::arrive(tx, &image("sha256:a", Some("x.so")))?, 3, "arrived again");
+            instance::upsert(tx, &stored)?;
+            assert_eq!(deployment::insert(tx, &deployment(0, "applied"))?, 1);
+            deployment::insert(tx, &deployment(0, "applying"))?;
+            deployment::set_status(tx, 2, "failed", "")?;
+            assert_eq!(setting::count_up(tx, setting::key::SEQUENCE_EPOCH)?, 1);
+            setting::count_up(tx, setting::key::SEQUENCE_EPOCH)?;
+            Ok(())
+        })
+        .unwrap();
+
+    database
+        .read(File::Main, |conn| {
+            let images = image::load_all(conn)?;
+            assert_eq!(
+                images.iter().map(|i| (i.arrival, i.digest.as_str())).collect::<Vec<_>>(),
+                [(2, "sha256:b"), (3, "sha256:a")]
+            );
+            assert_eq!(images[1], image::ImageRow { arrival: 3, ..image("sha256:a", Some("x.so")) });
+            assert_eq!(instance::load_all(conn)?, [instance]);
+            assert_eq!(deployment::latest(conn, Some("applied"))?, Some(deployment(1, "applied")));
+            assert_eq!(deployment::latest(conn, None)?, Some(deployment(2, "failed")));
+            assert_eq!(deployment::get(conn, 1)?, Some(deployment(1, "applied")));
+            assert_eq!(setting::get(conn, setting::key::SEQUENCE_EPOCH)?.as_deref(), Some("2"));
+            Ok(())
+        })
+        .unwrap();
+
+    database
+        .call(File::Main, |tx| {
+            image::delete(tx, "sha256:a")?;
+            instance::delete(tx, "filter")?;
+            deployment::prune(tx, 1)?;
+            setting::delete(tx, setting::key::SEQUENCE_EPOCH)
+        })
+        .unwrap();
+    database
+        .read(File::Main, |conn| {
+            assert_eq!(image::load_all(conn)?.len(), 1);
+            assert_eq!(instance::load_all(conn)?, []);
+            assert_eq!(deployment::load_all(conn)?, [deployment(2, "failed")]);
+            assert_eq!(setting::get(conn, setting::key::SEQUENCE_EPOCH)?, None);
+            Ok(())
+        })
+        .unwrap();
+}

@@ -1,0 +1,179 @@
+//! From the newest state of a twin and a wish to the next state. Pure: no clock, no lock, no database.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::snapshot::{Accepted, Part, Section};
+use super::{metadata, patch, rules};
+use crate::twin::rules::Violation;
+
+/// Members of the root document that the service side may send back but not write.
+const READ_ONLY: &[&str] = &[
+    "deviceId",
+    "moduleId",
+    "etag",
+    "deviceEtag",
+    "version",
+    "status",
+    "statusReason",
+    "statusUpdateTime",
+    "connectionState",
+    "lastActivityTime",
+    "cloudToDeviceMessageCount",
+    "authenticationType",
+    "x509Thumbprint",
+    "capabilities",
+    "modelId",
+    "deviceScope",
+    "parentScopes",
+    "configurations",
+    "generationId",
+];
+
+/// What a change makes of the parts that it touches.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Edit {
+    pub sections: [Option<Section>; 3],
+    pub accepted: Option<Accepted>,
+    /// The change of the desired section as an exact patch, and whether the section was replaced.
+    pub desired_patch: Option<(Arc<str>, bool)>,
+}
+
+impl Edit {
+    pub(super) fn bytes(&self) -> usize {
+        self.sections.iter().flatten().map(|s| s.document.len() + s.times.len()).sum()
+    }
+}
+
+/// The writable parts of a service document.
+#[derive(Debug, Default)]
+pub(super) struct ServiceParts<'a> {
+    pub tags: Option<&'a Value>,
+    pub desired: Option<&'a Value>,
+}
+
+/// Takes `{"tags": …, "properties": {"desired": …}}` apart; a part that is missing or null stays untouched.
+pub(super) fn service_parts<'a>(body: &'a Value, found: &mut Vec<Violation>) -> ServiceParts<'a> {
+    let mut parts = ServiceParts::default();
+    let Some(body) = rules::as_section("twin", body, found) else { return parts };
+    let mut unknown = |path: String, value: &Value| {
+        let limit = "only tags and properties.desired can be written".to_owned();
+        found.push(Violation { path, value: rules::shown(value), limit });
+    };
+    for (key, value) in body {
+        match (key.as_str(), value) {
+            (_, Value::Null) => {}
+            ("tags", tags) => parts.tags = Some(tags),
+            ("properties", Value::Object(properties)) => {
+                for (key, value) in properties {
+                    match key.as_str() {
+                        "desired" if !value.is_null() => parts.desired = Some(value),
+                        // Sent back by who read the whole document.
+                        "desired" | "reported" => {}
+                        _ => unknown(format!("properties.{key}"), value),
+                    }
+                }
+            }
+            (key, _) if READ_ONLY.contains(&key) => {}
+            (key, value) => unknown(key.to_owned(), value),
+        }
+    }
+    parts
+}
+
+/// Merges a patch into a part.
+pub(super) fn merge(
+    part: Part,
+    now: &Section,
+    change: &Value,
+    now_ms: i64,
+    found: &mut Vec<Violation>,
+) -> Option<Section> {
+    merge_all(part, now, std::slice::from_ref(change), now_ms, true, found)
+}
+
+/// Merges patches into a part, one after the other, as one change. Without `limited`, the size of the section is not looked at.
+pub(super) fn merge_all(
+    part: Part,
+    now: &Section,
+    changes: &[Value],
+    now_ms: i64,
+    limited: bool,
+    found: &mut Vec<Violation>,
+) -> Option<Section> {
+    let mut document = now.parse();
+    let mut times = now.parse_times();
+    let before = rules::size_of(&document);
+    for change in changes {
+        let change = checked(part, change, found)?;
+        if found.is_empty() {
+            metadata::merge(&mut document, &mut times, &change, now_ms);
+        }
+    }
+    if limited {
+        rules::check_size(part.path(), before, &document, max_bytes(part), found);
+    }
+    found.is_empty().then(|| next(now, document, times))
+}
+
+/// Puts a document in place of a part; gives the exact patch from the old one too.
+pub(super) fn replace(
+    part: Part,
+    now: &Section,
+    wanted: &Value,
+    now_ms: i64,
+    found: &mut Vec<Violation>,
+) -> Option<(Section, Map<String, Value>)> {
+    let wanted = checked(part, wanted, found)?;
+    let old = now.parse();
+    // Nulls in a document mean what they mean in a patch: not there.
+    let mut document = Value::Object(Map::new());
+    patch::merge(&mut document, &Value::Object(wanted.into_owned()));
+    let Value::Object(document) = document else { return None };
+    rules::check_size(part.path(), rules::size_of(&old), &document, max_bytes(part), found);
+    if !found.is_empty() {
+        return None;
+    }
+    let times = metadata::replace(&old, &now.parse_times(), &document, now_ms);
+    let change = patch::diff(&old, &document);
+    Some((next(now, document, times), change))
+}
+
+/// The members of a change, checked. The service side may send back `$version` and `$metadata`, which are left out.
+fn checked<'a>(part: Part, change: &'a Value, found: &mut Vec<Violation>) -> Option<Cow<'a, Map<String, Value>>> {
+    let change = rules::as_section(part.path(), change, found)?;
+    let is_ours = |key: &str| part != Part::Reported && (key == "$version" || key == "$metadata");
+    let change = if change.keys().any(|key| is_ours(key)) {
+        Cow::Owned(change.iter().filter(|(key, _)| !is_ours(key)).map(|(k, v)| (k.clone(), v.clone())).collect())
+    } else {
+        Cow::Borrowed(change)
+    };
+    rules::check_patch(part.path(), &change, found);
+    Some(change)
+}
+
+/// The patch as it is delivered: what [`checked`] leaves of it.
+pub(super) fn delivered(part: Part, change: &Value) -> String {
+    match checked(part, change, &mut Vec::new()) {
+        Some(Cow::Owned(change)) => Value::Object(change).to_string(),
+        _ => change.to_string(),
+    }
+}
+
+fn next(now: &Section, document: Map<String, Value>, times: Map<String, Value>) -> Section {
+    Section {
+        times: metadata::to_text(&document, times).into(),
+        document: Value::Object(document).to_string().into(),
+        revision: now.revision + 1,
+        version: now.version + 1,
+    }
+}
+
+fn max_bytes(part: Part) -> usize {
+    match part {
+        Part::Tags => rules::MAX_TAGS_BYTES,
+        Part::Desired | Part::Reported => rules::MAX_SECTION_BYTES,
+    }
+}

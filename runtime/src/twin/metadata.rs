@@ -1,0 +1,205 @@
+//! `$metadata`: when each part of a section was last changed, removals included.
+//!
+//! Kept as a tree beside the document: an object for an object, with its own time under `"$"`, and a plain number (milliseconds
+//! since 1970) for anything else. A removed member leaves its number behind. No key of a document can be `"$"`.
+
+use serde_json::{Map, Value};
+
+use crate::clock;
+
+const OWN: &str = "$";
+/// Times of removed members are given up when all times together are longer than this, or a twin whose keys come and go would
+/// grow for ever.
+const MAX_BYTES: usize = 64 * 1024;
+/// What IoT Hub says of a section that was never written.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// Merges `patch` into `document`, as [`super::patch::merge`], and writes down the time.
+pub(super) fn merge(
+    document: &mut Map<String, Value>,
+    times: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    now_ms: i64,
+) {
+    times.insert(OWN.to_owned(), now_ms.into());
+    for (key, change) in patch {
+        match change {
+            Value::Null => {
+                if document.shift_remove(key).is_some() {
+                    times.insert(key.clone(), now_ms.into());
+                }
+            }
+            Value::Object(change) => {
+                let member = document.entry(key.clone()).or_insert(Value::Null);
+                let time = times.entry(key.clone()).or_insert(Value::Null);
+                if !member.is_object() {
+                    *member = Value::Object(Map::new());
+                }
+                if !time.is_object() {
+                    *time = Value::Object(Map::new());
+                }
+                if let (Value::Object(member), Value::Object(time)) = (member, time) {
+                    merge(member, time, change, now_ms);
+                }
+            }
+            other => {
+                document.insert(key.clone(), other.clone());
+                times.insert(key.clone(), now_ms.into());
+            }
+        }
+    }
+}
+
+/// Times of a document that was written as a whole in place of `old`.
+pub(super) fn replace(
+    old: &Map<String, Value>,
+    old_times: &Map<String, Value>,
+    new: &Map<String, Value>,
+    now_ms: i64,
+) -> Map<String, Value> {
+    let mut times = Map::new();
+    times.insert(OWN.to_owned(), now_ms.into());
+    for (key, time) in old_times {
+        if key != OWN && !new.contains_key(key) {
+            let removed_now = old.contains_key(key);
+            times.insert(key.clone(), if removed_now { now_ms.into() } else { time.clone() });
+        }
+    }
+    let nothing = Map::new();
+    for (key, value) in new {
+        let time = match value {
+            Value::Object(value) => {
+                let old = old.get(key).and_then(Value::as_object).unwrap_or(&nothing);
+                let old_times = old_times.get(key).and_then(Value::as_object).unwrap_or(&nothing);
+                Value::Object(replace(old, old_times, value, now_ms))
+            }
+            _ => now_ms.into(),
+        };
+        times.insert(key.clone(), time);
+    }
+    times
+}
+
+/// Writes times out for the database.
+pub(super) fn to_text(document: &Map<String, Value>, times: Map<String, Value>) -> String {
+    let mut times = Value::Object(times);
+    let text = times.to_string();
+    if text.len() <= MAX_BYTES {
+        return text;
+    }
+    if let Value::Object(times) = &mut times {
+        forget_removed(document, times);
+    }
+    times.to_string()
+}
+
+fn forget_removed(document: &Map<String, Value>, times: &mut Map<String, Value>) {
+    times.retain(|key, time| match (document.get(key), time) {
+        (Some(Value::Object(member)), Value::Object(time)) => {
+            forget_removed(member, time);
+            true
+        }
+        (member, _) => member.is_some() || key == OWN,
+    });
+}
+
+/// The `$metadata` that the service side sees.
+pub(super) fn expand(times: &Map<String, Value>) -> Value {
+    let mut out = Map::new();
+    out.insert("$lastUpdated".to_owned(), times.get(OWN).map_or_else(|| NEVER.into(), spoken));
+    for (key, time) in times.iter().filter(|(key, _)| *key != OWN) {
+        let expanded = match time {
+            Value::Object(times) => expand(times),
+            time => {
+                let mut leaf = Map::new();
+                leaf.insert("$lastUpdated".to_owned(), spoken(time));
+                Value::Object(leaf)
+            }
+        };
+        out.insert(key.clone(), expanded);
+    }
+    Value::Object(out)
+}
+
+fn spoken(time: &Value) -> Value {
+    time.as_i64().map_or_else(|| NEVER.to_owned(), |ms| clock::rfc3339(ms.saturating_mul(1000))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn every_level_that_a_patch_touches_gets_its_time_and_no_other() {
+        let mut document = object(json!({"a": {"b": 1, "c": {"d": 2}}, "e": 3}));
+        let mut times = replace(&Map::new(), &Map::new(), &document, 1);
+
+        merge(&mut document, &mut times, &object(json!({"a": {"c": {"d": 4}}})), 2);
+
+        assert_eq!(Value::Object(times), json!({"$": 2, "a": {"$": 2, "b": 1, "c": {"$": 2, "d": 2}}, "e": 1}));
+    }
+
+    #[test]
+    fn a_removal_leaves_its_time_behind_and_a_removal_of_nothing_none() {
+        let mut document = object(json!({"a": {"b": 1}}));
+        let mut times = replace(&Map::new(), &Map::new(), &document, 1);
+
+        merge(&mut document, &mut times, &object(json!({"a": null, "x": null})), 2);
+
+        assert_eq!(Value::Object(times.clone()), json!({"$": 2, "a": 2}));
+        assert_eq!(
+            Value::Object(replace(&document, &times, &object(json!({"c": 1})), 3)),
+            json!({"$": 3, "a": 2, "c": 3})
+        );
+    }
+
+    #[test]
+    fn the_service_sees_last_updated_at_every_level() {
+        let times = object(json!({"$": 1_795_269_909_123_i64, "a": {"$": 1_795_269_909_123_i64, "b": 0}}));
+
+        assert_eq!(
+            expand(&times),
+            json!({
+                "$lastUpdated": "2026-11-21T14:05:09.123Z",
+                "a": {"$lastUpdated": "2026-11-21T14:05:09.123Z", "b": {"$lastUpdated": "1970-01-01T00:00:00.000Z"}},
+            })
+        );
+        assert_eq!(expand(&Map::new()), json!({"$lastUpdated": "0001-01-01T00:00:00Z"}));
+    }
+
+    #[test]
+    fn keys_that_come_and_go_do_not_grow_the_times_for_ever() {
+        let (mut document, mut times) = (Map::new(), Map::new());
+        let mut longest = 0;
+        let key = |i: i64| format!("{i}{}", "k".repeat(1000));
+        for i in 0..300 {
+            merge(&mut document, &mut times, &object(json!({key(i): 1, key(i - 1): null})), i);
+            let text = to_text(&document, times);
+            longest = longest.max(text.len());
+            times = object(serde_json::from_str(&text).unwrap());
+        }
+        assert!(longest <= MAX_BYTES, "{longest}");
+        assert!(longest > MAX_BYTES / 2, "the removed ones are kept for a while: {longest}");
+        assert!(times.contains_key(&key(299)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn merging_with_times_is_merging(
+            a in crate::twin::patch::tests::document(false),
+            p in crate::twin::patch::tests::document(true),
+        ) {
+            let mut plain = Value::Object(a.clone());
+            crate::twin::patch::merge(&mut plain, &Value::Object(p.clone()));
+            let mut document = a.clone();
+            merge(&mut document, &mut replace(&Map::new(), &Map::new(), &a, 1), &p, 2);
+            proptest::prop_assert_eq!(Value::Object(document), plain);
+        }
+    }
+}

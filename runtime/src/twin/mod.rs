@@ -1,0 +1,33 @@
+//! Twins: what an identity should be (desired, tags) and what it says that it is (reported).
+//!
+//! [`Twins`] holds every twin in memory as committed, in a [`TwinSnapshot`] that is read without waiting. A change is merged and
+//! written out on the caller's thread against the newest *pending* state; the database's writer only stores the bytes. Then:
+//!
+//! ```text
+//!   caller, twin's lock:  check → merge with pending → in line     (a revision is only a plan here)
+//!   writer:               commit, synced → publish snapshot → listeners → completion, in the order of the line
+//!                         failed         → completion with the error; whatever was merged on top of it fails as well,
+//!                                          and the pending state falls back to the committed one
+//! ```
+//!
+//! Guarantee: readers see committed state only; per section, revisions are published in order and without gaps. Invariant: the
+//! writer's thread never takes a twin's lock, since who holds it may wait for the writer.
+
+mod edit;
+mod error;
+mod metadata;
+pub mod patch;
+mod pending;
+mod registry;
+pub mod rules;
+mod snapshot;
+mod store;
+
+pub use error::TwinError;
+pub use registry::{DesiredChange, Twins};
+pub use snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
+
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;

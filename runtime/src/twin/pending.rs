@@ -1,0 +1,53 @@
+//! One twin: what is committed, what is in line, and how the line falls back when a change fails.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+
+use super::snapshot::{Part, Section, TwinSnapshot};
+
+/// One twin.
+pub(super) struct Twin {
+    /// Of its identity.
+    pub key: i64,
+    /// Published by the writer's thread only.
+    pub committed: ArcSwap<TwinSnapshot>,
+    /// Held from the merge of a change until it is in line, which fixes the order of revisions.
+    pub pending: Mutex<[Chain; 3]>,
+    /// Per part, the last run of changes of which one failed; written by the writer's thread, read under the lock.
+    pub failed: [AtomicU64; 3],
+}
+
+/// The changes of one part that build on each other.
+pub(super) struct Chain {
+    /// The part after the newest change in line; `None` is as committed.
+    pub newest: Option<Section>,
+    /// Changes up to a failed one, and those on top of it, are one run; the next change begins another.
+    pub run: u64,
+}
+
+impl Twin {
+    pub fn new(key: i64, snapshot: TwinSnapshot) -> Twin {
+        Twin {
+            key,
+            committed: ArcSwap::from_pointee(snapshot),
+            pending: Mutex::new(std::array::from_fn(|_| Chain { newest: None, run: 1 })),
+            failed: Default::default(),
+        }
+    }
+
+    /// The newest state of each part, pending changes included.
+    pub fn newest(&self, chains: &mut [Chain; 3]) -> [Section; 3] {
+        Part::ALL.map(|part| {
+            let chain = &mut chains[part as usize];
+            let failed = self.failed[part as usize].load(Ordering::Acquire);
+            if failed >= chain.run {
+                // Everything of that run that can still commit has: what is on top of the failed change fails by its
+                // revision.
+                *chain = Chain { newest: None, run: failed + 1 };
+            }
+            chain.newest.clone().unwrap_or_else(|| self.committed.load().section(part).clone())
+        })
+    }
+}

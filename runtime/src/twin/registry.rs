@@ -1,0 +1,460 @@
+//! All twins: the way in for changes, the way out for snapshots. See the [folder](super) for how a change travels.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, mpsc};
+
+use serde_json::{Value, json};
+
+use super::edit::{self, Edit, ServiceParts};
+use super::error::TwinError;
+use super::pending::Twin;
+use super::rules::{self, Violation};
+use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot, etag};
+use super::store;
+use crate::clock;
+use crate::database::{Database, File, Job, StoreError, Work, lock};
+use crate::identity::Identities;
+use crate::name::Identity;
+
+/// A committed change of desired properties.
+#[derive(Debug)]
+pub struct DesiredChange {
+    /// Merge patch from the section as it was to the section as it is: a JSON object, null removes.
+    pub patch: Arc<str>,
+    /// The whole section after it, without `$version`.
+    pub whole: Arc<str>,
+    /// `$version` after it.
+    pub version: u64,
+    /// Revision after it: one more than that of the change before.
+    pub revision: u64,
+    /// The section was replaced; `patch` is the difference.
+    pub whole_replaced: bool,
+    /// Who changed it, such as `operator` or `deployment`.
+    pub by: Arc<str>,
+}
+
+type OnDesired = Box<dyn Fn(&Identity, &Arc<DesiredChange>) + Send + Sync>;
+type OnChange = Box<dyn Fn(&Arc<TwinSnapshot>) + Send + Sync>;
+type Outcome = Result<Arc<TwinSnapshot>, TwinError>;
+
+/// Handle of all twins; clones are the same.
+#[derive(Clone)]
+pub struct Twins(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    identities: Identities,
+    twins: RwLock<HashMap<Identity, Arc<Twin>>>,
+    on_desired: OnceLock<OnDesired>,
+    on_change: OnceLock<OnChange>,
+}
+
+impl Twins {
+    /// Loads all twins.
+    pub fn open(database: &Database, identities: &Identities) -> Result<Twins, StoreError> {
+        let mut rows = database.read(File::Main, store::load_all)?;
+        let mut twins = HashMap::with_capacity(rows.len());
+        for record in identities.list() {
+            let Some(row) = rows.remove(&record.key) else { continue };
+            let sections = row.sections.map(|section| section.map(|section| sound(&record.identity, section)));
+            let mut accepted = row.accepted;
+            if let (Some(accepted), Some(desired)) = (&mut accepted, &sections[Part::Desired as usize])
+                && accepted.document == desired.document
+            {
+                accepted.document = desired.document.clone();
+            }
+            let snapshot = TwinSnapshot::empty(record.identity.clone()).with(&sections, accepted.as_ref());
+            twins.insert(record.identity, Arc::new(Twin::new(record.key, snapshot)));
+        }
+        Ok(Twins(Arc::new(Inner {
+            database: database.clone(),
+            identities: identities.clone(),
+            twins: RwLock::new(twins),
+            on_desired: OnceLock::new(),
+            on_change: OnceLock::new(),
+        })))
+    }
+
+    /// Sets who hears of desired changes: called right after the commit, per twin in the order of revisions, on the writer's
+    /// thread. Only the first call counts. `[never blocks]`
+    pub fn on_desired(&self, listener: impl Fn(&Identity, &Arc<DesiredChange>) + Send + Sync + 'static) {
+        let _ = self.0.on_desired.set(Box::new(listener));
+    }
+
+    /// Sets who hears that anything of a twin changed, after [`Twins::on_desired`]. Only the first call counts.
+    /// `[never blocks]`
+    pub fn on_change(&self, listener: impl Fn(&Arc<TwinSnapshot>) + Send + Sync + 'static) {
+        let _ = self.0.on_change.set(Box::new(listener));
+    }
+
+    /// The twin of a registered identity as committed. `[never blocks]`
+    pub fn get(&self, identity: &Identity) -> Option<Arc<TwinSnapshot>> {
+        self.twin(identity).ok().map(|twin| twin.committed.load_full())
+    }
+
+    /// Every identity that was written to or read here, with its twin, sorted.
+    pub fn list(&self) -> Vec<Arc<TwinSnapshot>> {
+        self.0.identities.list().iter().filter_map(|record| self.get(&record.identity)).collect()
+    }
+
+    /// Drops what is in memory of a twin whose identity was removed.
+    pub fn forget(&self, identity: &Identity) {
+        self.0.twins.write().unwrap_or_else(PoisonError::into_inner).remove(identity);
+    }
+
+    /// Merges into the desired properties.
+    ///
+    /// This and all other changes: an `Err` is about the request, and `done` is not called; after `Ok`, `done` follows always,
+    /// on the writer's thread, with the twin as this change left it, or why it is lost. `[any thread]`; may wait for the disk.
+    pub fn patch_desired(
+        &self,
+        identity: &Identity,
+        patch: &Value,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.change_service(
+            identity,
+            ServiceParts { desired: Some(patch), tags: None },
+            Vec::new(),
+            false,
+            by,
+            if_match,
+            done,
+        )
+    }
+
+    /// Puts another document in place of the desired properties; listeners get the difference.
+    pub fn replace_desired(
+        &self,
+        identity: &Identity,
+        document: &Value,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        let parts = ServiceParts { desired: Some(document), tags: None };
+        self.change_service(identity, parts, Vec::new(), true, by, if_match, done)
+    }
+
+    /// Merges into the tags.
+    pub fn patch_tags(
+        &self,
+        identity: &Identity,
+        patch: &Value,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.change_service(
+            identity,
+            ServiceParts { tags: Some(patch), desired: None },
+            Vec::new(),
+            false,
+            by,
+            if_match,
+            done,
+        )
+    }
+
+    /// Merges `{"tags": …, "properties": {"desired": …}}`, both or neither. What the service side cannot write but may send back
+    /// (`reported`, `etag`, `version`, …) is left out; anything else is a violation.
+    pub fn patch(
+        &self,
+        identity: &Identity,
+        body: &Value,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        let mut found = Vec::new();
+        let parts = edit::service_parts(body, &mut found);
+        self.change_service(identity, parts, found, false, by, if_match, done)
+    }
+
+    /// Replaces tags and desired properties by those of a body as for [`Twins::patch`]; a part that it lacks stays.
+    pub fn replace(
+        &self,
+        identity: &Identity,
+        body: &Value,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        let mut found = Vec::new();
+        let parts = edit::service_parts(body, &mut found);
+        self.change_service(identity, parts, found, true, by, if_match, done)
+    }
+
+    /// Merges into the reported properties.
+    pub fn patch_reported(
+        &self,
+        identity: &Identity,
+        patch: &Value,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.report(identity, std::slice::from_ref(patch), None, done)
+    }
+
+    /// Merges the reports of a handler, as one change, and once they are committed makes `queue`, a change of the queue's file:
+    /// what the handler sent, and the removal of its input.
+    pub fn report(
+        &self,
+        identity: &Identity,
+        patches: &[Value],
+        queue: Option<Job>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.change(identity, "module", queue, done, |now, found| {
+            let reported =
+                edit::merge_all(Part::Reported, &now[Part::Reported as usize], patches, now_ms(), true, found);
+            Ok(Edit { sections: [None, None, reported], ..Edit::default() })
+        })
+    }
+
+    /// Checks keys and values of a report that is merged later; only its size can still be refused then.
+    pub fn check_report(&self, identity: &Identity, patch: &Value) -> Result<(), TwinError> {
+        let mut found = Vec::new();
+        if let Some(patch) = rules::as_section(Part::Reported.path(), patch, &mut found) {
+            rules::check_patch(Part::Reported.path(), patch, &mut found);
+        }
+        if found.is_empty() {
+            Ok(())
+        } else {
+            Err(TwinError::Invalid { identity: identity.clone(), violations: found })
+        }
+    }
+
+    /// Writes what the module said to a desired change into its reported properties, as
+    /// `{"acknowledged": {"version", "ok", "error"}}`, and keeps the document that it accepted, if it did.
+    ///
+    /// Exempt from the size limit, so that a full reported section does not silence it.
+    pub fn acknowledge(
+        &self,
+        identity: &Identity,
+        said: &Acknowledgement,
+        accepted: Option<Accepted>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        let error = said.error.as_deref().map(|text| &text[..text.floor_char_boundary(rules::MAX_STRING_BYTES)]);
+        let patch = json!({"acknowledged": {"version": said.version, "ok": said.ok, "error": error}});
+        self.change(identity, "module", None, done, move |now, found| {
+            let now = &now[Part::Reported as usize];
+            let reported = edit::merge_all(Part::Reported, now, std::slice::from_ref(&patch), now_ms(), false, found);
+            Ok(Edit { sections: [None, None, reported], accepted, desired_patch: None })
+        })
+    }
+
+    /// Runs a change and waits for its outcome: `Twins::wait(id, |done| twins.patch_desired(id, patch, by, None, done))`. Not on
+    /// the writer's thread.
+    pub fn wait(
+        identity: &Identity,
+        change: impl FnOnce(Box<dyn FnOnce(Outcome) + Send>) -> Result<(), TwinError>,
+    ) -> Result<Arc<TwinSnapshot>, TwinError> {
+        let (done, outcome) = mpsc::sync_channel(1);
+        change(Box::new(move |result| {
+            let _ = done.send(result);
+        }))?;
+        outcome
+            .recv()
+            .unwrap_or_else(|_| Err(TwinError::Store { identity: identity.clone(), cause: StoreError::Closed }))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn change_service(
+        &self,
+        identity: &Identity,
+        parts: ServiceParts<'_>,
+        known: Vec<Violation>,
+        is_replaced: bool,
+        by: &str,
+        if_match: Option<&str>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.change(identity, by, None, done, |now, found| {
+            found.extend(known);
+            check_etag(identity, now, if_match)?;
+            let mut edit = Edit::default();
+            for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {
+                let (Some(wanted), now) = (wanted, &now[part as usize]) else { continue };
+                let (section, patch) = if is_replaced {
+                    match edit::replace(part, now, wanted, now_ms(), found) {
+                        Some((section, patch)) => (Some(section), Value::Object(patch).to_string()),
+                        None => (None, String::new()),
+                    }
+                } else {
+                    (edit::merge(part, now, wanted, now_ms(), found), edit::delivered(part, wanted))
+                };
+                edit.sections[part as usize] = section;
+                if part == Part::Desired {
+                    edit.desired_patch = Some((patch.into(), is_replaced));
+                }
+            }
+            Ok(edit)
+        })
+    }
+
+    /// The way of every change: `make` it from the newest state, put it in line, finish it after the commit.
+    fn change(
+        &self,
+        identity: &Identity,
+        by: &str,
+        queue: Option<Job>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+        make: impl FnOnce(&[Section; 3], &mut Vec<Violation>) -> Result<Edit, TwinError>,
+    ) -> Result<(), TwinError> {
+        let twin = self.twin(identity)?;
+        let mut chains = lock(&twin.pending);
+        let mut violations = Vec::new();
+        let edit = make(&twin.newest(&mut chains), &mut violations)?;
+        if !violations.is_empty() {
+            return Err(TwinError::Invalid { identity: identity.clone(), violations });
+        }
+        let mut runs = [0; 3];
+        for (part, section) in edit.sections.iter().enumerate() {
+            if let Some(section) = section {
+                runs[part] = chains[part].run;
+                chains[part].newest = Some(section.clone());
+            }
+        }
+        let work = self.work(&twin, edit, runs, by.into(), queue, done);
+        // In line while the lock is held, so that the order of the line is that of the revisions.
+        let refused = self.0.database.push(work).err();
+        drop(chains);
+        if let Some(work) = refused {
+            work.refuse(StoreError::Closed);
+        }
+        Ok(())
+    }
+
+    fn work(
+        &self,
+        twin: &Arc<Twin>,
+        edit: Edit,
+        runs: [u64; 3],
+        by: Arc<str>,
+        queue: Option<Job>,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Work {
+        let bytes = edit.bytes();
+        let key = twin.key;
+        let stored = edit.clone();
+        let job: Job = Box::new(move |tx| {
+            for (part, section) in Part::ALL.into_iter().zip(&stored.sections) {
+                if let Some(section) = section {
+                    store::write_section(tx, key, part, section)?;
+                }
+            }
+            stored.accepted.iter().try_for_each(|accepted| store::write_accepted(tx, key, accepted))
+        });
+        let identity = twin.committed.load().identity.clone();
+        let (inner, twin) = (self.0.clone(), twin.clone());
+        let finish = move |outcome: Result<(), StoreError>| match outcome {
+            Ok(()) => Ok(inner.publish(&twin, &edit, by)),
+            Err(cause) => Err(inner.give_up(&twin, runs, cause)),
+        };
+        let Some(queue) = queue else {
+            return Work::new(Box::new(move |outcome| done(finish(outcome)))).job(File::Main, job).bytes(bytes);
+        };
+        // The twin has changed once the main file is committed, even if the queue's part then fails and the report is repeated.
+        let (keep, kept) = mpsc::sync_channel(1);
+        let completion = move |outcome: Result<(), StoreError>| {
+            let twin = kept.try_recv();
+            done(match (twin, outcome) {
+                (Ok(Ok(_)), Err(cause)) => Err(TwinError::Store { identity, cause }),
+                (Ok(twin), _) => twin,
+                (Err(_), _) => Err(TwinError::Store { identity, cause: StoreError::Closed }),
+            });
+        };
+        Work::new(Box::new(completion))
+            .after_main(Box::new(move |outcome| {
+                let _ = keep.send(finish(outcome));
+            }))
+            .job(File::Main, job)
+            .job(File::Queue, queue)
+            .bytes(bytes)
+    }
+
+    fn twin(&self, identity: &Identity) -> Result<Arc<Twin>, TwinError> {
+        if let Some(twin) = self.0.twins.read().unwrap_or_else(PoisonError::into_inner).get(identity) {
+            return Ok(twin.clone());
+        }
+        // The registered identity itself, not the caller's equal one, so that all share one copy of its text.
+        let Some(record) = self.0.identities.get(identity) else {
+            return Err(TwinError::NotFound { identity: identity.clone() });
+        };
+        let mut twins = self.0.twins.write().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(Twin::new(record.key, TwinSnapshot::empty(record.identity.clone())));
+        Ok(twins.entry(record.identity.clone()).or_insert_with(make).clone())
+    }
+}
+
+impl Inner {
+    /// `[writer]`
+    fn publish(&self, twin: &Twin, edit: &Edit, by: Arc<str>) -> Arc<TwinSnapshot> {
+        let snapshot = Arc::new(twin.committed.load().with(&edit.sections, edit.accepted.as_ref()));
+        twin.committed.store(snapshot.clone());
+        if let (Some(listener), Some((patch, whole_replaced)), Some(section)) =
+            (self.on_desired.get(), &edit.desired_patch, &edit.sections[Part::Desired as usize])
+        {
+            let change = DesiredChange {
+                patch: patch.clone(),
+                whole: section.document.clone(),
+                version: section.version,
+                revision: section.revision,
+                whole_replaced: *whole_replaced,
+                by,
+            };
+            listener(&snapshot.identity, &Arc::new(change));
+        }
+        if let Some(listener) = self.on_change.get() {
+            listener(&snapshot);
+        }
+        snapshot
+    }
+
+    /// `[writer]`: must not take the twin's lock.
+    fn give_up(&self, twin: &Twin, runs: [u64; 3], cause: StoreError) -> TwinError {
+        for (failed, run) in twin.failed.iter().zip(runs) {
+            failed.fetch_max(run, Ordering::AcqRel);
+        }
+        let identity = twin.committed.load().identity.clone();
+        if self.identities.get(&identity).is_none_or(|record| record.key != twin.key) {
+            return TwinError::NotFound { identity };
+        }
+        TwinError::Store { identity, cause }
+    }
+}
+
+fn now_ms() -> i64 {
+    clock::wall_us() / 1000
+}
+
+/// Compares `If-Match` with the newest state, pending changes included: of two writers with the same tag, one wins.
+fn check_etag(identity: &Identity, now: &[Section; 3], if_match: Option<&str>) -> Result<(), TwinError> {
+    let Some(asked) = if_match.map(str::trim).filter(|asked| !asked.is_empty()) else { return Ok(()) };
+    let bare = asked.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(asked);
+    let etag = etag(&now[Part::Tags as usize], &now[Part::Desired as usize]);
+    if bare == "*" || bare == etag {
+        return Ok(());
+    }
+    Err(TwinError::EtagMismatch { identity: identity.clone(), etag, asked: asked.to_owned() })
+}
+
+/// A loaded section, emptied where its texts are not JSON objects, which only damage can do.
+fn sound(identity: &Identity, section: Section) -> Section {
+    let is_object = |text: &str| serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(text).is_ok();
+    let empty = Section::empty();
+    let document = if &*section.document == "{}" {
+        empty.document
+    } else if is_object(&section.document) {
+        section.document
+    } else {
+        tracing::error!("a section of the twin of {identity} was damaged and is empty now; patch or replace it");
+        empty.document
+    };
+    let times = if is_object(&section.times) { section.times } else { empty.times };
+    Section { document, times, ..section }
+}
