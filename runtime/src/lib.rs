@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod handle;
+pub mod image;
 pub mod message;
 pub mod name;
 pub mod view;
