@@ -21,11 +21,11 @@ mod inspect;
 mod pe;
 mod reference;
 mod refusal;
-//mod scan;
+mod scan;
 mod store;
 #[cfg(test)]
 mod testing;
-//mod watcher;
+mod watcher;
 
 pub use catalog::{Arrival, Catalog, ImageRecord, RefusedFile, Resolution, Verdict};
 pub use descriptor::{AbiVersion, Descriptor};
@@ -35,4 +35,4 @@ pub use inspect::{Format, Inspection, MAX_LIBRARY_BYTES, Platform, inspect, insp
 pub use reference::{ImageNameError, Reference, ReferenceError, Wanted, check_image_name};
 pub use refusal::{Defect, Refusal};
 pub use store::{ImageStore, StoreError, TakenIn};
-//pub use watcher::{FileEvent, WatchedFolder, Watcher};
+pub use watcher::{FileEvent, WatchedFolder, Watcher};
