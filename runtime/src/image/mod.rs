@@ -17,7 +17,7 @@ mod descriptor;
 mod digest;
 mod elf;
 mod inspect;
-//mod library;
+mod library;
 mod pe;
 mod reference;
 mod refusal;
@@ -31,7 +31,7 @@ pub use catalog::{Arrival, Catalog, ImageRecord, RefusedFile, Resolution, Verdic
 pub use descriptor::{AbiVersion, Descriptor};
 pub use digest::{Digest, DigestError};
 pub use inspect::{Format, Inspection, MAX_LIBRARY_BYTES, Platform, inspect, inspect_file, inspect_for};
-//pub use library::{Library, LoadError};
+pub use library::{DescribeError, Library, LoadError};
 pub use reference::{ImageNameError, Reference, ReferenceError, Wanted, check_image_name};
 pub use refusal::{Defect, Refusal};
 pub use store::{ImageStore, StoreError, TakenIn};

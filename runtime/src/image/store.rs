@@ -131,8 +131,8 @@ impl ImageStore {
         let temporary = self.new_temporary()?;
         let path = temporary.folder.join(LIBRARY);
         let copy = File::options().read(true).write(true).create_new(true).open(&path);
-        let mut copy = copy.map_err(StoreError::io("make", &path))?;
-        let (digest, copied) = copy_hashing(&mut file, &mut copy, &path)?;
+        let mut copy = copy.map_err(StoreError::io("write in", &self.root))?;
+        let (digest, copied) = self.copy_hashing(&mut file, &mut copy)?;
         let after = file.metadata().map_err(|e| unreadable(&e))?;
         if copied != before.len() || after.len() != before.len() || after.modified().ok() != before.modified().ok() {
             return Err(changing());
@@ -144,12 +144,14 @@ impl ImageStore {
 
     /// Syncs a finished copy and moves it to its place.
     fn settle(&self, temporary: &Path, copy: &File, digest: &Digest) -> Result<(), StoreError> {
-        let path = temporary.join(LIBRARY);
-        let mut permissions = copy.metadata().map_err(StoreError::io("read", &path))?.permissions();
-        permissions.set_readonly(true);
-        copy.set_permissions(permissions).map_err(StoreError::io("protect", &path))?;
-        copy.sync_all().map_err(StoreError::io("sync", &path))?;
-        sync_folder(temporary).map_err(StoreError::io("sync", temporary))?;
+        let protect_and_sync = || {
+            let mut permissions = copy.metadata()?.permissions();
+            permissions.set_readonly(true);
+            copy.set_permissions(permissions)?;
+            copy.sync_all()?;
+            sync_folder(temporary)
+        };
+        protect_and_sync().map_err(StoreError::io("write in", &self.root))?;
         let folder = self.folder(digest);
         // Only an altered copy can be there: what is mapped from it stays valid, since it is unlinked, not overwritten.
         if folder.exists() {
@@ -224,31 +226,32 @@ impl ImageStore {
         })
     }
 
+    /// Copies all of `file`, but no more than the largest library.
+    fn copy_hashing(&self, file: &mut File, copy: &mut File) -> Result<(Digest, u64), Refusal> {
+        let mut hasher = Hasher::default();
+        let mut buffer = vec![0; 128 * 1024];
+        let mut copied = 0;
+        loop {
+            let n = match file.read(&mut buffer) {
+                Ok(0) => return Ok((hasher.digest(), copied)),
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(unreadable(&e)),
+            };
+            copied += n as u64;
+            if copied > MAX_LIBRARY_BYTES {
+                check_size(copied)?;
+            }
+            hasher.update(&buffer[..n]);
+            copy.write_all(&buffer[..n]).map_err(StoreError::io("write in", &self.root))?;
+        }
+    }
+
+    /// Errors name the store: the number of the folder would make each of them a new one.
     fn new_temporary(&self) -> Result<Temporary, StoreError> {
         let folder = self.temporary().join(self.next_temporary.fetch_add(1, Ordering::Relaxed).to_string());
-        fs::create_dir_all(&folder).map_err(StoreError::io("make", &folder))?;
+        fs::create_dir_all(&folder).map_err(StoreError::io("write in", &self.root))?;
         Ok(Temporary { folder })
-    }
-}
-
-/// Copies all of `file`, but no more than the largest library.
-fn copy_hashing(file: &mut File, copy: &mut File, path: &Path) -> Result<(Digest, u64), Refusal> {
-    let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 128 * 1024];
-    let mut copied = 0;
-    loop {
-        let n = match file.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.digest(), copied)),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(unreadable(&e)),
-        };
-        copied += n as u64;
-        if copied > MAX_LIBRARY_BYTES {
-            check_size(copied)?;
-        }
-        hasher.update(&buffer[..n]);
-        copy.write_all(&buffer[..n]).map_err(StoreError::io("write", path))?;
     }
 }
 

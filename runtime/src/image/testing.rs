@@ -9,11 +9,11 @@ pub(super) struct Module {
     /// Fields of the table, as C initialisers of `struct table`.
     table: Vec<(&'static str, String)>,
     /// C before the table.
-    pub code: String,
+    code: String,
     /// The table's declaration, from `const` to before `= {`.
     declaration: String,
-    /// More arguments for `cc`.
-    pub flags: Vec<&'static str>,
+    /// Member of the declared struct that the fields belong to, with a dot; empty for the struct itself.
+    member: String,
 }
 
 const HEAD: &str = r#"
@@ -55,7 +55,7 @@ impl Module {
             ],
             code: String::new(),
             declaration: "const struct table DINRAIL_MODULE_V1".into(),
-            flags: vec!["-shared", "-fPIC"],
+            member: String::new(),
         }
     }
 
@@ -72,9 +72,9 @@ impl Module {
         self
     }
 
-    /// Adds arguments of `cc`.
-    pub fn flag(mut self, flag: &'static str) -> Module {
-        self.flags.push(flag);
+    /// Has the fields belong to a member of the declared struct.
+    pub fn nested(mut self, member: &str) -> Module {
+        self.member = format!(".{member}");
         self
     }
 
@@ -92,13 +92,14 @@ impl Module {
                 format!("__attribute__((section(\".dinrail\"), used)) static const char descriptor[] = {quoted};\n")
             }
         };
-        let fields: String = self.table.iter().map(|(name, value)| format!(".{name} = {value}, ")).collect();
+        let fields: String =
+            self.table.iter().map(|(name, value)| format!("{}.{name} = {value}, ", self.member)).collect();
         format!("{HEAD}{section}{}\n{} = {{ {fields} }};\n", self.code, self.declaration)
     }
 
     /// Builds it; `None`, with a printed line, where there is no compiler.
     pub fn build(&self) -> Option<Built> {
-        compile(&self.source(), &self.flags)
+        compile(&self.source(), &["-shared", "-fPIC"])
     }
 }
 

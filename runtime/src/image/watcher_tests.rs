@@ -261,17 +261,19 @@ fn trouble_of_the_store_is_said_once_and_tried_again() {
     let soon = Duration::from_millis(5);
     let scene = Scene::new(Timing { rescan_every: soon, ..EVENTS_ONLY }, |_| {});
     scene.expect_first_scan();
-    let images = scene.folder.path().join("images");
-    fs::rename(&images, scene.folder.path().join("aside")).unwrap();
-    fs::write(&images, "in the way").unwrap();
+    let temporary = scene.folder.path().join("images/tmp");
+    fs::remove_dir(&temporary).unwrap();
+    fs::write(&temporary, "in the way").unwrap();
 
     scene.rename_in(&library, "a.so");
     let refusal = scene.expect_refused("a.so");
-    fs::remove_file(&images).unwrap();
-    fs::rename(scene.folder.path().join("aside"), &images).unwrap();
+    scene.rename_in(&library, "b.so");
+    assert_eq!(scene.expect_refused("b.so"), refusal);
+    fs::remove_file(&temporary).unwrap();
 
     assert_eq!(refusal.defect, Defect::StoreTrouble);
-    scene.expect_taken("a.so");
+    let taken = [scene.next(), scene.next()];
+    assert!(taken.iter().all(|event| matches!(event, FileEvent::Taken { .. })), "{taken:?}");
 }
 
 #[test]
