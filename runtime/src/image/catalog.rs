@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::{Descriptor, Digest, Reference, Refusal, TakenIn, Wanted};
+use crate::clock;
+use crate::view::ImageView;
 
 /// Refused files that are remembered; the oldest are forgotten first.
 const MAX_REFUSED: usize = 100;
@@ -243,6 +245,41 @@ impl Catalog {
             _ => "no instance asks for it".to_owned(),
         };
         format!("{version} admitted, unused: {why}")
+    }
+
+    /// The document of `image list`: all images, then the files that were not taken in.
+    pub fn views(&self, used_by: impl Fn(&Digest) -> Vec<String>) -> Vec<ImageView> {
+        let images = self.images().into_iter().map(|record| self.view(record, used_by(&record.digest)));
+        let refused = self.refused.iter().map(|refused| ImageView {
+            name: None,
+            version: None,
+            digest: None,
+            verdict: "refused".to_owned(),
+            reason: refused.refusal.line(),
+            used_by: Vec::new(),
+            source: Some(refused.file.display().to_string()),
+            arrived_utc: Some(clock::rfc3339(refused.at_us)),
+            bytes: None,
+        });
+        images.chain(refused).collect()
+    }
+
+    /// The document of one image.
+    pub fn view(&self, record: &ImageRecord, used_by: Vec<String>) -> ImageView {
+        ImageView {
+            name: Some(record.descriptor.name.clone()),
+            version: Some(record.descriptor.version.to_string()),
+            digest: Some(record.digest.to_string()),
+            verdict: match record.verdict {
+                Verdict::Admitted => "admitted".to_owned(),
+                Verdict::Quarantined { .. } => "quarantined".to_owned(),
+            },
+            reason: self.explain(&record.digest, &used_by),
+            used_by,
+            source: record.source.as_ref().map(|source| source.display().to_string()),
+            arrived_utc: Some(clock::rfc3339(record.arrived_us)),
+            bytes: Some(record.bytes),
+        }
     }
 
     fn not_found(&self, reference: &Reference) -> String {

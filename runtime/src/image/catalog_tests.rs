@@ -184,3 +184,20 @@ fn path_means_the_image_that_came_from_it_last() {
 
     assert_eq!(resolve(&catalog, "/m/f.so"), Resolution::Found(digest("new")));
 }
+
+#[test]
+fn image_list_shows_images_and_refused_files() {
+    let mut catalog = catalog(&[("f", "1.0.0", "a"), ("f", "1.1.0", "b")]);
+    catalog.refuse(Path::new("/drop/x.so"), Refusal::new(crate::image::Defect::Empty, "is empty", "copy it again"), 0);
+    let used_by = |used: &Digest| if *used == digest("b") { vec!["filter".to_owned()] } else { Vec::new() };
+
+    let lines: Vec<(String, String)> =
+        catalog.views(used_by).into_iter().map(|view| (view.verdict, view.reason)).collect();
+
+    let expected = [
+        ("admitted", "used by filter"),
+        ("admitted", "1.0.0 admitted, unused: 1.1.0 is newer"),
+        ("refused", "is empty: copy it again"),
+    ];
+    assert_eq!(lines, expected.map(|(verdict, reason)| (verdict.to_owned(), reason.to_owned())));
+}

@@ -185,7 +185,7 @@ fn examine<'data, R: ReadRef<'data>>(
     let bytes = data.len().map_err(|()| Refusal::malformed("its length cannot be read"))?;
     check_size(bytes)?;
     let head = data.read_bytes_at(0, bytes.min(512)).map_err(|()| Refusal::malformed("its start cannot be read"))?;
-    let format = sniff(head)?;
+    let format = sniff(platform, head)?;
     let found = match format {
         Format::Elf => elf::read(platform, data)?,
         Format::Pe => pe::read(platform, data)?,
@@ -203,14 +203,14 @@ fn examine<'data, R: ReadRef<'data>>(
 }
 
 /// Tells the format, or names what the file is instead.
-fn sniff(head: &[u8]) -> Result<Format, Refusal> {
+fn sniff(platform: &Platform, head: &[u8]) -> Result<Format, Refusal> {
     let not = |what: &str, hint: &str| Err(Refusal::new(Defect::NotALibrary, what, hint));
     const BUILD: &str = "build a shared library (crate-type cdylib, or cc -shared)";
     match head {
         [0x7F, b'E', b'L', b'F', ..] => Ok(Format::Elf),
         [b'M', b'Z', ..] => Ok(Format::Pe),
         [0xCF | 0xCE, 0xFA, 0xED, 0xFE, ..] | [0xFE, 0xED, 0xFA, 0xCF | 0xCE, ..] | [0xCA, 0xFE, 0xBA, 0xBE, ..] => {
-            Err(Platform::host().other("macOS"))
+            Err(platform.other("macOS"))
         }
         _ if head.starts_with(b"!<arch>\n") || head.starts_with(b"!<thin>\n") => not("a static library (.a)", BUILD),
         _ if head.starts_with(b"\0asm") => not("a WebAssembly module", BUILD),

@@ -285,6 +285,7 @@ impl Watch {
             Ok(id) => self.arm(folder, id),
             Err(error) => {
                 folder.armed = None;
+                self.watch_parent(folder);
                 self.tell_trouble(folder, Some(no_folder(&folder.path, &error)));
                 return rescan_at;
             }
@@ -318,10 +319,8 @@ impl Watch {
         };
         // The old folder may live on under another name.
         let _ = notify.unwatch(&folder.path);
-        if let Some(parent) = folder.path.parent() {
-            // Only to notice sooner that the folder was replaced.
-            let _ = notify.watch(parent, RecursiveMode::NonRecursive);
-        }
+        self.watch_parent(folder);
+        let notify = self.notify.as_mut()?;
         match notify.watch(&folder.path, RecursiveMode::NonRecursive) {
             Ok(()) => {
                 folder.armed = Some(id);
@@ -331,6 +330,13 @@ impl Watch {
                 "changes in {} are not told ({error}), it is read every {seconds} s; raise fs.inotify.max_user_watches",
                 folder.path.display(),
             )),
+        }
+    }
+
+    /// Only to notice sooner that the folder appeared or was replaced: the timer would tell, too.
+    fn watch_parent(&mut self, folder: &Folder) {
+        if let (Some(notify), Some(parent)) = (&mut self.notify, folder.path.parent()) {
+            let _ = notify.watch(parent, RecursiveMode::NonRecursive);
         }
     }
 
