@@ -1,21 +1,42 @@
-//! dinrail: native shared libraries as supervised modules.
+//! dinrail: native shared libraries as supervised modules, each with an identity and a twin.
+//!
+//! This page is the codemap: a sentence for each folder. One can be understood with the others closed.
+//!
+//! | folder or file | holds |
+//! |---|---|
+//! | [`image`] | module images: looked at without running code, kept by hash, found by reference, loaded and never unloaded |
+//! | [`instance`] | instances: a worker thread each, the calls into module code, the table that modules call back |
+//! | [`identity`] | who acts: the registry of identities and the device's own id |
+//! | [`twin`] | twins: desired, reported and tags, merged, limited, versioned, committed |
+//! | [`routing`] | the route language and the compiled table |
+//! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
+//! | [`deployment`] | manifests and the plan that a manifest means |
+//! | [`control`] | the loop: the one thread that decides, and the only code that knows every concept |
+//! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
+//! | [`admin`] | the management API and its client |
+//! | [`cli`] | the verbs of the command line, a file each |
+//! | [`bench`] | what this device can do, against the raw limit measured in the same run |
+//! | [`handle`], [`view`] | how the outside talks to the running runtime, and what it is shown |
+//! | [`message`], [`name`], [`clock`], [`config`], [`spelling`] | words that everything shares |
+//!
+//! Imports run one way: cli → admin client; admin → handle; control → concepts; concepts → database (their store files),
+//! message, name, clock, config. Nothing imports upwards.
 
 pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod database;
 pub mod deployment;
 pub mod handle;
+pub mod identity;
+pub mod image;
 pub mod instance;
 pub mod message;
 pub mod name;
 pub mod queue;
 pub mod routing;
 pub mod spelling;
-pub mod database;
-pub mod handle;
-pub mod identity;
-pub mod message;
-pub mod name;
 pub mod twin;
 pub mod view;

@@ -1,0 +1,362 @@
+//! Reads ELF libraries for [`inspect`](super::inspect).
+
+use std::sync::OnceLock;
+
+use dinrail_plugin::abi;
+use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::ReadRef;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use object::{Endianness, SectionIndex};
+
+use super::inspect::{Found, MAX_DESCRIPTOR_BYTES, MAX_PART_BYTES, Platform, TABLE_HEAD_BYTES, foreign, not_the_table};
+use super::{Defect, Format, Refusal};
+
+/// Entries of a version table that are looked at: hostile tables may overlap themselves.
+const MAX_VERSIONS: usize = 10_000;
+
+pub(super) fn read<'data, R: ReadRef<'data>>(platform: &Platform, data: R) -> Result<Found<'data>, Refusal> {
+    let len = data.len().map_err(|()| Refusal::malformed("its length cannot be read"))?;
+    let ident = data.read_bytes_at(0, 20).map_err(|()| Refusal::truncated("the ELF header", 64, len))?;
+    let wide = match ident[4] {
+        1 => false,
+        2 => true,
+        class => return Err(Refusal::malformed(format!("unknown ELF class {class}"))),
+    };
+    let little = match ident[5] {
+        1 => true,
+        2 => false,
+        order => return Err(Refusal::malformed(format!("unknown ELF byte order {order}"))),
+    };
+    let pair = [ident[18], ident[19]];
+    let arch = arch_name(if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) }, wide, little);
+    if platform.format != Format::Elf {
+        return Err(platform.other(&format!("Linux {arch}")));
+    }
+    if arch != platform.arch {
+        return Err(platform.other(&arch));
+    }
+    let header_bytes = if wide { 64 } else { 52 };
+    if len < header_bytes {
+        return Err(Refusal::truncated("the ELF header", header_bytes, len));
+    }
+    if wide {
+        read_class::<FileHeader64<Endianness>, R>(platform, data, len)
+    } else {
+        read_class::<FileHeader32<Endianness>, R>(platform, data, len)
+    }
+}
+
+/// Name of a processor as in `std::env::consts::ARCH`, or a description that equals none.
+fn arch_name(machine: u16, wide: bool, little: bool) -> String {
+    let name = match (machine, wide, little) {
+        (3, false, true) => "x86",
+        (40, false, true) => "arm",
+        (62, true, true) => "x86_64",
+        (62, false, true) => "x86_64 with 32-bit pointers (x32)",
+        (183, true, true) => "aarch64",
+        (183, _, false) => "big-endian aarch64",
+        (243, true, _) => "riscv64",
+        (243, false, _) => "riscv32",
+        (258, true, _) => "loongarch64",
+        (8, false, _) => "mips",
+        (8, true, _) => "mips64",
+        (20, ..) => "powerpc",
+        (21, ..) => "powerpc64",
+        (22, ..) => "s390x",
+        _ => return format!("an unknown processor (ELF machine {machine})"),
+    };
+    name.to_owned()
+}
+
+fn read_class<'data, Elf, R>(platform: &Platform, data: R, len: u64) -> Result<Found<'data>, Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let header = Elf::parse(data).map_err(Refusal::malformed)?;
+    let endian = header.endian().map_err(Refusal::malformed)?;
+    let kind = header.e_type(endian);
+    let not = |what: &str| {
+        let hint = "build a shared library (crate-type cdylib, or cc -shared)";
+        Err(Refusal::new(Defect::NotALibrary, format!("{what}, not a shared library"), hint))
+    };
+    match kind {
+        elf::ET_DYN => {}
+        elf::ET_EXEC => return not("an executable"),
+        elf::ET_REL => return not("an object file (.o)"),
+        elf::ET_CORE => return not("a core dump"),
+        _ => return not("an ELF file of an unknown type"),
+    }
+    let segments = whole_segments(header, endian, data, len)?;
+    let sections = whole_sections(header, endian, data, len)?;
+    let Some((address, symbol_bytes)) = entry_symbol(&sections, endian, data)? else {
+        if segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP) {
+            return not("an executable");
+        }
+        return Err(foreign());
+    };
+    let table_head = segments
+        .iter()
+        .filter(|segment| segment.p_type(endian) == elf::PT_LOAD)
+        .find_map(|segment| {
+            let at = address.checked_sub(segment.p_vaddr(endian).into())?;
+            let left = segment.p_filesz(endian).into().checked_sub(at)?;
+            if left < TABLE_HEAD_BYTES as u64 {
+                return None;
+            }
+            let offset = segment.p_offset(endian).into().checked_add(at)?;
+            data.read_bytes_at(offset, TABLE_HEAD_BYTES as u64).ok()
+        })
+        .ok_or_else(|| not_the_table("its bytes are not in the file"))?;
+    check_glibc(platform, &sections, endian, data)?;
+    let descriptor = match sections.section_by_name(endian, abi::DR_DESCRIPTOR_SECTION.as_bytes()) {
+        Some((_, section)) => Some(part::<Elf, R>(section, endian, data, "the descriptor", MAX_DESCRIPTOR_BYTES)?),
+        None => None,
+    };
+    Ok(Found { table_head, big_endian: endian == Endianness::Big, symbol_bytes, descriptor })
+}
+
+/// The program headers, all of them and what they load inside the file.
+fn whole_segments<'data, Elf, R>(
+    header: &Elf,
+    endian: Endianness,
+    data: R,
+    len: u64,
+) -> Result<&'data [Elf::ProgramHeader], Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let headers_end = header
+        .e_phoff(endian)
+        .into()
+        .saturating_add(u64::from(header.e_phentsize(endian)).saturating_mul(u64::from(header.e_phnum(endian))));
+    if headers_end > len {
+        return Err(Refusal::truncated("the program header table", headers_end, len));
+    }
+    let segments = header.program_headers(endian, data).map_err(Refusal::malformed)?;
+    for segment in segments {
+        let end = segment.p_offset(endian).into().saturating_add(segment.p_filesz(endian).into());
+        if end > len && segment.p_filesz(endian).into() > 0 {
+            return Err(Refusal::truncated("a segment", end, len));
+        }
+    }
+    if !segments.iter().any(|segment| segment.p_type(endian) == elf::PT_LOAD) {
+        return Err(Refusal::malformed("it has nothing to load"));
+    }
+    Ok(segments)
+}
+
+/// The section table, all of it and what it describes inside the file.
+fn whole_sections<'data, Elf, R>(
+    header: &Elf,
+    endian: Endianness,
+    data: R,
+    len: u64,
+) -> Result<SectionTable<'data, Elf, R>, Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let table_end = header
+        .e_shoff(endian)
+        .into()
+        .saturating_add(u64::from(header.e_shentsize(endian)).saturating_mul(u64::from(header.e_shnum(endian))));
+    if table_end > len {
+        return Err(Refusal::truncated("the section table", table_end, len));
+    }
+    let sections = header.sections(endian, data).map_err(Refusal::malformed)?;
+    if sections.is_empty() {
+        return Err(Refusal::new(
+            Defect::BadDescriptor,
+            format!("its section table is stripped, and with it section {}", abi::DR_DESCRIPTOR_SECTION),
+            "strip it with 'strip --strip-unneeded', not with sstrip",
+        ));
+    }
+    for (index, section) in sections.enumerate() {
+        // Section 0 is a placeholder whose fields may hold counts.
+        let Some((offset, size)) = section.file_range(endian).filter(|_| index.0 != 0) else { continue };
+        let end = offset.saturating_add(size);
+        if end > len {
+            return Err(Refusal::truncated("a section", end, len));
+        }
+    }
+    Ok(sections)
+}
+
+/// Address and size of the exported entry symbol.
+fn entry_symbol<'data, Elf, R>(
+    sections: &SectionTable<'data, Elf, R>,
+    endian: Endianness,
+    data: R,
+) -> Result<Option<(u64, u64)>, Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let Some(table) = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_DYNSYM) else {
+        return Ok(None);
+    };
+    check_part::<Elf>(table, endian, "the symbol table", MAX_PART_BYTES)?;
+    let symbols: &[Elf::Sym] =
+        table.data_as_array(endian, data).map_err(|_| Refusal::malformed("its symbol table has a bad size"))?;
+    let names = linked_strings(sections, table.link(endian), endian, data)?;
+    let wanted = abi::DR_ENTRY_SYMBOL.as_bytes();
+    let named = symbols.iter().find(|symbol| {
+        !symbol.is_undefined(endian)
+            && symbol.st_bind() != elf::STB_LOCAL
+            && names
+                .get(symbol.st_name(endian) as usize..)
+                .and_then(|rest| rest.strip_prefix(wanted))
+                .is_some_and(|rest| rest.first() == Some(&0))
+    });
+    let Some(symbol) = named else { return Ok(None) };
+    match symbol.st_type() {
+        elf::STT_OBJECT | elf::STT_NOTYPE => Ok(Some((symbol.st_value(endian).into(), symbol.st_size(endian).into()))),
+        elf::STT_FUNC | elf::STT_GNU_IFUNC => Err(not_the_table("it is a function")),
+        _ => Err(not_the_table("it is not data")),
+    }
+}
+
+/// The string table of a symbol or version table, in one read.
+fn linked_strings<'data, Elf, R>(
+    sections: &SectionTable<'data, Elf, R>,
+    index: SectionIndex,
+    endian: Endianness,
+    data: R,
+) -> Result<&'data [u8], Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let strings = sections.section(index).map_err(Refusal::malformed)?;
+    part::<Elf, R>(strings, endian, data, "a table of names", MAX_PART_BYTES)
+}
+
+fn part<'data, Elf, R>(
+    section: &Elf::SectionHeader,
+    endian: Endianness,
+    data: R,
+    what: &str,
+    max_bytes: u64,
+) -> Result<&'data [u8], Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    check_part::<Elf>(section, endian, what, max_bytes)?;
+    section.data(endian, data).map_err(Refusal::malformed)
+}
+
+fn check_part<Elf: FileHeader<Endian = Endianness>>(
+    section: &Elf::SectionHeader,
+    endian: Endianness,
+    what: &str,
+    max_bytes: u64,
+) -> Result<(), Refusal> {
+    let bytes = section.sh_size(endian).into();
+    if bytes > max_bytes {
+        return Err(Refusal::malformed(format!("{what} has {bytes} bytes; at most {max_bytes} are read")));
+    }
+    Ok(())
+}
+
+/// Refuses a library that was linked against a newer glibc than this device has.
+fn check_glibc<'data, Elf, R>(
+    platform: &Platform,
+    sections: &SectionTable<'data, Elf, R>,
+    endian: Endianness,
+    data: R,
+) -> Result<(), Refusal>
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let Some(have) = platform.glibc else { return Ok(()) };
+    let Some(section) = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_GNU_VERNEED) else {
+        return Ok(());
+    };
+    check_part::<Elf>(section, endian, "its version table", MAX_PART_BYTES)?;
+    let Some((needs, strings)) = sections.gnu_verneed(endian, data).map_err(Refusal::malformed)? else { return Ok(()) };
+    let names = linked_strings(sections, strings, endian, data)?;
+    let newest = needs
+        .filter_map(Result::ok)
+        .flat_map(|(_, versions)| versions.filter_map(Result::ok))
+        .take(MAX_VERSIONS)
+        // A weak need is looked up, but its absence is not an error.
+        .filter(|version| version.vna_flags.get(endian).0 & elf::VER_FLG_WEAK.0 == 0)
+        .filter_map(|version| glibc_version(names.get(version.vna_name.get(endian) as usize..)?))
+        .max();
+    match newest {
+        Some(need) if need > have => Err(Refusal::new(
+            Defect::OtherPlatform,
+            format!("needs GLIBC_{}.{}, this device has {}.{}", need.0, need.1, have.0, have.1),
+            "build it on a system that is not newer than the device, or for a musl target",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Reads `GLIBC_2.38` up to the zero byte; `None` for any other version name.
+fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
+    let number = name[..name.iter().position(|b| *b == 0)?].strip_prefix(b"GLIBC_")?;
+    let mut parts = std::str::from_utf8(number).ok()?.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+/// Version of the glibc that this process runs with, read from the versions that its file defines; `None` on any other libc.
+pub(super) fn host_glibc() -> Option<(u32, u32)> {
+    static HOST: OnceLock<Option<(u32, u32)>> = OnceLock::new();
+    *HOST.get_or_init(|| {
+        if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+            return None;
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+        let path = maps.lines().filter_map(|line| line.split_once('/')).find_map(|(_, path)| {
+            let file = path.rsplit('/').next()?;
+            (file == "libc.so.6" || file.starts_with("libc-2.")).then(|| format!("/{path}"))
+        })?;
+        let bytes = std::fs::read(path).ok()?;
+        let versions = if cfg!(target_pointer_width = "64") {
+            defined_versions::<FileHeader64<Endianness>>(&bytes)
+        } else {
+            defined_versions::<FileHeader32<Endianness>>(&bytes)
+        };
+        versions?.into_iter().max()
+    })
+}
+
+fn defined_versions<Elf: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Option<Vec<(u32, u32)>> {
+    let header = Elf::parse(bytes).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, bytes).ok()?;
+    let (definitions, strings) = sections.gnu_verdef(endian, bytes).ok()??;
+    let names = linked_strings(&sections, strings, endian, bytes).ok()?;
+    Some(
+        definitions
+            .filter_map(Result::ok)
+            .flat_map(|(_, versions)| versions.filter_map(Result::ok))
+            .filter_map(|version| glibc_version(names.get(version.vda_name.get(endian) as usize..)?))
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn glibc_versions_are_read_up_to_the_zero_byte() {
+        assert_eq!(glibc_version(b"GLIBC_2.38\0GLIBC_2.2"), Some((2, 38)));
+        assert_eq!(glibc_version(b"GLIBC_2.3.4\0"), Some((2, 3)));
+        for other in [&b"GLIBC_PRIVATE\0"[..], b"GLIBCXX_3.4\0", b"GLIBC_2.38", b""] {
+            assert_eq!(glibc_version(other), None);
+        }
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    fn version_of_this_devices_glibc_is_known() {
+        assert!(host_glibc().is_some_and(|version| version >= (2, 17)));
+    }
+}
