@@ -1,4 +1,4 @@
-//! Reads ELF libraries for [`inspect`](super::inspect).
+//! Reads ELF libraries for [`inspect`](super::inspect()).
 
 use std::sync::OnceLock;
 

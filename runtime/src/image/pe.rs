@@ -1,4 +1,4 @@
-//! Reads Windows libraries (PE) for [`inspect`](super::inspect).
+//! Reads Windows libraries (PE) for [`inspect`](super::inspect()).
 
 use dinrail_plugin::abi;
 use object::pe::{ImageNtHeaders32, ImageNtHeaders64};
