@@ -130,7 +130,7 @@ impl StartError {
             StartError::Database(error) => error.hint(),
             StartError::Store(error) => error.hint().unwrap_or("see the log above").to_owned(),
             StartError::Identity(error) => error.hint().unwrap_or_else(|| "see the log above".to_owned()),
-            StartError::Images(error) => error.hint(),
+            StartError::Images(_) => "see that the state directory is writable".to_owned(),
             StartError::Admin(error) => error.hint(),
             StartError::Thread { .. } => "the system is out of threads, memory or watches".to_owned(),
             StartError::Manifest { .. } => "give the path of a deployment manifest, or leave it out to go on with the one in force".to_owned(),

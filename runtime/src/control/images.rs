@@ -178,7 +178,7 @@ impl Control {
         let Some(view) = view else {
             return Err(refuse(RefusalKind::NotFound, format!("there is no image '{text}'"), "dinrail image list shows them"));
         };
-        self.store.remove(&digest).map_err(|error| refuse(RefusalKind::Failed, error.to_string(), &error.hint()))?;
+        self.store.remove(&digest).map_err(|error| refuse(RefusalKind::Failed, error.to_string(), "see that the state directory is writable"))?;
         self.catalog.remove(&digest);
         self.database.submit(
             File::Main,
@@ -299,10 +299,18 @@ pub(super) fn loader(store: Arc<ImageStore>, digest: Digest, ask: bool, events: 
         if ask {
             let _ = events.send(Event::Described {
                 digest,
-                schema: library.describe(dinrail_plugin::abi::DR_DESCRIBE_SCHEMA),
-                defaults: library.describe(dinrail_plugin::abi::DR_DESCRIBE_DEFAULTS),
+                schema: described(&digest, "schema", library.schema()),
+                defaults: described(&digest, "defaults", library.defaults()),
             });
         }
         Ok(library)
+    })
+}
+
+/// An image that does not describe itself well runs all the same.
+fn described(digest: &Digest, what: &str, answer: Result<Option<String>, image::DescribeError>) -> Option<String> {
+    answer.unwrap_or_else(|error| {
+        tracing::warn!(image = %digest, "no {what} of its desired properties: {error}");
+        None
     })
 }

@@ -221,7 +221,8 @@ impl Control {
         let assignment = Assignment {
             link: link.clone(),
             load: super::images::loader(self.store.clone(), digest, !self.described.contains(&digest), self.events.clone()),
-            generation_id: record.generation_id.clone(),
+            generation_id: record.generation_id.to_string(),
+            inputs: self.catalog.get(&digest).map(|image| image.descriptor.inputs.clone()).unwrap_or_default(),
             env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
             data_folder: self.folders.data.join(folder_name(name)),
             image_folder: self.store.folder(&digest),

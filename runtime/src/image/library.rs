@@ -164,8 +164,13 @@ fn load_table(path: &Path) -> Result<Table, LoadError> {
 }
 
 /// Proves for a Rust module of the same ABI minor that it has the same types.
-fn layout_proof(_table: &DrModule) -> Result<(), String> {
-    Ok(()) // HOOK: dinrail_plugin::proof::check_layout(_table)
+fn layout_proof(table: &DrModule) -> Result<(), String> {
+    let Some(extension) = table.extension else { return Ok(()) };
+    // SAFETY: the table promises a function of this type that may be called on any thread; what it gives for this name is a
+    // proof that lives as long as the library, which is never unloaded.
+    let proof = unsafe { extension(DrText::new(abi::DR_EXTENSION_LAYOUT)).cast::<abi::DrLayoutProof>().as_ref() };
+    // SAFETY: as above: the proof's pointers are those that its contract says.
+    proof.map_or(Ok(()), |proof| unsafe { dinrail_plugin::proof::check_layout(proof) })
 }
 
 /// Loads the file and finds the entry symbol.

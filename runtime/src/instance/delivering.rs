@@ -50,12 +50,13 @@ pub struct Delivering {
     held_back: Vec<(Instant, Kept)>,
     delivery: u64,
     properties: Vec<DrProperty>,
+    inputs: Vec<String>,
     is_hot: bool,
 }
 
 impl Delivering {
     /// Nothing in hand.
-    pub fn new(link: Arc<Link>) -> Delivering {
+    pub fn new(link: Arc<Link>, inputs: Vec<String>) -> Delivering {
         Delivering {
             link,
             lane: None,
@@ -63,6 +64,7 @@ impl Delivering {
             held_back: Vec::new(),
             delivery: 0,
             properties: Vec::new(),
+            inputs,
             is_hot: false,
         }
     }
@@ -87,7 +89,8 @@ impl Delivering {
             self.is_hot = false;
             return Step::Idle;
         };
-        let input_index = position(guest, &lane.queue);
+        let input = &**lane.queue.input();
+        let input_index = self.inputs.iter().position(|known| known == input).map_or(DR_NO_INDEX, |at| at as u32);
         for handled in 0..limit {
             // SAFETY: this worker holds the inbox's one consumer.
             let Some(record) = (unsafe { lane.lane.peek() }) else {
@@ -264,13 +267,19 @@ impl Delivering {
     #[cold]
     fn commit(&self, stage: super::link::Stage) {
         let (module, identity) = (self.link.name.clone(), &self.link.identity);
-        if let Some(patch) = stage.reported {
-            let done = Box::new(move |outcome: Result<_, crate::twin::TwinError>| {
+        if !stage.reported.is_empty() {
+            let lost = move |error: &crate::twin::TwinError| {
+                tracing::error!(module = &*module, "what a handler reported is lost: {error}");
+            };
+            let later = lost.clone();
+            let outcome = self.link.services.twins.report(identity, &stage.reported, None, move |outcome| {
                 if let Err(error) = outcome {
-                    tracing::error!(module = &*module, "a reported patch was lost: {error}");
+                    later(&error);
                 }
             });
-            self.link.services.twins.patch_reported(identity, patch, done);
+            if let Err(error) = outcome {
+                lost(&error);
+            }
         }
         if !stage.messages.is_empty() {
             self.link.services.disk.enqueue_staged(stage.messages);
@@ -317,11 +326,6 @@ impl Delivering {
 // The properties point into a message that is only there while `deliver` runs; between calls they are not looked at.
 // SAFETY: the raw pointers are cleared before use, and a `Delivering` stays on its worker's thread anyway.
 unsafe impl Send for Delivering {}
-
-/// Position of the queue's input among those that the image declares.
-fn position(guest: &Guest, queue: &crate::queue::Queue) -> u32 {
-    guest.inputs().iter().position(|input| **input == **queue.input()).map_or(DR_NO_INDEX, |at| at as u32)
-}
 
 fn backoff(attempt: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)

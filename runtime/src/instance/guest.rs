@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use dinrail_plugin::abi::*;
 
 use super::link::{Link, MethodAnswer, MethodRequest};
-use crate::image::library::Library;
+use crate::image::Library;
 use crate::twin::DesiredChange;
 
 /// How a call ended, other than well.
@@ -55,7 +55,6 @@ pub struct Guest {
     table: DrModule,
     instance: *mut c_void,
     link: Arc<Link>,
-    library: Arc<Library>,
 }
 
 /// Collects what a module writes.
@@ -95,7 +94,7 @@ fn outcome(status: DrStatus, text: Collector) -> Result<(), Fault> {
 
 impl Guest {
     /// Creates the instance.
-    pub fn create(library: Arc<Library>, link: &Arc<Link>, making: &Making<'_>) -> Result<Guest, Fault> {
+    pub fn create(library: &Library, link: &Arc<Link>, making: &Making<'_>) -> Result<Guest, Fault> {
         let table = *library.table();
         let identity = link.identity.to_string();
         let args = DrCreate {
@@ -122,12 +121,7 @@ impl Guest {
             unsafe { (table.create)(&args, &mut instance, &sink) }
         });
         outcome(status, text)?;
-        Ok(Guest { table, instance, link: link.clone(), library })
-    }
-
-    /// The inputs that the image declares.
-    pub fn inputs(&self) -> &[String] {
-        &self.library.descriptor().inputs
+        Ok(Guest { table, instance, link: link.clone() })
     }
 
     /// True when it takes messages.

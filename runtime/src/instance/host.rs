@@ -269,31 +269,34 @@ unsafe extern "C" fn patch_reported(
         if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
             return DR_GONE;
         }
-        if let Err(violations) = crate::twin::rules::check_patch(&patch) {
-            tracing::warn!(target: "module", module = &*link.name, "reported patch refused: {violations}");
-            return DR_INVALID;
-        }
         if delivery != DR_NO_DELIVERY {
-            link.deliveries.stage(delivery, |stage| {
-                stage.reported = Some(match stage.reported.take() {
-                    Some(first) => crate::twin::patch::compose(&first, &patch),
-                    None => patch,
-                });
-            });
+            if let Err(error) = link.services.twins.check_report(&link.identity, &patch) {
+                return refused_report(link, &error);
+            }
+            link.deliveries.stage(delivery, |stage| stage.reported.push(patch));
             return DR_OK;
         }
         // SAFETY: null or a completion, by contract.
         let completion = unsafe { Completion::copy(completion) };
-        link.services.twins.patch_reported(&link.identity, patch, Box::new(move |outcome| {
+        let outcome = link.services.twins.patch_reported(&link.identity, &patch, move |outcome| {
             if let Some(completion) = completion {
                 match outcome {
                     Ok(_) => completion.done(DR_OK, ""),
                     Err(error) => completion.done(DR_FAILED, &error.to_string()),
                 }
             }
-        }));
-        DR_PENDING
+        });
+        match outcome {
+            Ok(()) => DR_PENDING,
+            Err(error) => refused_report(link, &error),
+        }
     })
+}
+
+/// Logs why a report is refused, which the status alone cannot say.
+fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
+    tracing::warn!(target: "module", module = &*link.name, "{error}");
+    DR_INVALID
 }
 
 unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
@@ -306,8 +309,8 @@ unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
         }
         twin.flags = 0;
         twin.json = lane::host_buffer(snapshot.module_view().as_bytes().to_vec());
-        twin.desired_revision = snapshot.desired_revision();
-        twin.reported_revision = snapshot.reported_revision();
+        twin.desired_revision = snapshot.desired.revision;
+        twin.reported_revision = snapshot.reported.revision;
         DR_OK
     })
 }

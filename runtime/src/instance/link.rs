@@ -220,6 +220,6 @@ impl Link {
 pub struct Stage {
     /// Messages for the disk.
     pub messages: Vec<crate::queue::ingest::DiskMessage>,
-    /// Reported properties, merged into one patch.
-    pub reported: Option<Value>,
+    /// Merge patches for the reported properties, in order; they become one change.
+    pub reported: Vec<Value>,
 }

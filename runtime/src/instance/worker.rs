@@ -13,9 +13,9 @@ use super::link::{Control, Link};
 use super::timers::Timers;
 use super::{host, ticket};
 use crate::clock;
-use crate::image::library::Library;
+use crate::image::Library;
 use crate::queue::Consumer;
-use crate::twin::DesiredChange;
+use crate::twin::{Accepted, Acknowledgement, DesiredChange};
 
 /// Messages handled in one go before anything else is looked at.
 const BATCH: u32 = 64;
@@ -31,6 +31,8 @@ pub struct Assignment {
     pub load: LoadLibrary,
     /// Changes when the identity is made anew.
     pub generation_id: String,
+    /// Inputs that the image declares.
+    pub inputs: Vec<String>,
     /// JSON object of strings.
     pub env: String,
     /// The instance's own folder; made if it is not there.
@@ -72,28 +74,30 @@ pub fn spawn(assignment: Assignment) -> std::io::Result<()> {
         .map(drop)
 }
 
-fn run(assignment: Assignment) {
+fn run(mut assignment: Assignment) {
     let link = assignment.link.clone();
     host::bind_thread(link.ticket.0);
     link.thread.store(super::usage::current_thread(), Ordering::Relaxed);
     // The guest's own entry points catch their panics; this is for a defect of ours, which must not pass as a clean stop.
-    let work = || live(&assignment);
+    let load = std::mem::replace(&mut assignment.load, Box::new(|| Err("already loaded".to_owned())));
+    let work = || live(&assignment, load);
     let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
         .unwrap_or_else(|_| Ending::Failed("internal error in the worker; see the log above".to_owned()));
     ticket::revoke(link.ticket);
     (assignment.report)(WorkerEvent::Ended(ending));
 }
 
-fn live(assignment: &Assignment) -> Ending {
+fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
     let link = &assignment.link;
     let Some(consumer) = link.inbox.consume() else {
         return Ending::StartFailed("the thread of an earlier run of this instance has not ended".to_owned());
     };
-    let (guest, desired) = match create(assignment) {
+    let (guest, desired) = match create(assignment, load) {
         Ok(made) => made,
         Err(fault) => return Ending::StartFailed(fault.reason().to_owned()),
     };
-    let mut worker = Worker { link, guest, consumer, timers: Timers::default(), desired };
+    let delivering = Delivering::new(link.clone(), assignment.inputs.clone());
+    let mut worker = Worker { link, guest, consumer, timers: Timers::default(), desired, delivering };
     let started = worker.guest.start();
     let ending = match started {
         Ok(()) => {
@@ -112,14 +116,14 @@ struct Desired {
     is_current: bool,
 }
 
-fn create(assignment: &Assignment) -> Result<(Guest, Desired), Fault> {
+fn create(assignment: &Assignment, load: LoadLibrary) -> Result<(Guest, Desired), Fault> {
     let link = &assignment.link;
     let failed = |what: &str, why: String| Fault::Failed(format!("{what}: {why}"));
-    let library = (assignment.load)().map_err(Fault::Failed)?;
+    let library = load().map_err(Fault::Failed)?;
     std::fs::create_dir_all(&assignment.data_folder)
         .map_err(|e| failed(&format!("cannot make the data folder {}", assignment.data_folder.display()), e.to_string()))?;
     let snapshot = link.services.twins.get(&link.identity).ok_or_else(|| Fault::Failed("it has no twin".to_owned()))?;
-    let (version, revision) = (snapshot.desired_version(), snapshot.desired_revision());
+    let (version, revision) = (snapshot.desired.version, snapshot.desired.revision);
     let make = |desired: &str| {
         let making = Making {
             generation_id: &assignment.generation_id,
@@ -130,35 +134,45 @@ fn create(assignment: &Assignment) -> Result<(Guest, Desired), Fault> {
             version,
             revision,
         };
-        Guest::create(library.clone(), link, &making)
+        Guest::create(&library, link, &making)
     };
-    let document = snapshot.desired_document();
-    match make(&document) {
+    let document = Accepted { document: snapshot.desired.document.clone(), version, revision };
+    match make(&document.document) {
         Ok(guest) => {
-            acknowledge(link, version, None, &document);
+            acknowledge(link, None, document);
             Ok((guest, Desired { revision, is_current: true }))
         }
         Err(Fault::Refused(reason)) => {
             // It shall run all the same: with the properties it last accepted, or else with its defaults.
             tracing::warn!(module = &*link.name, version, "desired properties refused: {reason}");
-            acknowledge(link, version, Some(&reason), &document);
-            let accepted = snapshot.accepted_document().unwrap_or_else(|| "{}".into());
-            let guest = make(&accepted)?;
+            acknowledge(link, Some(&reason), document);
+            let accepted = snapshot.accepted.as_ref().map_or("{}", |accepted| &*accepted.document);
+            let guest = make(accepted)?;
             Ok((guest, Desired { revision, is_current: false }))
         }
         Err(fault) => Err(fault),
     }
 }
 
-/// Reports `{version, ok, error}`, unless it says what was reported before.
-fn acknowledge(link: &Link, version: u64, error: Option<&str>, document: &Arc<str>) {
+/// Reports `{version, ok, error}` about a document, unless it says what was reported before.
+fn acknowledge(link: &Link, error: Option<&str>, document: Accepted) {
     let Some(snapshot) = link.services.twins.get(&link.identity) else { return };
-    let is_known = snapshot.acknowledged().is_some_and(|(v, e)| v == version && e.as_deref() == error);
+    let said = Acknowledgement { version: document.version, ok: error.is_none(), error: error.map(str::to_owned) };
+    let before = snapshot.acknowledged();
     // An instance that never got a configuration has nothing to acknowledge.
-    let is_blank = error.is_none() && &**document == "{}" && snapshot.acknowledged().is_none();
-    if !is_known && !is_blank {
-        let accepted = error.is_none().then(|| document.clone());
-        link.services.twins.acknowledge(&link.identity, version, error, accepted);
+    let is_blank = said.ok && &*document.document == "{}" && before.is_none();
+    if before.as_ref() == Some(&said) || is_blank {
+        return;
+    }
+    let (name, version) = (link.name.clone(), said.version);
+    let accepted = said.ok.then_some(document);
+    let outcome = link.services.twins.acknowledge(&link.identity, &said, accepted, move |outcome| {
+        if let Err(error) = outcome {
+            tracing::error!(module = &*name, version, "its acknowledgement could not be stored: {error}");
+        }
+    });
+    if let Err(error) = outcome {
+        tracing::error!(module = &*link.name, version, "its acknowledgement is lost: {error}");
     }
 }
 
@@ -168,6 +182,7 @@ struct Worker<'a> {
     consumer: Consumer,
     timers: Timers,
     desired: Desired,
+    delivering: Delivering,
 }
 
 /// Why the worker stops serving.
@@ -175,41 +190,39 @@ type Stop = Ending;
 
 impl Worker<'_> {
     fn serve(&mut self) -> Ending {
-        let mut delivering = Delivering::new(self.link.clone());
         let ending = loop {
-            match self.turn(&mut delivering) {
-                Ok(()) => {}
-                Err(ending) => break ending,
+            if let Err(ending) = self.turn() {
+                break ending;
             }
         };
-        delivering.give_back(&mut self.consumer);
+        self.delivering.give_back(&mut self.consumer);
         ending
     }
 
-    fn turn(&mut self, delivering: &mut Delivering) -> Result<(), Stop> {
+    fn turn(&mut self) -> Result<(), Stop> {
         if self.consumer.take_nudge() {
-            self.listen(delivering)?;
+            self.listen()?;
         }
         let mut is_idle = true;
         if self.timers.next_due().is_some() {
             is_idle &= !self.tick()?;
         }
         if self.guest.takes_messages() {
-            match delivering.step(&mut self.guest, &mut self.consumer, BATCH) {
+            match self.delivering.step(&mut self.guest, &mut self.consumer, BATCH) {
                 Step::Idle => {}
                 Step::Busy => is_idle = false,
                 Step::Panicked(reason) => return Err(Ending::Failed(reason)),
             }
         }
         if is_idle {
-            let deadline = [self.timers.next_due(), delivering.next_due()].into_iter().flatten().min();
+            let deadline = [self.timers.next_due(), self.delivering.next_due()].into_iter().flatten().min();
             self.consumer.sleep_until(deadline);
         }
         Ok(())
     }
 
     /// Does everything that the worker was told.
-    fn listen(&mut self, delivering: &mut Delivering) -> Result<(), Stop> {
+    fn listen(&mut self) -> Result<(), Stop> {
         while let Some(control) = self.link.next_control() {
             match control {
                 Control::Stop => return Err(Ending::Stopped),
@@ -219,7 +232,7 @@ impl Worker<'_> {
                 Control::TimerStart { id, first, period } => self.timers.start(id, clock::now(), first, period),
                 Control::TimerStop(id) => self.timers.stop(id),
                 Control::Complete { delivery, verdict, reason } => {
-                    delivering.complete(delivery, verdict, &reason);
+                    self.delivering.complete(delivery, verdict, &reason);
                 }
                 Control::Method(request) => match self.guest.on_method(&request) {
                     Ok(answer) => (request.answer)(answer),
@@ -257,12 +270,13 @@ impl Worker<'_> {
             return Ok(());
         }
         let is_next = change.revision == self.desired.revision + 1;
-        let is_whole = change.is_whole || !is_next || !self.desired.is_current;
+        let is_whole = !is_next || !self.desired.is_current;
         let patch = if is_whole { &change.whole } else { &change.patch };
         let outcome = self.guest.on_desired(change, patch, is_whole);
         self.desired = Desired { revision: change.revision, is_current: true };
         let error = outcome.as_ref().err().map(Fault::reason);
-        acknowledge(self.link, change.version, error, &change.whole);
+        let (version, revision) = (change.version, change.revision);
+        acknowledge(self.link, error, Accepted { document: change.whole.clone(), version, revision });
         match outcome {
             Ok(()) => Ok(()),
             Err(Fault::Panicked(reason)) => Err(Ending::Failed(reason)),
