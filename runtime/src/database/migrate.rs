@@ -1,7 +1,7 @@
 //! Brings a file to the newest format, step by step, each step in a transaction of its own.
 //!
-//! `user_version` is the number of the last step done. A step that older binaries cannot live with raises `format.min_reader`;
-//! a binary opens a file of a later format only when its own newest format is at least that.
+//! `user_version` is the number of the last step done. A step that older binaries cannot live with raises
+//! `format.min_reader`; a binary opens a file of a later format only when its own newest format is at least that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ pub(super) fn steps(file: File) -> &'static [&'static str] {
     }
 }
 
-/// Runs what is missing. Keeps a copy `PATH.before-NNNN` of an existing file, except for the queue's, whose messages move on.
+/// Runs what is missing. Keeps a copy `PATH.before-NNNN` of an existing file, except for the queue's, whose messages
+/// move on.
 pub(super) fn migrate(conn: &mut Connection, path: &Path, file: File, steps: &[&str]) -> Result<(), DatabaseError> {
     let known = steps.len() as u32;
     let found: u32 =

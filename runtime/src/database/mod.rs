@@ -1,11 +1,12 @@
 //! What must survive a power cut: two SQLite files and the one thread that writes them.
 //!
-//! `dinrail.db` holds identities, twins, images, deployments and instances and is checked at every start; `queue.db` holds
-//! messages and is checked only after damage was seen in it, because it is large and must not hold up a start. A lost queue
-//! does not take the twins with it.
+//! `dinrail.db` holds identities, twins, images, deployments and instances and is checked at every start; `queue.db`
+//! holds messages and is checked only after damage was seen in it, because it is large and must not hold up a start. A
+//! lost queue does not take the twins with it.
 //!
-//! Guarantee: a completion that gets `Ok` runs after the commit was synced to disk. Order: changes of one file are made in the
-//! order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`) and migrations.
+//! Guarantee: a completion that gets `Ok` runs after the commit was synced to disk. Order: changes of one file are made
+//! in the order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`)
+//! and migrations.
 
 mod error;
 mod migrate;
@@ -66,8 +67,8 @@ struct Inner {
 }
 
 impl Database {
-    /// Opens or creates both files in `folder`, which exists. A damaged file is set aside as `NAME.corrupt-<time>` and what can
-    /// be read of it salvaged; [`Database::notes`] says so.
+    /// Opens or creates both files in `folder`, which exists. A damaged file is set aside as `NAME.corrupt-<time>` and
+    /// what can be read of it salvaged; [`Database::notes`] says so.
     ///
     /// # Errors
     /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
@@ -107,9 +108,10 @@ impl Database {
         &self.0.notes
     }
 
-    /// Puts a change in line for the next commit; `completion` follows always, on the writer's thread (or here, once closed).
+    /// Puts a change in line for the next commit; `completion` follows always, on the writer's thread (or here, once
+    /// closed).
     ///
-    /// `[any thread]`; waits while the disk is so far behind that 16 MiB of changes are in line.
+    /// `[any thread]`; waits while the disk is so far behind that 8 MiB of changes are in line.
     pub fn submit(&self, file: File, job: Job, completion: Completion) {
         self.submit_work(Work::new(completion).job(file, job));
     }

@@ -1,5 +1,5 @@
-//! What happens to a damaged file: it is set aside under another name, what can be read of it is copied into a new one, and
-//! both are said loudly. Nothing is ever deleted.
+//! What happens to a damaged file: it is set aside under another name, what can be read of it is copied into a new one,
+//! and both are said loudly. Nothing is ever deleted.
 
 use std::fs;
 use std::path::{Path, PathBuf};

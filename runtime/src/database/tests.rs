@@ -176,6 +176,63 @@ fn a_full_disk_is_said_to_the_whole_group_and_the_writer_goes_on_when_there_is_r
     assert_eq!(submit_setting(&database, "big", &"x".repeat(200_000)).recv().unwrap(), Ok(()));
 }
 
+/// A disk of its own, where the test may mount one.
+#[cfg(target_os = "linux")]
+struct TinyDisk(TempDir);
+
+#[cfg(target_os = "linux")]
+impl TinyDisk {
+    fn mount(options: &str) -> Option<TinyDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        run("mount", &["-t", "tmpfs", "-o", options, "tmpfs"], dir.path()).then(|| TinyDisk(dir))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        run("umount", &[], self.0.path());
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn run(program: &str, args: &[&str], path: &Path) -> bool {
+    std::process::Command::new(program).args(args).arg(path).output().is_ok_and(|output| output.status.success())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_really_full_disk_loses_nothing_and_refuses_a_new_start_clearly() {
+    let Some(disk) = TinyDisk::mount("size=600k") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let database = Database::open(disk.0.path()).unwrap();
+    let mut stored = 0;
+    let refused = loop {
+        match submit_setting(&database, &format!("key{stored}"), &"x".repeat(3000)).recv().unwrap() {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, StoreError::Full(File::Main));
+    fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).unwrap_err();
+    let second = disk.0.path().join("second");
+    fs::create_dir(&second).unwrap();
+    let no_room = Database::open(&second).err().unwrap();
+    assert!(matches!(no_room, DatabaseError::Full { .. }) && no_room.hint().contains("free some space"), "{no_room}");
+
+    assert!(run("mount", &["-o", "remount,size=8M"], disk.0.path()));
+    assert_eq!(submit_setting(&database, "after", "1").recv().unwrap(), Ok(()));
+    drop(database);
+    let database = Database::open(disk.0.path()).unwrap();
+    assert_eq!(database.notes(), [] as [String; 0]);
+    for key in (0..stored).map(|i| format!("key{i}")).chain(["after".to_owned()]) {
+        assert!(value(&database, &key).is_some(), "{key} of {stored}");
+    }
+    drop(database);
+}
+
 #[test]
 fn after_close_changes_are_refused_and_nothing_accepted_is_missing() {
     let (dir, database) = opened();
@@ -210,10 +267,10 @@ fn too_much_in_line_holds_submitters_until_the_disk_follows() {
             }
         }
     });
-    while submitted.load(Ordering::SeqCst) < 16 {
+    while submitted.load(Ordering::SeqCst) < 8 {
         std::thread::yield_now();
     }
-    assert_eq!(submitted.load(Ordering::SeqCst), 16);
+    assert_eq!(submitted.load(Ordering::SeqCst), 8);
     drop(release);
     flood.join().unwrap();
     database.flush().unwrap();

@@ -1,10 +1,11 @@
 //! The one thread that writes, and the inbox in front of it.
 //!
-//! Group commit: while one commit is being synced, the next changes gather in the inbox; the thread takes all of them, runs
-//! them in one transaction per file (the main file commits before the queue), syncs, then runs their completions in order.
-//! A submitter waits for the disk only, never for a module: completions must not block.
+//! Group commit: while one commit is being synced, the next changes gather in the inbox; the thread takes all of them,
+//! runs them in one transaction per file (the main file commits before the queue), syncs, then runs their completions
+//! in order. A submitter waits for the disk only, never for a module: completions must not block.
 //!
-//! If one change of a group fails, the group is rolled back and its changes run one by one, so that only the guilty one fails.
+//! If one change of a group fails, the group is rolled back and its changes run one by one, so that only the guilty one
+//! fails.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,7 +31,9 @@ type Outcome = Result<(), StoreError>;
 /// Changes of one commit at most.
 const MAX_GROUP: usize = 1024;
 /// Bytes that may wait in the inbox; one more change is always let in when it is empty.
-const MAX_WAITING_BYTES: usize = 16 << 20;
+const MAX_WAITING_BYTES: usize = 8 << 20;
+/// Places for waiting changes that are kept when a flood is over.
+const KEPT_PLACES: usize = 1024;
 /// What a change without a stated size counts.
 const DEFAULT_BYTES: usize = 1024;
 
@@ -48,14 +51,15 @@ impl Work {
         Work { jobs: [None, None], after_main: None, completion, bytes: DEFAULT_BYTES }
     }
 
-    /// Adds a change of `file`. With changes of both files, that of the queue is made only once that of the main file is
-    /// committed.
+    /// Adds a change of `file`. With changes of both files, that of the queue is made only once that of the main file
+    /// is committed.
     pub fn job(mut self, file: File, job: Job) -> Work {
         self.jobs[file as usize] = Some(job);
         self
     }
 
-    /// Adds what follows the change of the main file, whatever becomes of the one of the queue: runs before the completion.
+    /// Adds what follows the change of the main file, whatever becomes of the one of the queue: runs before the
+    /// completion.
     pub fn after_main(mut self, completion: Completion) -> Work {
         self.after_main = Some(completion);
         self
@@ -150,6 +154,9 @@ impl Inbox {
         let group: Vec<Work> = state.work.drain(..count).collect();
         state.bytes =
             if state.work.is_empty() { 0 } else { state.bytes - group.iter().map(|w| w.bytes).sum::<usize>() };
+        if state.work.is_empty() && state.work.capacity() > KEPT_PLACES {
+            state.work.shrink_to(KEPT_PLACES);
+        }
         drop(state);
         self.emptied.notify_all();
         Some(group)

@@ -1,8 +1,8 @@
 //! Identities: who acts. The device has one, each of its modules has one, and nobody acts without.
 //!
-//! An identity is made at the first need and stays until it is removed by name, with or without an instance. Guarantee: what
-//! [`Identities`] hands out is in the database. The generation tells two identities of one name apart that were made one after
-//! the other.
+//! An identity is made at the first need and stays until it is removed by name, with or without an instance. Guarantee:
+//! what [`Identities`] hands out is in the database. The generation tells two identities of one name apart that were
+//! made one after the other.
 
 mod device;
 mod registry;

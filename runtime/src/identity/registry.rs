@@ -27,7 +27,8 @@ struct Inner {
 }
 
 impl Identities {
-    /// Loads the registry; at the first start it fixes the device id: `requested`, else `host_name`. Gives notes for a person.
+    /// Loads the registry; at the first start it fixes the device id: `requested`, else `host_name`. Gives notes for a
+    /// person.
     ///
     /// # Errors
     /// A bad id, or another `requested` than the one that was fixed.
@@ -77,8 +78,8 @@ impl Identities {
         Ok(Identity::device(&self.0.device_id)?)
     }
 
-    /// The identity of a module of this device, or of the device itself (`None`), made where it is not there yet. Waits for the
-    /// disk then.
+    /// The identity of a module of this device, or of the device itself (`None`), made where it is not there yet. Waits
+    /// for the disk then.
     pub fn ensure(&self, module: Option<&str>) -> Result<IdentityRecord, IdentityError> {
         let mut records = self.ensure_each(&[module])?;
         records.pop().ok_or(IdentityError::Store(StoreError::Closed))
@@ -152,7 +153,8 @@ impl Identities {
         all
     }
 
-    /// Removes an identity for good, its twin with it; made again, it has another generation. False where there was none.
+    /// Removes an identity for good, its twin with it; made again, it has another generation. False where there was
+    /// none.
     ///
     /// [`crate::twin::Twins::forget`] drops what is in memory of its twin.
     pub fn remove(&self, identity: &Identity) -> Result<bool, IdentityError> {

@@ -94,7 +94,8 @@ pub(super) fn merge(
     merge_all(part, now, std::slice::from_ref(change), now_ms, true, found)
 }
 
-/// Merges patches into a part, one after the other, as one change. Without `limited`, the size of the section is not looked at.
+/// Merges patches into a part, one after the other, as one change. Without `limited`, the size of the section is not
+/// looked at.
 pub(super) fn merge_all(
     part: Part,
     now: &Section,

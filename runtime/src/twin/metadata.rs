@@ -1,15 +1,16 @@
 //! `$metadata`: when each part of a section was last changed, removals included.
 //!
-//! Kept as a tree beside the document: an object for an object, with its own time under `"$"`, and a plain number (milliseconds
-//! since 1970) for anything else. A removed member leaves its number behind. No key of a document can be `"$"`.
+//! Kept as a tree beside the document: an object for an object, with its own time under `"$"`, and a plain number
+//! (milliseconds since 1970) for anything else. A removed member leaves its number behind. No key of a document can be
+//! `"$"`.
 
 use serde_json::{Map, Value};
 
 use crate::clock;
 
 const OWN: &str = "$";
-/// Times of removed members are given up when all times together are longer than this, or a twin whose keys come and go would
-/// grow for ever.
+/// Times of removed members are given up when all times together are longer than this, or a twin whose keys come and go
+/// would grow for ever.
 const MAX_BYTES: usize = 64 * 1024;
 /// What IoT Hub says of a section that was never written.
 const NEVER: &str = "0001-01-01T00:00:00Z";

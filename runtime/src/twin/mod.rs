@@ -1,7 +1,8 @@
 //! Twins: what an identity should be (desired, tags) and what it says that it is (reported).
 //!
-//! [`Twins`] holds every twin in memory as committed, in a [`TwinSnapshot`] that is read without waiting. A change is merged and
-//! written out on the caller's thread against the newest *pending* state; the database's writer only stores the bytes. Then:
+//! [`Twins`] holds every twin in memory as committed, in a [`TwinSnapshot`] that is read without waiting. A change is
+//! merged and written out on the caller's thread against the newest *pending* state; the database's writer only stores
+//! the bytes. Then:
 //!
 //! ```text
 //!   caller, twin's lock:  check → merge with pending → in line     (a revision is only a plan here)
@@ -10,8 +11,8 @@
 //!                                          and the pending state falls back to the committed one
 //! ```
 //!
-//! Guarantee: readers see committed state only; per section, revisions are published in order and without gaps. Invariant: the
-//! writer's thread never takes a twin's lock, since who holds it may wait for the writer.
+//! Guarantee: readers see committed state only; per section, revisions are published in order and without gaps.
+//! Invariant: the writer's thread never takes a twin's lock, since who holds it may wait for the writer.
 
 mod edit;
 mod error;

@@ -1,6 +1,7 @@
 //! JSON merge patches: apply, difference, composition. Pure. Source: RFC 7396.
 //!
-//! Objects merge, anything else replaces as a whole, null removes. Members keep their order; it never matters for equality.
+//! Objects merge, anything else replaces as a whole, null removes. Members keep their order; it never matters for
+//! equality.
 
 use serde_json::{Map, Value};
 
@@ -45,8 +46,8 @@ pub fn diff(from: &Map<String, Value>, to: &Map<String, Value>) -> Map<String, V
 
 /// One patch that does what `first` and then `second` do, on any document; nulls are kept.
 ///
-/// `None` where no merge patch can say it: `first` removes or replaces a member that `second` makes an object of, so that the
-/// old members of that object are gone. Then only a [`diff`] of the documents helps.
+/// `None` where no merge patch can say it: `first` removes or replaces a member that `second` makes an object of, so
+/// that the old members of that object are gone. Then only a [`diff`] of the documents helps.
 pub fn compose(first: &Map<String, Value>, second: &Map<String, Value>) -> Option<Map<String, Value>> {
     let mut both = first.clone();
     for (key, later) in second {

@@ -76,8 +76,8 @@ impl Twins {
         })))
     }
 
-    /// Sets who hears of desired changes: called right after the commit, per twin in the order of revisions, on the writer's
-    /// thread. Only the first call counts. `[never blocks]`
+    /// Sets who hears of desired changes: called right after the commit, per twin in the order of revisions, on the
+    /// writer's thread. Only the first call counts. `[never blocks]`
     pub fn on_desired(&self, listener: impl Fn(&Identity, &Arc<DesiredChange>) + Send + Sync + 'static) {
         let _ = self.0.on_desired.set(Box::new(listener));
     }
@@ -93,7 +93,7 @@ impl Twins {
         self.twin(identity).ok().map(|twin| twin.committed.load_full())
     }
 
-    /// Every identity that was written to or read here, with its twin, sorted.
+    /// The twins of all registered identities, sorted.
     pub fn list(&self) -> Vec<Arc<TwinSnapshot>> {
         self.0.identities.list().iter().filter_map(|record| self.get(&record.identity)).collect()
     }
@@ -105,8 +105,9 @@ impl Twins {
 
     /// Merges into the desired properties.
     ///
-    /// This and all other changes: an `Err` is about the request, and `done` is not called; after `Ok`, `done` follows always,
-    /// on the writer's thread, with the twin as this change left it, or why it is lost. `[any thread]`; may wait for the disk.
+    /// This and all other changes: an `Err` is about the request, and `done` is not called; after `Ok`, `done` follows
+    /// always, on the writer's thread, with the twin as this change left it, or why it is lost. `[any thread]`; may
+    /// wait for the disk.
     pub fn patch_desired(
         &self,
         identity: &Identity,
@@ -159,8 +160,8 @@ impl Twins {
         )
     }
 
-    /// Merges `{"tags": …, "properties": {"desired": …}}`, both or neither. What the service side cannot write but may send back
-    /// (`reported`, `etag`, `version`, …) is left out; anything else is a violation.
+    /// Merges `{"tags": …, "properties": {"desired": …}}`, both or neither. What the service side cannot write but may
+    /// send back (`reported`, `etag`, `version`, …) is left out; anything else is a violation.
     pub fn patch(
         &self,
         identity: &Identity,
@@ -198,8 +199,8 @@ impl Twins {
         self.report(identity, std::slice::from_ref(patch), None, done)
     }
 
-    /// Merges the reports of a handler, as one change, and once they are committed makes `queue`, a change of the queue's file:
-    /// what the handler sent, and the removal of its input.
+    /// Merges the reports of a handler, as one change, and once they are committed makes `queue`, a change of the
+    /// queue's file: what the handler sent, and the removal of its input.
     pub fn report(
         &self,
         identity: &Identity,
@@ -247,8 +248,8 @@ impl Twins {
         })
     }
 
-    /// Runs a change and waits for its outcome: `Twins::wait(id, |done| twins.patch_desired(id, patch, by, None, done))`. Not on
-    /// the writer's thread.
+    /// Runs a change and waits for its outcome: `Twins::wait(id, |done| twins.patch_desired(id, patch, by, None,
+    /// done))`. Not on the writer's thread.
     pub fn wait(
         identity: &Identity,
         change: impl FnOnce(Box<dyn FnOnce(Outcome) + Send>) -> Result<(), TwinError>,
@@ -358,7 +359,8 @@ impl Twins {
         let Some(queue) = queue else {
             return Work::new(Box::new(move |outcome| done(finish(outcome)))).job(File::Main, job).bytes(bytes);
         };
-        // The twin has changed once the main file is committed, even if the queue's part then fails and the report is repeated.
+        // The twin has changed once the main file is committed, even if the queue's part then fails and the report is
+        // repeated.
         let (keep, kept) = mpsc::sync_channel(1);
         let completion = move |outcome: Result<(), StoreError>| {
             let twin = kept.try_recv();

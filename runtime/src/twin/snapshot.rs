@@ -189,8 +189,8 @@ impl TwinSnapshot {
         self.tags.revision + self.desired.revision + self.reported.revision - 1
     }
 
-    /// Tag of what the service side may write, without quotes. As at IoT Hub, reports do not change it: a writer that read the
-    /// twin is not turned away because the module has reported since.
+    /// Tag of what the service side may write, without quotes. As at IoT Hub, reports do not change it: a writer that
+    /// read the twin is not turned away because the module has reported since.
     pub fn etag(&self) -> String {
         etag(&self.tags, &self.desired)
     }

@@ -49,8 +49,8 @@ pub(super) fn load_all(conn: &Connection) -> rusqlite::Result<HashMap<i64, TwinR
 
 /// Writes a part over its previous revision.
 ///
-/// # Errors
-/// `StatementChangedRows(0)` where the previous revision is not the stored one: the change builds on one that was not stored.
+/// # Errors `StatementChangedRows(0)` where the previous revision is not the stored one: the change builds on one that
+/// was not stored.
 pub(super) fn write_section(conn: &Connection, key: i64, part: Part, section: &Section) -> rusqlite::Result<()> {
     let is_first = section.revision == Section::empty().revision + 1;
     let sql = match (part, is_first) {

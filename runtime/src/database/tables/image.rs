@@ -59,7 +59,8 @@ pub fn load_all(conn: &Connection) -> rusqlite::Result<Vec<ImageRow>> {
     conn.prepare(&format!("SELECT {COLUMNS} FROM image ORDER BY arrival"))?.query_map([], read)?.collect()
 }
 
-/// Records an arrival: inserts the image or replaces its row, in both cases as the latest to arrive. Gives its `arrival`.
+/// Records an arrival: inserts the image or replaces its row, in both cases as the latest to arrive. Gives its
+/// `arrival`.
 pub fn arrive(conn: &Connection, image: &ImageRow) -> rusqlite::Result<i64> {
     delete(conn, &image.digest)?;
     insert(conn, image, None)?;

@@ -1,7 +1,7 @@
 //! Messages that wait on disk, and the losses.
 //!
-//! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of an
-//! endpoint. All of this is in the queue's file.
+//! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of
+//! an endpoint. All of this is in the queue's file.
 
 use std::sync::Arc;
 
@@ -91,7 +91,8 @@ pub struct LossRow {
     pub count: u64,
 }
 
-/// Bytes of memory that enqueuing `rows` holds while it waits for its commit: for [`Work::bytes`](crate::database::Work::bytes).
+/// Bytes of memory that enqueuing `rows` holds while it waits for its commit: for
+/// [`Work::bytes`](crate::database::Work::bytes).
 pub fn held_bytes(rows: &[StoredMessage]) -> usize {
     rows.iter().map(|m| m.meta.len() + m.body.len() + size_of::<StoredMessage>()).sum()
 }
