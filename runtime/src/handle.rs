@@ -123,10 +123,7 @@ impl Handle {
         Handle { identities, twins, services, listeners, store, events, changes, folders }
     }
 
-    async fn ask<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Control, Instant) -> T + Send + 'static,
-    ) -> Answer<T> {
+    async fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Control, Instant) -> T + Send + 'static) -> Answer<T> {
         let (answer, wait) = oneshot::channel();
         let request = Box::new(move |control: &mut Control, now| {
             // The client may have gone; what it asked for is done all the same.
@@ -257,7 +254,11 @@ impl Handle {
     /// Puts a message on a module's input, in the device's own name.
     pub async fn send(&self, name: &str, input: &str, message: Message) -> Answer<SendView> {
         check_id(input).map_err(|error| {
-            Refusal::new(RefusalKind::Invalid, format!("'{input}' is not an input: {error}"), "dinrail show NAME lists its inputs")
+            Refusal::new(
+                RefusalKind::Invalid,
+                format!("'{input}' is not an input: {error}"),
+                "dinrail show NAME lists its inputs",
+            )
         })?;
         if message.body.len() > MAX_MESSAGE_BYTES {
             let text = format!("the body has {} bytes; a message has at most {MAX_MESSAGE_BYTES}", message.body.len());
@@ -267,14 +268,16 @@ impl Handle {
         let receiver = self
             .ask(move |control, _| control.status_of(&module).ok_or_else(|| control.unknown_module(&module)))
             .await??;
-        let device = self.identities.device().map_err(|error| {
-            Refusal::new(RefusalKind::Failed, error.to_string(), "see the log of the runtime")
-        })?;
+        let device = self
+            .identities
+            .device()
+            .map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string(), "see the log of the runtime"))?;
         let meta = message.encode_meta();
         let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
         let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
         self.services.ingest.send_to(&device, name, input, &outgoing).map_err(|error| {
-            let kind = if matches!(error, SendError::TooLarge { .. }) { RefusalKind::TooLarge } else { RefusalKind::Conflict };
+            let kind =
+                if matches!(error, SendError::TooLarge { .. }) { RefusalKind::TooLarge } else { RefusalKind::Conflict };
             Refusal::new(kind, error.to_string(), format!("dinrail show {name}"))
         })?;
         let to = format!("/devices/{}/modules/{name}", self.device_id());

@@ -22,7 +22,9 @@ pub enum NameError {
         chars: usize,
     },
     /// A character outside of IoT Hub's alphabet.
-    #[error("'{id}' contains {found:?}; an id consists of ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '")]
+    #[error(
+        "'{id}' contains {found:?}; an id consists of ASCII letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '"
+    )]
     BadCharacter {
         /// The id.
         id: String,

@@ -1,11 +1,13 @@
 //! `dinrail run`: the runtime itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
 use super::places::Surroundings;
 use super::{Context, Failure};
+use crate::config::{Config, LogLevel};
+use crate::control::boot::{self, StartError};
 
 /// Form of the log on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -79,10 +81,99 @@ fn options(args: RunArgs, state: Option<PathBuf>, json: bool, around: &Surroundi
     Ok(RunOptions { manifest, config, state, device_id, watch, autostart, log_format, session_folder })
 }
 
-/// The place where the runtime is connected: returns when it has ended.
+/// Runs the runtime until a signal ends it.
 fn start(options: RunOptions) -> Result<(), Failure> {
-    Err(Failure::new(format!("this build has no runtime to run on {}", options.state.display()))
-        .hint("it is a build of the command line alone"))
+    let config = match &options.config {
+        Some(file) => read_config(file)?,
+        None => Config::default(),
+    };
+    log_to_stderr(options.log_format, config.log.level);
+    let running = boot::start(boot::Options {
+        manifest: options.manifest,
+        config,
+        state: options.state,
+        device_id: options.device_id,
+        watch: options.watch,
+        autostart: options.autostart,
+        session_folder: options.session_folder,
+    });
+    let mut running = running.map_err(|error| {
+        let details = if let StartError::Refused(refusal) = &error { refusal.details.clone() } else { Vec::new() };
+        Failure::of(&error).hint(error.hint()).details(details)
+    })?;
+    end_on_signal(running.ender())?;
+    running.wait();
+    Ok(())
+}
+
+fn read_config(file: &Path) -> Result<Config, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::caused(format!("the configuration {} cannot be read", file.display()), &error))?;
+    Config::parse(file, &text).map_err(|error| Failure::of(&error))
+}
+
+/// The runtime's own log: stderr, which a service manager keeps.
+fn log_to_stderr(format: LogFormat, level: LogLevel) {
+    use std::io::IsTerminal;
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let outcome = match format {
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let has_colour = std::io::stderr().is_terminal() && !Surroundings::read().no_color();
+            log.with_ansi(has_colour).try_init()
+        }
+    };
+    // Somebody who runs this as a library may have a subscriber of their own.
+    drop(outcome);
+}
+
+/// Listens for SIGTERM and Ctrl-C on a thread of its own; the second one ends the process at once.
+fn end_on_signal(end: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let executor = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|error| Failure::caused("signals cannot be listened to", &error))?;
+    let wait = move || {
+        executor.block_on(async {
+            if next_signal().await.is_ok() {
+                end();
+            }
+            if next_signal().await.is_ok() {
+                tracing::warn!("told to end a second time: ending at once, without waiting for the modules");
+                std::process::exit(1);
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(256 << 10)
+        .spawn(wait)
+        .map(drop)
+        .map_err(|error| Failure::caused("signals cannot be listened to", &error))
+}
+
+#[cfg(unix)]
+async fn next_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn next_signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]

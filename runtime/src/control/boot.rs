@@ -133,7 +133,9 @@ impl StartError {
             StartError::Images(_) => "see that the state directory is writable".to_owned(),
             StartError::Admin(error) => error.hint(),
             StartError::Thread { .. } => "the system is out of threads, memory or watches".to_owned(),
-            StartError::Manifest { .. } => "give the path of a deployment manifest, or leave it out to go on with the one in force".to_owned(),
+            StartError::Manifest { .. } => {
+                "give the path of a deployment manifest, or leave it out to go on with the one in force".to_owned()
+            }
             StartError::Refused(refusal) => refusal.hint.clone().unwrap_or_default(),
         }
     }
@@ -248,7 +250,15 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         "dinrail {} runs",
         env!("CARGO_PKG_VERSION")
     );
-    Ok(Running { handle, events, control: Some(control), server: Some(server), watcher: Some(watcher), database, _lock: lock })
+    Ok(Running {
+        handle,
+        events,
+        control: Some(control),
+        server: Some(server),
+        watcher: Some(watcher),
+        database,
+        _lock: lock,
+    })
 }
 
 impl Running {
@@ -309,11 +319,12 @@ fn lock_state(state: &Path) -> Result<OsFile, StartError> {
 fn make_folders(state: &Path) -> Result<Folders, StartError> {
     let folder = |name: &str| {
         let folder = state.join(name);
-        std::fs::create_dir_all(&folder).map_err(|source| StartError::StateFolder { folder: folder.clone(), source })?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| StartError::StateFolder { folder: folder.clone(), source })?;
         Ok::<_, StartError>(folder)
     };
-    let state = std::path::absolute(state)
-        .map_err(|source| StartError::StateFolder { folder: state.to_owned(), source })?;
+    let state =
+        std::path::absolute(state).map_err(|source| StartError::StateFolder { folder: state.to_owned(), source })?;
     Ok(Folders { data: folder("data")?, drop: folder("drop")?, uploads: folder("images/uploads")?, state })
 }
 

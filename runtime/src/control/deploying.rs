@@ -101,7 +101,8 @@ impl Control {
             Ok(parsed) if details.is_empty() => Ok(parsed),
             _ => {
                 details.dedup();
-                let count = if details.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", details.len()) };
+                let count =
+                    if details.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", details.len()) };
                 Err(Refusal {
                     kind: RefusalKind::Invalid,
                     message: format!("the manifest {} is refused: {count}", request.origin),
@@ -191,7 +192,12 @@ impl Control {
         }
         deployment.notes.extend(plan.notes.iter().cloned());
         let id = deployment.id;
-        tracing::info!(deployment = id, origin = deployment.origin, modules = deployment.manifest.modules.len(), "applied");
+        tracing::info!(
+            deployment = id,
+            origin = deployment.origin,
+            modules = deployment.manifest.modules.len(),
+            "applied"
+        );
         self.deployment = Some(deployment);
         let mut touched = Vec::new();
         let mut fresh = Vec::new();
@@ -271,8 +277,9 @@ impl Control {
     }
 
     fn put_routes_in_force(&mut self, manifest: &Manifest) -> Result<(), String> {
-        let table = RouteTable::compile(&manifest.routes)
-            .map_err(|errors| errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; "))?;
+        let table = RouteTable::compile(&manifest.routes).map_err(|errors| {
+            errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
+        })?;
         self.listeners.set_routes(table);
         Ok(())
     }
@@ -377,4 +384,3 @@ fn read_back(row: &DeploymentRow) -> Option<(Parsed, BTreeMap<String, String>)> 
 fn failed(what: &str, cause: &dyn std::error::Error) -> Refusal {
     Refusal { kind: RefusalKind::Failed, message: format!("{what}: {cause}"), hint: None, details: Vec::new() }
 }
-

@@ -12,7 +12,8 @@ use crate::database::File;
 use crate::database::tables::image::{self as image_table, ImageRow};
 use crate::handle::{Refusal, RefusalKind};
 use crate::image::{
-    self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, Reference, Resolution, TakenIn, Verdict,
+    self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, Reference, Resolution, TakenIn,
+    Verdict,
 };
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::Input;
@@ -117,7 +118,11 @@ impl Control {
     }
 
     /// Enters an uploaded image; `name` is the file that a person knows it by.
-    pub(crate) fn image_added(&mut self, name: String, taken: Result<TakenIn, image::Refusal>) -> Result<ImageView, Refusal> {
+    pub(crate) fn image_added(
+        &mut self,
+        name: String,
+        taken: Result<TakenIn, image::Refusal>,
+    ) -> Result<ImageView, Refusal> {
         let file = std::path::PathBuf::from(&name);
         let taken = match taken {
             Ok(taken) => taken,
@@ -156,9 +161,9 @@ impl Control {
         let digest = match text.parse::<Digest>() {
             Ok(digest) => digest,
             Err(_) => {
-                let reference: Reference = text
-                    .parse()
-                    .map_err(|error| refuse(RefusalKind::Invalid, format!("{error}"), "dinrail image list shows them"))?;
+                let reference: Reference = text.parse().map_err(|error| {
+                    refuse(RefusalKind::Invalid, format!("{error}"), "dinrail image list shows them")
+                })?;
                 match self.catalog.matching(&reference).first() {
                     Some(record) => record.digest,
                     None => {
@@ -176,9 +181,15 @@ impl Control {
         let of_digest = digest.to_string();
         let view = self.image_views().into_iter().find(|view| view.digest.as_ref() == Some(&of_digest));
         let Some(view) = view else {
-            return Err(refuse(RefusalKind::NotFound, format!("there is no image '{text}'"), "dinrail image list shows them"));
+            return Err(refuse(
+                RefusalKind::NotFound,
+                format!("there is no image '{text}'"),
+                "dinrail image list shows them",
+            ));
         };
-        self.store.remove(&digest).map_err(|error| refuse(RefusalKind::Failed, error.to_string(), "see that the state directory is writable"))?;
+        self.store.remove(&digest).map_err(|error| {
+            refuse(RefusalKind::Failed, error.to_string(), "see that the state directory is writable")
+        })?;
         self.catalog.remove(&digest);
         self.database.submit(
             File::Main,
@@ -199,13 +210,17 @@ impl Control {
             return match digest.parse::<Digest>().ok().and_then(|digest| self.catalog.get(&digest)) {
                 Some(_) => Input::ImageChosen { digest: digest.clone() },
                 None => Input::ImageMissing {
-                    reason: format!("the image {image}, deployed as {digest}, is not in the store any more: deploy again"),
+                    reason: format!(
+                        "the image {image}, deployed as {digest}, is not in the store any more: deploy again"
+                    ),
                 },
             };
         }
         let reference: Reference = match image.parse() {
             Ok(reference) => reference,
-            Err(error) => return Input::ImageMissing { reason: format!("'{image}' is not an image reference: {error}") },
+            Err(error) => {
+                return Input::ImageMissing { reason: format!("'{image}' is not an image reference: {error}") };
+            }
         };
         match self.catalog.resolve(&reference, entry.first_found, &[]) {
             Resolution::Found(digest) => Input::ImageChosen { digest: digest.to_string() },

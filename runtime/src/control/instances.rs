@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Control, Event};
 use crate::clock;
-use crate::database::tables::instance::{self as instance_table, InstanceRow};
 use crate::database::File;
+use crate::database::tables::instance::{self as instance_table, InstanceRow};
 use crate::handle::{Refusal, RefusalKind};
 use crate::image::{Digest, Reference};
 use crate::instance::link::{Control as Tell, Link};
@@ -197,9 +197,7 @@ impl Control {
     }
 
     fn spawn(&mut self, name: &str, worker: WorkerId, digest: &str) -> Option<Input> {
-        let fail = |reason: String| {
-            Some(Input::Worker(worker, state::WorkerEvent::StartFailed { reason }))
-        };
+        let fail = |reason: String| Some(Input::Worker(worker, state::WorkerEvent::StartFailed { reason }));
         let Ok(digest) = digest.parse::<Digest>() else { return fail(format!("'{digest}' is not a digest")) };
         let record = match self.identities.ensure(Some(name)) {
             Ok(record) => record,
@@ -220,7 +218,12 @@ impl Control {
         let of = name.to_owned();
         let assignment = Assignment {
             link: link.clone(),
-            load: super::images::loader(self.store.clone(), digest, !self.described.contains(&digest), self.events.clone()),
+            load: super::images::loader(
+                self.store.clone(),
+                digest,
+                !self.described.contains(&digest),
+                self.events.clone(),
+            ),
             generation_id: record.generation_id.to_string(),
             inputs: self.catalog.get(&digest).map(|image| image.descriptor.inputs.clone()).unwrap_or_default(),
             env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
@@ -265,9 +268,7 @@ impl Control {
                     entry.exit_code = Some(i32::from(ending != Ending::Stopped));
                 }
                 match ending {
-                    Ending::Stopped => {
-                        state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true }
-                    }
+                    Ending::Stopped => state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true },
                     Ending::StartFailed(reason) => state::WorkerEvent::StartFailed { reason },
                     Ending::Failed(reason) => state::WorkerEvent::Exited { reason, clean: false },
                 }

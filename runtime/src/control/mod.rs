@@ -105,6 +105,10 @@ impl Control {
                 housekeeping = now + HOUSEKEEPING;
             }
             if self.advance_shutdown(now) {
+                let left = self.abandoned();
+                if !left.is_empty() {
+                    tracing::warn!("ended without them, since their threads did not return: {}", left.join(", "));
+                }
                 return;
             }
         }

@@ -21,7 +21,8 @@ impl Control {
         let identity = Identity::module(self.identities.device_id(), name).ok();
         let twin = identity.as_ref().and_then(|identity| self.twins.get(identity));
         let version_of = |part| twin.as_ref().map(|twin| twin.section(part).version);
-        let image = life.digest.as_ref().and_then(|digest| digest.parse().ok()).and_then(|digest| self.catalog.get(&digest));
+        let image =
+            life.digest.as_ref().and_then(|digest| digest.parse().ok()).and_then(|digest| self.catalog.get(&digest));
         let (messages, bytes) = self.services.ingest.waiting(name);
         let link = entry.link.as_ref().map(|(_, link)| link);
         let reason = life.reason(clock::now());
@@ -61,7 +62,8 @@ impl Control {
     pub(crate) fn module_detail(&self, name: &str) -> Option<ModuleDetail> {
         let entry = self.instances.get(name)?;
         let module = self.module_view(entry);
-        let image = entry.life.digest.as_ref().and_then(|d| d.parse().ok()).and_then(|digest| self.catalog.get(&digest));
+        let image =
+            entry.life.digest.as_ref().and_then(|d| d.parse().ok()).and_then(|digest| self.catalog.get(&digest));
         let mut notes = entry.notes.clone();
         if entry.spec.options.isolation == Isolation::Process {
             notes.push("isolation 'process' is not available in this version: it runs as a thread".to_owned());
@@ -123,7 +125,9 @@ impl Control {
         let mut notes = self.notes.clone();
         let (messages, parked, bytes) = self.services.disk.stored();
         if messages > 0 {
-            notes.push(format!("{messages} messages wait on disk for $upstream, {bytes} bytes; there is no hub above this device"));
+            notes.push(format!(
+                "{messages} messages wait on disk for $upstream, {bytes} bytes; there is no hub above this device"
+            ));
         }
         if parked > 0 {
             notes.push(format!("{parked} messages are parked as poisonous"));

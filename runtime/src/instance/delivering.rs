@@ -167,7 +167,14 @@ impl Delivering {
     }
 
     #[cold]
-    fn decide(&mut self, verdict: DrVerdict, reason: &str, delivery: u64, message: &DrMessage, lane: &Arc<QueueLane>) -> Then {
+    fn decide(
+        &mut self,
+        verdict: DrVerdict,
+        reason: &str,
+        delivery: u64,
+        message: &DrMessage,
+        lane: &Arc<QueueLane>,
+    ) -> Then {
         let (then, is_done) = match verdict.kind {
             // `hand_over` has kept a copy: the lane goes on.
             DR_DEFER => (Then::Next, true),
@@ -233,7 +240,13 @@ impl Delivering {
     }
 
     /// Holds, parks or gives up, for every verdict that is neither acceptance nor deferral. True: the message is done with.
-    fn after_failure(&self, kind: DrVerdictKind, retry_after_ms: u64, reason: &str, message: &DrMessage) -> (Then, bool) {
+    fn after_failure(
+        &self,
+        kind: DrVerdictKind,
+        retry_after_ms: u64,
+        reason: &str,
+        message: &DrMessage,
+    ) -> (Then, bool) {
         let module = &*self.link.name;
         let is_poison = message.attempt >= MAX_ATTEMPTS && matches!(kind, DR_FAULT | DR_PANIC);
         let is_parked = kind == DR_PARK || is_poison;
@@ -309,7 +322,8 @@ impl Delivering {
                 consumer.give_back(self.held.swap_remove(at).1);
             }
         }
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held_back).into_iter().partition(|(at, _)| *at <= now);
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held_back).into_iter().partition(|(at, _)| *at <= now);
         self.held_back = later;
         consumer.put_back(due.into_iter().map(|(_, kept)| kept));
     }

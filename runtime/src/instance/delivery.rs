@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering}
 
 use dinrail_plugin::abi::DrMessage;
 
-use crate::queue::kept::Kept;
 use super::link::Stage;
 use super::lock;
+use crate::queue::kept::Kept;
 
 /// Most deliveries of one instance that may be deferred at a time; beyond it, messages wait.
 pub const MAX_DEFERRED: usize = 1024;

@@ -11,11 +11,11 @@ use std::time::Duration;
 use dinrail_plugin::abi::*;
 use serde_json::Value;
 
-use crate::queue::kept::Kept;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
+use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
 
 /// Most application properties of a message.

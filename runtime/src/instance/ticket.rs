@@ -25,10 +25,8 @@ struct Free {
     used: u32,
 }
 
-static SLOTS: Slots = Slots {
-    chunks: [const { OnceLock::new() }; CHUNKS],
-    free: Mutex::new(Free { slots: Vec::new(), used: 0 }),
-};
+static SLOTS: Slots =
+    Slots { chunks: [const { OnceLock::new() }; CHUNKS], free: Mutex::new(Free { slots: Vec::new(), used: 0 }) };
 
 impl Ticket {
     fn slot(self) -> u32 {

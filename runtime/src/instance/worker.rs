@@ -120,8 +120,9 @@ fn create(assignment: &Assignment, load: LoadLibrary) -> Result<(Guest, Desired)
     let link = &assignment.link;
     let failed = |what: &str, why: String| Fault::Failed(format!("{what}: {why}"));
     let library = load().map_err(Fault::Failed)?;
-    std::fs::create_dir_all(&assignment.data_folder)
-        .map_err(|e| failed(&format!("cannot make the data folder {}", assignment.data_folder.display()), e.to_string()))?;
+    std::fs::create_dir_all(&assignment.data_folder).map_err(|e| {
+        failed(&format!("cannot make the data folder {}", assignment.data_folder.display()), e.to_string())
+    })?;
     let snapshot = link.services.twins.get(&link.identity).ok_or_else(|| Fault::Failed("it has no twin".to_owned()))?;
     let (version, revision) = (snapshot.desired.version, snapshot.desired.revision);
     let make = |desired: &str| {

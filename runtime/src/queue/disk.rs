@@ -60,7 +60,11 @@ impl Disk {
     }
 
     /// Puts messages in line for the next commit. `[any thread]`; waits only while the disk is far behind.
-    pub fn enqueue(&self, rows: Vec<StoredMessage>, done: impl FnOnce(Result<(), String>) + Send + 'static) -> Result<(), SendError> {
+    pub fn enqueue(
+        &self,
+        rows: Vec<StoredMessage>,
+        done: impl FnOnce(Result<(), String>) + Send + 'static,
+    ) -> Result<(), SendError> {
         self.check(&rows)?;
         let (count, bytes) = (rows.len() as u64, size(&rows));
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);

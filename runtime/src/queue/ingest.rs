@@ -96,7 +96,9 @@ pub enum SendError {
         endpoint: String,
     },
     /// The byte budget of the store is spent.
-    #[error("the store is full: {stored} of {budget} bytes wait for {endpoint}; nothing more is taken until some are gone")]
+    #[error(
+        "the store is full: {stored} of {budget} bytes wait for {endpoint}; nothing more is taken until some are gone"
+    )]
     StoreFull {
         /// Endpoint.
         endpoint: String,
@@ -258,7 +260,13 @@ impl Ingest {
     }
 
     /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name.
-    pub fn send_to(&self, sender: &Identity, module: &str, input: &str, message: &Outgoing<'_>) -> Result<(), SendError> {
+    pub fn send_to(
+        &self,
+        sender: &Identity,
+        module: &str,
+        input: &str,
+        message: &Outgoing<'_>,
+    ) -> Result<(), SendError> {
         let queue = self.queue(module, input);
         // One output for each endpoint, so that its lock guards its lane.
         let key: (Arc<str>, Arc<str>) = (sender.to_string().into(), format!("{OPERATOR}>{}", queue.endpoint()).into());
@@ -277,7 +285,12 @@ impl Ingest {
         let mut sending = lock(&output.sending);
         if sending.targets.is_empty() {
             let to = To::Lane(queue.lane(&output.source, 0));
-            sending.targets.push(Target { to, priority: 0, ttl_secs: None, max_bytes: crate::message::MAX_MESSAGE_BYTES });
+            sending.targets.push(Target {
+                to,
+                priority: 0,
+                ttl_secs: None,
+                max_bytes: crate::message::MAX_MESSAGE_BYTES,
+            });
         }
         sending.sequence += 1;
         let stamp = (sending.sequence, clock::coarse_wall_us());
@@ -323,7 +336,8 @@ impl Ingest {
                         WhenFull::Wait => {
                             let since = clock::now();
                             // SAFETY: as above.
-                            let has_room = unsafe { lane.lane.wait_for_room(bytes.len(), MAX_HOLD.saturating_sub(held)) };
+                            let has_room =
+                                unsafe { lane.lane.wait_for_room(bytes.len(), MAX_HOLD.saturating_sub(held)) };
                             held += since.elapsed();
                             let rest = if has_room { push(body).err() } else { Some(body) };
                             if rest.is_some() {
@@ -340,9 +354,7 @@ impl Ingest {
                     }
                     match lane.queue.when_full() {
                         WhenFull::Skip => lane.queue.count_skipped(),
-                        WhenFull::Wait => {
-                            self.losses.count(&output.source, lane.queue.endpoint(), "full", sequence)
-                        }
+                        WhenFull::Wait => self.losses.count(&output.source, lane.queue.endpoint(), "full", sequence),
                     }
                 }
                 To::Disk(endpoint) => {

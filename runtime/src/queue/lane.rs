@@ -247,14 +247,8 @@ impl Lane {
         let Some(at) = self.reserve(side, len as u64) else {
             return Err(body);
         };
-        let head = Head {
-            len: len as u32,
-            flags,
-            meta_len: meta_len as u32,
-            body_len: body_len as u32,
-            sequence,
-            created_us,
-        };
+        let head =
+            Head { len: len as u32, flags, meta_len: meta_len as u32, body_len: body_len as u32, sequence, created_us };
         // SAFETY: `reserve` gave `len` bytes of the ring, 8-aligned, that the reader does not look at before `tail` moves.
         unsafe {
             at.cast::<Head>().write(head);

@@ -62,7 +62,8 @@ fn messages_come_out_in_order_and_whole_across_two_threads() {
         for n in 0..COUNT {
             let (meta, body) = shape(n);
             loop {
-                let whole = if body.len() > INLINE_BODY { Body::Buffer(counted(body.clone())) } else { Body::Inline(&body) };
+                let whole =
+                    if body.len() > INLINE_BODY { Body::Buffer(counted(body.clone())) } else { Body::Inline(&body) };
                 if push(&sender, n, &meta, whole) {
                     break;
                 }
