@@ -126,6 +126,7 @@
 //! `include/dinrail_module.h` is the same contract for C and C++, generated from [`abi`]. `tests/fixtures/c/hello.c` is a complete module.
 
 pub mod abi;
+mod body;
 mod client;
 mod completion;
 mod delivery;
@@ -138,19 +139,24 @@ mod host;
 mod logs;
 mod message;
 mod module;
+mod outgoing;
 #[cfg(feature = "abi-proof")]
 pub mod proof;
 pub mod reading;
 pub mod testing;
 mod twin;
+mod work;
 
-pub use client::{Client, IntoOutput, Level, Output, Stop};
+pub use body::Body;
+pub use client::{Client, IntoOutput, Level, Output};
 pub use delivery::{Deferred, Delivery};
 pub use error::{Context, Error, ErrorKind, Fault};
-pub use message::{Body, KeptMessage, Message, Outgoing, Property};
+pub use message::{KeptMessage, Message, Property};
 pub use module::{MethodCall, MethodResponse, Module, Timer};
+pub use outgoing::Outgoing;
 pub use reading::{Quality, Reading, ReadingValue};
 pub use twin::Twin;
+pub use work::Stop;
 
 pub use {schemars, serde, serde_json, tracing};
 
