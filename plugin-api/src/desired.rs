@@ -14,6 +14,9 @@ use crate::error::Error;
 /// # Errors
 /// Names the path: `limits.high: invalid type: string "x", expected f64`.
 pub(crate) fn typed<T: Serialize + DeserializeOwned + Default>(section: &Value) -> Result<T, Error> {
+    if !section.is_object() {
+        return Err(Error::refused("the desired properties must be a JSON object"));
+    }
     let defaults = serde_json::to_value(T::default())
         .map_err(|e| Error::new(e).context("the module's own defaults cannot be written as JSON"))?;
     let read = |depth| serde_path_to_error::deserialize(overlaid(defaults.clone(), section.clone(), depth));
@@ -109,7 +112,7 @@ mod tests {
         for (section, said) in [
             (json!({"threshold": "x"}), r#"threshold: invalid type: string "x", expected f64"#),
             (json!({"limits": {"high": true}}), "limits.high: invalid type: boolean `true`, expected f64"),
-            (json!([1]), "invalid type: integer `1`, expected f64"),
+            (json!([1]), "the desired properties must be a JSON object"),
         ] {
             let refused = typed::<Desired>(&section).unwrap_err();
             assert!(refused.to_string().contains(said), "{refused}");

@@ -122,7 +122,7 @@ impl Host {
 /// `ptr` points to at least the number of bytes that its first `u32` says, and all zero bytes are a valid `T`.
 pub(crate) unsafe fn read_sized<T: Copy>(ptr: *const T) -> T {
     // SAFETY: the caller's promise: the first field is the size.
-    let size = unsafe { ptr.cast::<u32>().read() } as usize;
+    let size = unsafe { ptr.cast::<u32>().read_unaligned() } as usize;
     let mut value = std::mem::MaybeUninit::<T>::zeroed();
     // SAFETY: both sides have that many bytes; all zero is valid for the rest.
     unsafe {
@@ -139,4 +139,38 @@ pub(crate) unsafe fn read_sized<T: Copy>(ptr: *const T) -> T {
 pub(crate) unsafe fn lent<'a>(text: DrText) -> &'a str {
     // SAFETY: the caller's promise.
     unsafe { text.text() }.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::{DR_GONE, DrCreate};
+
+    #[test]
+    fn a_field_that_an_older_runtime_lacks_is_unsupported() {
+        let older = DrHost { size: offset_of!(DrHost, invoke_method) as u32, ..crate::testing::HOST };
+        // SAFETY: a whole table that says it is shorter.
+        let host = unsafe { Host::from_raw(&older) }.unwrap();
+        assert_eq!(host.fail(u64::MAX, DrText::new("x")), DR_UNSUPPORTED);
+        assert!(host.extension("x").is_null());
+        assert_eq!(host.post(u64::MAX, 1), DR_GONE, "what it has still works");
+    }
+
+    #[test]
+    fn another_major_is_refused_in_words() {
+        let newer = DrHost { abi_major: 2, ..crate::testing::HOST };
+        // SAFETY: a whole table.
+        let refused = unsafe { Host::from_raw(&newer) }.err().unwrap();
+        assert_eq!(refused, "the runtime speaks ABI 2, this module 1; rebuild the module");
+    }
+
+    #[test]
+    fn what_a_shorter_struct_lacks_is_zero() {
+        let mut bytes = [0xAA_u8; size_of::<DrCreate>()];
+        let until = offset_of!(DrCreate, desired_version);
+        bytes[..4].copy_from_slice(&(until as u32).to_ne_bytes());
+        // SAFETY: that many bytes are there.
+        let read: DrCreate = unsafe { read_sized(bytes.as_ptr().cast()) };
+        assert_eq!((read.size as usize, read.flags, read.desired_version), (until, 0xAAAA_AAAA, 0));
+    }
 }

@@ -15,6 +15,8 @@ mod message;
 mod module;
 #[cfg(feature = "abi-proof")]
 pub mod proof;
+mod reading;
+pub mod testing;
 mod twin;
 
 pub use client::{Client, IntoOutput, Level, Output, Stop};
@@ -22,6 +24,7 @@ pub use delivery::{Deferred, Delivery};
 pub use error::{Context, Error, ErrorKind, Fault};
 pub use message::{Body, KeptMessage, Message, Outgoing, Property};
 pub use module::{MethodCall, MethodResponse, Module, Timer};
+pub use reading::{Quality, Reading, ReadingValue};
 pub use twin::Twin;
 
 pub use {schemars, serde, serde_json, tracing};
@@ -30,7 +33,7 @@ pub use {schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Body, Client, Context, Deferred, Delivery, Error, Fault, Level, Message, MethodCall, MethodResponse, Module,
-        Outgoing, Output, Property, Stop, Timer, Twin, export_module,
+        Outgoing, Output, Property, Quality, Reading, Stop, Timer, Twin, export_module,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -240,6 +240,16 @@ impl Body {
         // SAFETY: alive as long as our reference is.
         unsafe { DrText { ptr: self.buffer.ptr, len: self.buffer.len }.bytes() }
     }
+
+    /// The buffer, still owned by this value.
+    pub(crate) fn raw(&self) -> DrBuffer {
+        self.buffer
+    }
+
+    /// Gives the reference up to whoever takes the buffer.
+    pub(crate) fn into_raw(self) -> DrBuffer {
+        std::mem::ManuallyDrop::new(self).buffer
+    }
 }
 
 impl From<Vec<u8>> for Body {

@@ -1,0 +1,301 @@
+//! The bench as a [`DrHost`]: the border between the module's calls and its bed.
+
+use std::ffi::c_void;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use super::bed::{Bed, Stored};
+use super::{LogLine, Sent, read_verdict};
+use crate::abi::{
+    DR_ABI_MAJOR, DR_ABI_MINOR, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE, DrBuffer, DrCompletion,
+    DrHost, DrLevel, DrMessage, DrOutgoing, DrProperty, DrStatus, DrText, DrTwin, DrVerdict,
+};
+use crate::client::Level;
+use crate::host::lent;
+use crate::message::{Body, Property};
+
+static MAX_LEVEL: AtomicU32 = AtomicU32::new(DR_TRACE);
+
+pub(crate) static HOST: DrHost = DrHost {
+    magic: DR_MAGIC,
+    abi_major: DR_ABI_MAJOR,
+    abi_minor: DR_ABI_MINOR,
+    size: size_of::<DrHost>() as u32,
+    flags: 0,
+    max_level: (&raw const MAX_LEVEL).cast(),
+    log,
+    output,
+    send,
+    patch_reported,
+    get_twin,
+    set_health,
+    timer_start,
+    timer_stop,
+    post,
+    message_keep,
+    message_release,
+    complete,
+    invoke_method,
+    fail,
+    extension,
+};
+
+/// A stored message in the words of the ABI. The head comes first, so that its address is that of the whole.
+#[repr(C)]
+pub(super) struct Lent {
+    head: DrMessage,
+    buffer: DrBuffer,
+    properties: Vec<DrProperty>,
+    stored: Stored,
+}
+
+impl Lent {
+    pub fn new(stored: Stored) -> Box<Lent> {
+        let text = |text: &Option<String>| text.as_deref().map_or(DrText::ABSENT, DrText::new);
+        let property =
+            |(key, value): &(String, String)| DrProperty { key: DrText::new(key), value: DrText::new(value) };
+        let properties: Vec<DrProperty> = stored.properties.iter().map(property).collect();
+        let head = DrMessage {
+            size: size_of::<DrMessage>() as u32,
+            attempt: stored.attempt,
+            input: DrText::new(&stored.input),
+            input_index: stored.input_index.map_or(DR_NO_INDEX, |index| index as u32),
+            property_count: properties.len() as u32,
+            properties: properties.as_ptr(),
+            body: stored.body.as_ptr(),
+            body_len: stored.body.len(),
+            buffer: std::ptr::null(),
+            sender: DrText::new(&stored.sender),
+            output: DrText::new("output"),
+            epoch: 1,
+            sequence: stored.sequence,
+            created_us: 0,
+            message_id: DrText::ABSENT,
+            correlation_id: DrText::ABSENT,
+            content_type: text(&stored.content_type),
+            content_encoding: DrText::ABSENT,
+        };
+        let mut lent = Box::new(Lent { head, buffer: stored.body.raw(), properties, stored });
+        // As in the runtime: short bodies lie inline, longer ones in a buffer that can be retained.
+        if lent.stored.body.len() > 256 {
+            lent.head.buffer = &raw const lent.buffer;
+        }
+        debug_assert_eq!(lent.head.property_count as usize, lent.properties.len());
+        lent
+    }
+
+    pub fn message(&self) -> *const DrMessage {
+        (&raw const *self).cast()
+    }
+}
+
+/// Runs a call on the bed of `ticket`.
+fn on_bed(ticket: u64, work: impl FnOnce(&Bed) -> DrStatus) -> DrStatus {
+    match Bed::find(ticket) {
+        Ok(bed) => work(&bed),
+        Err(gone) => gone,
+    }
+}
+
+/// Delivers the end of something outside of a handler the way a slow disk would: through the completion.
+///
+/// # Safety
+/// `completion` is null or valid.
+unsafe fn end(completion: *const DrCompletion, status: DrStatus, detail: &str) -> DrStatus {
+    // SAFETY: the caller's promise.
+    match unsafe { completion.as_ref() } {
+        // SAFETY: called once; `DR_PENDING` says so.
+        Some(completion) => unsafe {
+            (completion.done)(completion.ctx, status, DrText::new(detail));
+            DR_PENDING
+        },
+        None => status,
+    }
+}
+
+fn staged_under(delivery: u64) -> Option<u64> {
+    (delivery != crate::abi::DR_NO_DELIVERY).then_some(delivery)
+}
+
+fn level(level: DrLevel) -> Level {
+    [Level::Error, Level::Warn, Level::Info, Level::Debug]
+        .into_iter()
+        .find(|l| *l as u32 == level)
+        .unwrap_or(Level::Trace)
+}
+
+unsafe extern "C" fn log(ticket: u64, severity: DrLevel, target: DrText, text: DrText, file: DrText, line: u32) {
+    // SAFETY: text is lent for the call.
+    let (target, text, file) = unsafe { (lent(target).to_owned(), lent(text).to_owned(), lent(file)) };
+    let place = (!file.is_empty()).then(|| format!("{file}:{line}"));
+    on_bed(ticket, |bed| {
+        bed.log(LogLine { level: level(severity), target, text, place });
+        DR_OK
+    });
+}
+
+unsafe extern "C" fn output(ticket: u64, name: DrText, id: *mut u32) -> DrStatus {
+    // SAFETY: text is lent for the call, and `id` is the caller's.
+    let (name, id) = unsafe { (lent(name), &mut *id) };
+    on_bed(ticket, |bed| {
+        if name.is_empty() {
+            return DR_INVALID;
+        }
+        *id = bed.output(name);
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn send(
+    ticket: u64,
+    delivery: u64,
+    output: u32,
+    message: *const DrOutgoing,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    // SAFETY: the message and all that it points to are lent for the call.
+    let sent = unsafe {
+        let raw = &*message;
+        let body = match raw.buffer.as_ref() {
+            Some(buffer) => DrText { ptr: buffer.ptr, len: buffer.len },
+            None => DrText { ptr: raw.body, len: raw.body_len },
+        };
+        let present = |text: DrText| (!text.ptr.is_null()).then(|| lent(text).to_owned());
+        let properties: &[Property<'_>] = match raw.property_count {
+            0 => &[],
+            count => std::slice::from_raw_parts(raw.properties.cast(), count as usize),
+        };
+        Sent {
+            output: String::new(),
+            body: body.bytes().to_vec(),
+            properties: properties.iter().map(|p| (p.key().to_owned(), p.value().to_owned())).collect(),
+            message_id: present(raw.message_id),
+            correlation_id: present(raw.correlation_id),
+            content_type: present(raw.content_type),
+            content_encoding: present(raw.content_encoding),
+        }
+    };
+    let delivery = staged_under(delivery);
+    match on_bed(ticket, |bed| bed.send(delivery, output, sent)) {
+        // SAFETY: null or valid by the contract of `send`.
+        DR_OK if delivery.is_none() => unsafe { end(completion, DR_OK, "") },
+        status => status,
+    }
+}
+
+unsafe extern "C" fn patch_reported(
+    ticket: u64,
+    delivery: u64,
+    patch: DrText,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    // SAFETY: text is lent for the call.
+    let patch = unsafe { lent(patch) };
+    let delivery = staged_under(delivery);
+    match on_bed(ticket, |bed| bed.patch_reported(delivery, patch)) {
+        // SAFETY: null or valid by the contract of `patch_reported`.
+        DR_OK if delivery.is_none() => unsafe { end(completion, DR_OK, "") },
+        status => status,
+    }
+}
+
+unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
+    on_bed(ticket, |bed| {
+        let (doc, desired_revision, reported_revision) = bed.twin();
+        // SAFETY: the caller's, of at least our size since both are of this crate; the buffer's reference goes to it.
+        unsafe {
+            (*twin).json = Body::from(doc).into_raw();
+            (*twin).desired_revision = desired_revision;
+            (*twin).reported_revision = reported_revision;
+        }
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn set_health(ticket: u64, severity: DrLevel, sentence: DrText) -> DrStatus {
+    // SAFETY: text is lent for the call.
+    let sentence = unsafe { lent(sentence) };
+    on_bed(ticket, |bed| {
+        bed.set_health(level(severity), sentence);
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn timer_start(ticket: u64, first_ms: u64, period_ms: u64, timer: *mut u64) -> DrStatus {
+    on_bed(ticket, |bed| {
+        let started = bed.start_timer(Duration::from_millis(first_ms), Duration::from_millis(period_ms));
+        // SAFETY: `timer` is the caller's.
+        unsafe { *timer = started };
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn timer_stop(ticket: u64, timer: u64) -> DrStatus {
+    on_bed(ticket, |bed| bed.stop_timer(timer))
+}
+
+unsafe extern "C" fn post(ticket: u64, value: u64) -> DrStatus {
+    on_bed(ticket, |bed| {
+        bed.post(value);
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *const DrMessage) -> DrStatus {
+    on_bed(ticket, |bed| match bed.kept(delivery) {
+        Ok(stored) => {
+            // SAFETY: `message` is the caller's; the box is freed by `message_release`.
+            unsafe { *message = Box::into_raw(Lent::new(stored)).cast() };
+            DR_OK
+        }
+        Err(status) => status,
+    })
+}
+
+unsafe extern "C" fn message_release(message: *const DrMessage) {
+    // SAFETY: made by `message_keep`, released once.
+    drop(unsafe { Box::from_raw(message.cast_mut().cast::<Lent>()) });
+}
+
+unsafe extern "C" fn complete(ticket: u64, delivery: u64, verdict: DrVerdict, reason: DrText) -> DrStatus {
+    // SAFETY: text is lent for the call.
+    let reason = unsafe { lent(reason) }.to_owned();
+    on_bed(ticket, |bed| bed.complete(delivery, read_verdict(verdict, reason)))
+}
+
+unsafe extern "C" fn invoke_method(
+    ticket: u64,
+    target: DrText,
+    name: DrText,
+    _payload: DrText,
+    _timeout_ms: u64,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    let bed = match Bed::find(ticket) {
+        Ok(bed) => bed,
+        Err(gone) => return gone,
+    };
+    // SAFETY: text is lent for the call; the completion is valid by the contract of `invoke_method`.
+    unsafe {
+        match bed.invoke(lent(target), lent(name)) {
+            Ok(response) => {
+                let answer = serde_json::json!({ "status": response.status, "payload": response.payload });
+                end(completion, DR_OK, &answer.to_string())
+            }
+            Err(status) => end(completion, status, ""),
+        }
+    }
+}
+
+unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
+    // SAFETY: text is lent for the call.
+    let reason = unsafe { lent(reason) };
+    on_bed(ticket, |bed| {
+        bed.fail(reason);
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn extension(_name: DrText) -> *const c_void {
+    std::ptr::null()
+}
