@@ -118,18 +118,16 @@ impl Module for Probe {
 
     fn on_desired(&mut self, desired: Desired) -> Result<(), Error> {
         let desired = desired.checked()?;
-        let is_new_run = desired.run != 0 && desired.run != self.desired.run;
+        if desired.run != 0 && desired.run != self.desired.run {
+            // The one before ends when it is dropped.
+            (self.source, self.sink) = (None, None);
+            match desired.role {
+                Role::Source => self.source = Some(Source::start(&self.client, self.out, &desired)?),
+                Role::Sink => self.sink = Some(Sink::start(&self.client, self.ack, &desired)?),
+                Role::Idle | Role::Echo => {}
+            }
+        }
         self.desired = desired;
-        if !is_new_run {
-            return Ok(());
-        }
-        // The one before ends when it is dropped.
-        (self.source, self.sink) = (None, None);
-        match self.desired.role {
-            Role::Source => self.source = Some(Source::start(&self.client, self.out, &self.desired)?),
-            Role::Sink => self.sink = Some(Sink::start(&self.client, self.ack, &self.desired)?),
-            Role::Idle | Role::Echo => {}
-        }
         Ok(())
     }
 

@@ -122,7 +122,8 @@ impl Sink {
         self.client.cancel(self.timer);
         // The last ones of a run are missing without a gap that shows it.
         self.lost += self.count - self.next.min(self.count);
-        let elapsed_ns = now_ns.saturating_sub(self.first_sent_ns);
+        let is_timed = self.first_sent_ns != 0;
+        let elapsed_ns = if is_timed { now_ns.saturating_sub(self.first_sent_ns) } else { 0 };
         let per_second = if elapsed_ns > 0 { self.received as f64 * 1e9 / elapsed_ns as f64 } else { 0.0 };
         let mut latencies = std::mem::take(&mut self.latencies);
         latencies.sort_unstable();

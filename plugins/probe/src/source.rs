@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dinrail_plugin::prelude::*;
 use dinrail_plugin::ErrorKind;
+use dinrail_plugin::prelude::*;
 
 use crate::body::{Head, now_ns, read_ack};
 use crate::{Desired, Mode};
