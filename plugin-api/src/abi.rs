@@ -27,7 +27,8 @@ pub const DR_ABI_MAJOR: u32 = 1;
 pub const DR_ABI_MINOR: u32 = 0;
 /// Name of the one symbol that a module exports; a [`DrModule`].
 pub const DR_ENTRY_SYMBOL: &str = "DINRAIL_MODULE_V1";
-/// Section of the library that holds the descriptor, a JSON object in UTF-8, readable without running code.
+/// Section of the library that holds the descriptor, a JSON object in UTF-8, readable without running code. Zero bytes after it
+/// are padding.
 pub const DR_DESCRIPTOR_SECTION: &str = ".dinrail";
 /// Extension of a module's table: its [`DrLayoutProof`].
 pub const DR_EXTENSION_LAYOUT: &str = "dinrail.layout-proof/1";
@@ -468,7 +469,7 @@ pub struct DrHost {
     pub message_keep: unsafe extern "C" fn(ticket: u64, delivery: u64, message: *mut *const DrMessage) -> DrStatus,
     /// Ends the life of a kept message. Any ticket state.
     pub message_release: unsafe extern "C" fn(message: *const DrMessage),
-    /// Ends a deferred delivery.
+    /// Ends a deferred delivery. May come before the handler has returned [`DR_DEFER`]. [`DR_GONE`] where it has ended already.
     pub complete: unsafe extern "C" fn(ticket: u64, delivery: u64, verdict: DrVerdict, reason: DrText) -> DrStatus,
     /// Calls a direct method of `target`, an identity. Always ends through `completion`, whose detail on [`DR_OK`] is
     /// `{"status": n, "payload": …}`.

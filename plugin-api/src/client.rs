@@ -1,29 +1,29 @@
 //! What an instance can ask of the runtime, in the words of the IoT SDKs.
 
-use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ffi::c_void;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::abi::{
-    DR_CREATE_TRIAL, DR_DEBUG, DR_ERROR, DR_GONE, DR_INFO, DR_NO_DELIVERY, DR_NO_OUTPUT, DR_OK, DR_PENDING, DR_TRACE,
-    DR_WARN, DrBuffer, DrCreate, DrStatus, DrText, DrTwin, DrVerdict,
+    DR_CREATE_TRIAL, DR_DEBUG, DR_ERROR, DR_INFO, DR_NO_DELIVERY, DR_NO_OUTPUT, DR_OK, DR_PENDING, DR_TRACE, DR_WARN,
+    DrBuffer, DrCreate, DrStatus, DrText, DrTwin, DrVerdict,
 };
+use crate::body::Body;
 use crate::completion::{begin_with, wait_for};
 use crate::error::{Context, Error, ErrorKind};
 use crate::host::{Host, lent};
-use crate::logs::{self, Voice};
-use crate::message::{Body, KeptMessage, Outgoing};
+use crate::logs::Voice;
+use crate::message::KeptMessage;
 use crate::module::{MethodResponse, Module, Timer};
+use crate::outgoing::Outgoing;
 use crate::twin::Twin;
+use crate::work::{Work, lock};
 
 /// An instance's way to the runtime. Cheap to clone, and every call may be made on any thread; once the instance has stopped, all
 /// answer [`ErrorKind::Gone`].
@@ -44,11 +44,8 @@ struct Inner {
     image_folder: PathBuf,
     env: BTreeMap<String, String>,
     is_trial: bool,
-    module_type: TypeId,
     outputs: Mutex<Vec<(Box<str>, Output)>>,
-    stop: Arc<StopFlag>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    posts: Mutex<Posts>,
+    work: Work,
 }
 
 /// An output, interned: sending from it needs no look-up. Belongs to the instance whose client gave it.
@@ -99,15 +96,6 @@ pub enum Level {
     Trace = DR_TRACE,
 }
 
-type Posted = Box<dyn FnOnce(&mut dyn Any) -> Result<(), Error> + Send>;
-
-#[derive(Default)]
-struct Posts {
-    closed: bool,
-    next: u64,
-    waiting: VecDeque<(u64, Posted)>,
-}
-
 impl Client {
     /// # Safety
     /// `args` holds what the contract of `create` says, and is borrowed for this call.
@@ -129,12 +117,13 @@ impl Client {
             image_folder: text(args.image_folder).into(),
             env,
             is_trial: args.flags & DR_CREATE_TRIAL != 0,
-            module_type: TypeId::of::<M>(),
             outputs: Mutex::default(),
-            stop: Arc::default(),
-            threads: Mutex::default(),
-            posts: Mutex::default(),
+            work: Work::of::<M>(),
         })))
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        &self.0.work
     }
 
     pub(crate) fn voice(&self) -> Voice {
@@ -346,64 +335,6 @@ impl Client {
         let _ = self.0.host.timer_stop(self.0.ticket, timer.0);
     }
 
-    /// Runs `work` on a thread of its own, named `name`, which is joined when the instance stops: look at the token often. A
-    /// panic in it is logged and fails the instance.
-    pub fn spawn(&self, name: &str, work: impl FnOnce(Stop) + Send + 'static) -> Result<(), Error> {
-        let mut threads = lock(&self.0.threads);
-        let stop = Stop(self.0.stop.clone());
-        if stop.is_set() {
-            return Err(Error::from_status(DR_GONE, "spawn", ""));
-        }
-        threads.retain(|thread| !thread.is_finished());
-        let (voice, thread) = (self.voice(), name.to_owned());
-        let body = move || {
-            let _speaks = logs::enter(voice);
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(stop))) {
-                let reason = format!("thread '{thread}' {}", logs::panic_text(payload));
-                let _ = voice.host.fail(voice.ticket, DrText::new(&reason));
-            }
-        };
-        let started = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-        threads.push(started.with_context(|| format!("starting thread '{name}'"))?);
-        Ok(())
-    }
-
-    /// Runs `work` on the instance's own thread, between its handlers. An error is logged. Closures that still wait at stop are
-    /// dropped. `[any thread]` `[never blocks]`
-    ///
-    /// # Errors
-    /// [`ErrorKind::Full`] when too many wait; [`ErrorKind::Invalid`] when `M` is not the type of this instance.
-    pub fn post<M: Module>(
-        &self,
-        work: impl FnOnce(&mut M) -> Result<(), Error> + Send + 'static,
-    ) -> Result<(), Error> {
-        if self.0.module_type != TypeId::of::<M>() {
-            let text = format!("post: this instance is not a {}", std::any::type_name::<M>());
-            return Err(Error::with_kind(ErrorKind::Invalid, text));
-        }
-        let posted: Posted = Box::new(move |module| match module.downcast_mut::<M>() {
-            Some(module) => work(module),
-            None => Ok(()),
-        });
-        let id = {
-            let mut posts = lock(&self.0.posts);
-            if posts.closed {
-                return Err(Error::from_status(DR_GONE, "post", ""));
-            }
-            posts.next += 1;
-            let id = posts.next;
-            posts.waiting.push_back((id, posted));
-            id
-        };
-        done(self.0.host.post(self.0.ticket, id), "post").inspect_err(|_| drop(self.take_posted(id)))
-    }
-
-    pub(crate) fn take_posted(&self, id: u64) -> Option<Posted> {
-        let mut posts = lock(&self.0.posts);
-        let at = posts.waiting.iter().position(|(waiting, _)| *waiting == id)?;
-        posts.waiting.remove(at).map(|(_, posted)| posted)
-    }
-
     /// Calls a direct method of `target`, an identity such as `/devices/Hannover01/modules/insight`, and waits for its answer.
     ///
     /// # Errors
@@ -446,69 +377,11 @@ impl Client {
     pub fn extension(&self, name: &str) -> Option<NonNull<c_void>> {
         NonNull::new(self.0.host.extension(name).cast_mut())
     }
-
-    /// Tells the threads to end.
-    pub(crate) fn tell_threads(&self) {
-        // Under the lock of `spawn`, so that no thread starts after it.
-        let _threads = lock(&self.0.threads);
-        self.0.stop.set();
-    }
-
-    /// Waits for the threads to end.
-    pub(crate) fn join_threads(&self) {
-        let threads = std::mem::take(&mut *lock(&self.0.threads));
-        for thread in threads {
-            // Its panic was caught inside.
-            let _ = thread.join();
-        }
-    }
-
-    /// Drops what was posted and not run, and takes no more.
-    pub(crate) fn close_posts(&self) {
-        let dropped = {
-            let mut posts = lock(&self.0.posts);
-            posts.closed = true;
-            std::mem::take(&mut posts.waiting)
-        };
-        // Outside of the lock: what a closure captured may post when it is dropped.
-        drop(dropped);
-    }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Client").field(&self.0.identity).finish()
-    }
-}
-
-/// Tells a thread of [`Client::spawn`] to end.
-#[derive(Clone)]
-pub struct Stop(Arc<StopFlag>);
-
-#[derive(Default)]
-struct StopFlag {
-    is_set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl StopFlag {
-    fn set(&self) {
-        *lock(&self.is_set) = true;
-        self.changed.notify_all();
-    }
-}
-
-impl Stop {
-    /// The instance stops: end the thread.
-    pub fn is_set(&self) -> bool {
-        *lock(&self.0.is_set)
-    }
-
-    /// Sleeps for `period`, or until the instance stops; says whether it does: `while !stop.wait(period) { … }`.
-    pub fn wait(&self, period: Duration) -> bool {
-        let guard = lock(&self.0.is_set);
-        let waited = self.0.changed.wait_timeout_while(guard, period, |is_set| !*is_set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -537,11 +410,6 @@ fn ended((status, detail): (DrStatus, String), what: &str) -> Result<(), Error> 
         DR_OK => Ok(()),
         status => Err(Error::from_status(status, what, &detail)),
     }
-}
-
-/// A panic while one of these was held left nothing half done in it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // What may go to other threads.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use crate::abi::{DR_ACCEPT, DR_PARK, DR_RETRY, DrVerdict, DrVerdictKind};
 use crate::client::{Client, IntoOutput};
 use crate::error::Error;
-use crate::message::{KeptMessage, Outgoing};
+use crate::message::KeptMessage;
+use crate::outgoing::Outgoing;
 
 /// The message that a handler has in hand. What is sent and reported through it is **staged**: it returns at once and is
 /// committed together with the removal of the message when the handler accepts; any other verdict discards it.

@@ -146,10 +146,10 @@ unsafe extern "C" fn destroy<M: Module>(instance: *mut c_void) {
     let instance = unsafe { Box::from_raw(instance.cast::<Instance<M>>()) };
     let client = instance.client.clone();
     let _speaks = logs::enter(client.voice());
-    client.tell_threads();
-    client.join_threads();
+    client.work().tell_threads();
+    client.work().join_threads();
     // The hook has logged a panic; the runtime cannot do more about it.
-    let _ = catch(|| client.close_posts());
+    let _ = catch(|| client.work().close_posts());
     let _ = catch(|| drop(instance));
 }
 
@@ -162,10 +162,10 @@ unsafe extern "C" fn stop<M: Module>(instance: *mut c_void, error: *const DrSink
     // SAFETY: the contract of the table. Unlike other calls it also reaches a broken instance: what it holds must be closed.
     let instance = unsafe { &mut *instance.cast::<Instance<M>>() };
     let _speaks = logs::enter(instance.client.voice());
-    instance.client.tell_threads();
+    instance.client.work().tell_threads();
     let stopped = catch(|| instance.module.stop());
-    instance.client.join_threads();
-    let _ = catch(|| instance.client.close_posts());
+    instance.client.work().join_threads();
+    let _ = catch(|| instance.client.work().close_posts());
     // SAFETY: the contract of the table.
     unsafe { answer(stopped, error) }
 }
@@ -271,7 +271,7 @@ unsafe extern "C" fn on_timer<M: Module>(
 }
 
 unsafe extern "C" fn on_event<M: Module>(instance: *mut c_void, value: u64, error: *const DrSink) -> DrStatus {
-    let handle = |instance: &mut Instance<M>| match instance.client.take_posted(value) {
+    let handle = |instance: &mut Instance<M>| match instance.client.work().take_posted(value) {
         Some(posted) => posted(&mut instance.module),
         None => Ok(()),
     };

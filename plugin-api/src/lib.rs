@@ -1,6 +1,132 @@
 //! Everything that the author of a dinrail module needs.
+//!
+//! A module is a shared library with one type that implements [`Module`] and one [`export_module!`] line. The runtime makes
+//! instances of it, each with an identity, a twin and a thread of its own. This one passes on readings over a limit that its
+//! twin sets:
+//!
+//! ```
+//! use dinrail_plugin::prelude::*;
+//!
+//! /// Desired properties. What the twin leaves out comes from `Default`.
+//! #[derive(Serialize, Deserialize, JsonSchema)]
+//! struct Desired {
+//!     /// Readings above it are passed on.
+//!     limit: f64,
+//! }
+//!
+//! impl Default for Desired {
+//!     fn default() -> Desired {
+//!         Desired { limit: 80.0 }
+//!     }
+//! }
+//!
+//! struct Alarm {
+//!     client: Client,
+//!     alarms: Output,
+//!     limit: f64,
+//!     count: u64,
+//! }
+//!
+//! impl Module for Alarm {
+//!     type Desired = Desired;
+//!     const INPUTS: &'static [&'static str] = &["readings"];
+//!     const OUTPUTS: &'static [&'static str] = &["alarms"];
+//!     const METHODS: &'static [&'static str] = &["reset"];
+//!     const TRIAL_SAFE: bool = true;
+//!
+//!     fn create(client: Client, desired: Desired) -> Result<Alarm, Error> {
+//!         Ok(Alarm { alarms: client.output("alarms")?, client, limit: desired.limit, count: 0 })
+//!     }
+//!
+//!     fn on_message(&mut self, message: &Message<'_>, delivery: &Delivery<'_>) -> Result<(), Fault> {
+//!         let reading = Reading::parse(message.body()).map_err(Fault::park)?;
+//!         if reading.number().is_some_and(|value| value > self.limit) {
+//!             self.count += 1;
+//!             delivery.send(self.alarms, message)?;
+//!             delivery.patch_reported(json!({ "alarms": self.count }))?;
+//!         }
+//!         Ok(())
+//!     }
+//!
+//!     fn on_desired(&mut self, desired: Desired) -> Result<(), Error> {
+//!         if !desired.limit.is_finite() {
+//!             return Err(Error::refused("limit: must be a finite number"));
+//!         }
+//!         self.limit = desired.limit;
+//!         info!(limit = self.limit, "new limit");
+//!         Ok(())
+//!     }
+//!
+//!     fn on_method(&mut self, call: &MethodCall<'_>) -> Result<MethodResponse, Error> {
+//!         match call.name() {
+//!             "reset" => {
+//!                 self.count = 0;
+//!                 self.client.health(Level::Info, "counting from zero");
+//!                 MethodResponse::ok(json!({ "alarms": 0 }))
+//!             }
+//!             name => Err(Error::not_found(format!("no method '{name}'; there is: reset"))),
+//!         }
+//!     }
+//! }
+//!
+//! export_module!(Alarm);
+//!
+//! # fn main() {
+//! // In its tests, with no runtime:
+//! use dinrail_plugin::testing::{Bench, Verdict};
+//!
+//! let mut bench = Bench::new::<Alarm>(json!({ "limit": 5 })).create().unwrap();
+//! bench.start().unwrap();
+//! assert_eq!(bench.message("readings", Reading::now("t", 7.0, "°C").to_json()).deliver(), Verdict::Accepted);
+//! assert_eq!(bench.sent("alarms").len(), 1);
+//! assert_eq!(bench.reported(), json!({ "alarms": 1 }));
+//! # }
+//! ```
+//!
+//! # Building
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! dinrail-plugin = "0.1"
+//! serde = { version = "1", features = ["derive"] }
+//! schemars = "1"
+//! ```
+//! `cargo build --release`, then copy the library into the folder `drop/` of the runtime's state directory, or any folder that it
+//! watches. Name and version are those of the crate. `panic = "abort"` does not compile. Without the default feature
+//! `abi-proof` the build is about 25 s shorter and the library smaller; the runtime then relies on the table's version alone.
+//!
+//! # Life
+//! `create` (no side effects: it also runs when an image is only tried out) → `start` (ports, sockets, timers, threads) →
+//! handlers → `stop` → drop. A panic in any of them is caught, logged with its place and handled by the restart policy. State
+//! belongs in the value: statics are shared by all instances of an image.
+//!
+//! # Threads
+//! Calls of one instance never overlap and come on its own thread, so a module needs no locks. The [`Client`] may be cloned
+//! and used on any thread. Threads of [`Client::spawn`] are joined at stop; [`Client::post`] brings their results home. The
+//! runtime never waits for a module, but messages do: a handler that takes long holds up what is behind it.
+//!
+//! # Verdicts
+//! | a handler's result | the message |
+//! |---|---|
+//! | `Ok(())` | is done |
+//! | [`Fault::Retry`] | comes again later; those behind it wait |
+//! | [`Fault::Park`] | is set aside, counted, and seen in `dinrail losses` |
+//! | any other error by `?` | comes again a few times, is then parked, with the chain of causes |
+//! | `Ok(())` after [`Delivery::defer`] | ends when the [`Deferred`] says so |
+//!
+//! # Staging
+//! What is sent and reported **through the delivery** returns at once and is committed together with the removal of the message
+//! when the handler accepts; otherwise nothing of it remains. The same calls **on the client** stand alone and return when the
+//! message is safe on disk (durable routes) or in the receiver's queue (memory routes). Delivery is at least once: drop repeats by
+//! [`Message::sequence`] where that matters.
+//!
+//! # Other languages
+//! `include/dinrail_module.h` is the same contract for C and C++, generated from [`abi`]. `tests/fixtures/c/hello.c` is a complete module.
 
 pub mod abi;
+mod body;
 mod client;
 mod completion;
 mod delivery;
@@ -13,19 +139,24 @@ mod host;
 mod logs;
 mod message;
 mod module;
+mod outgoing;
 #[cfg(feature = "abi-proof")]
 pub mod proof;
-mod reading;
+pub mod reading;
 pub mod testing;
 mod twin;
+mod work;
 
-pub use client::{Client, IntoOutput, Level, Output, Stop};
+pub use body::Body;
+pub use client::{Client, IntoOutput, Level, Output};
 pub use delivery::{Deferred, Delivery};
 pub use error::{Context, Error, ErrorKind, Fault};
-pub use message::{Body, KeptMessage, Message, Outgoing, Property};
+pub use message::{KeptMessage, Message, Property};
 pub use module::{MethodCall, MethodResponse, Module, Timer};
+pub use outgoing::Outgoing;
 pub use reading::{Quality, Reading, ReadingValue};
 pub use twin::Twin;
+pub use work::Stop;
 
 pub use {schemars, serde, serde_json, tracing};
 

@@ -23,6 +23,7 @@
 //! sends through its delivery appears in [`Bench::sent`] when it was accepted.
 
 mod bed;
+mod seen;
 mod table;
 
 use std::ffi::c_void;
@@ -32,90 +33,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use self::bed::{Bed, StagedEnd};
+use self::seen::read_verdict;
+pub use self::seen::{LogLine, Sent, Verdict};
 #[cfg(test)]
 pub(crate) use self::table::HOST;
 use crate::abi::{
-    DR_ABI_MAJOR, DR_ACCEPT, DR_CREATE_TRIAL, DR_DEFER, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_MAGIC, DR_OK,
-    DR_PANIC, DR_PARK, DR_RETRY, DrCreate, DrDesired, DrMethodCall, DrModule, DrSink, DrStatus, DrText, DrVerdict,
+    DR_ABI_MAJOR, DR_CREATE_TRIAL, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_MAGIC, DR_OK, DrCreate, DrDesired,
+    DrMethodCall, DrModule, DrSink, DrStatus, DrText,
 };
+use crate::body::Body;
 use crate::client::Level;
 use crate::error::Error;
 use crate::host::lent;
-use crate::message::Body;
 use crate::module::{MethodResponse, Module, Timer};
-
-/// A message that the module sent and that was committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sent {
-    /// Output; empty for a message to the hub.
-    pub output: String,
-    /// Body.
-    pub body: Vec<u8>,
-    /// Application properties, in order.
-    pub properties: Vec<(String, String)>,
-    /// Message id.
-    pub message_id: Option<String>,
-    /// Correlation id.
-    pub correlation_id: Option<String>,
-    /// Content type.
-    pub content_type: Option<String>,
-    /// Content encoding.
-    pub content_encoding: Option<String>,
-}
-
-impl Sent {
-    /// Body as text; panics where it is none.
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("the body is text")
-    }
-
-    /// Body read as JSON; panics where it does not fit.
-    pub fn json<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_slice(&self.body).expect("the body is the expected JSON")
-    }
-
-    /// An application property.
-    pub fn property(&self, key: &str) -> Option<&str> {
-        self.properties.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    }
-}
-
-/// A line that the module logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// Severity.
-    pub level: Level,
-    /// Module path, or `panic`.
-    pub target: String,
-    /// Text and fields.
-    pub text: String,
-    /// `file:line`, where it is known.
-    pub place: Option<String>,
-}
-
-/// What became of a delivered message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Handled: what was staged is committed.
-    Accepted,
-    /// To be delivered again.
-    Retry {
-        /// Least time until then.
-        after: Option<Duration>,
-    },
-    /// Set aside, with the reason.
-    Parked(String),
-    /// To be decided; see [`Bench::decided`].
-    Deferred,
-    /// The handler failed, with the chain of causes.
-    Failed(String),
-    /// The handler panicked, with text and place.
-    Panicked(String),
-}
 
 /// An instance to be made.
 pub struct BenchBuilder {
@@ -501,18 +434,6 @@ impl BenchMessage<'_> {
             },
         );
         read
-    }
-}
-
-fn read_verdict(verdict: DrVerdict, reason: String) -> Verdict {
-    let ms = verdict.retry_after_ms;
-    match verdict.kind {
-        DR_ACCEPT => Verdict::Accepted,
-        DR_RETRY => Verdict::Retry { after: (ms > 0).then(|| Duration::from_millis(ms)) },
-        DR_PARK => Verdict::Parked(reason),
-        DR_DEFER => Verdict::Deferred,
-        DR_PANIC => Verdict::Panicked(reason),
-        _ => Verdict::Failed(reason),
     }
 }
 

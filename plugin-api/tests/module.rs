@@ -1,4 +1,5 @@
 //! What a module author is promised, through the same tables as in the runtime.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::Duration;
 
@@ -85,6 +86,12 @@ impl Module for Rig {
             "send kept" => Ok(self.client.send_message_to_output("out", &self.kept.take().unwrap().message())?),
             "report" => Ok(self.client.patch_reported(json!({"now": 1}))?),
             "hub" => Ok(self.client.send_message(Outgoing::json(&json!({"a": 1}))?.property("k", "v"))?),
+            "begin" => {
+                let client = self.client.clone();
+                let then =
+                    move |sent: Result<(), Error>| client.health(Level::Info, &format!("sent: {}", sent.is_ok()));
+                Ok(self.client.begin_send(self.out, "begun", then)?)
+            }
             "log" => {
                 tracing::warn!(plc = 3, name = "x", "lost {}", "it");
                 Ok(())
@@ -119,7 +126,7 @@ impl Module for Rig {
 
     fn on_timer(&mut self, timer: Timer, missed: u64) -> Result<(), Error> {
         let which = if Some(timer) == self.once { "once" } else { "every" };
-        self.client.send_message_to_output(self.out, &format!("{which} {missed}"))
+        self.client.send_message_to_output(self.out, format!("{which} {missed}"))
     }
 
     fn stop(&mut self) -> Result<(), Error> {
@@ -206,6 +213,13 @@ fn calls_outside_of_the_delivery_are_committed_at_once() {
     let sent = bench.sent("").remove(0);
     assert_eq!((sent.json::<Value>(), sent.property("k")), (json!({"a": 1}), Some("v")));
     assert_eq!(sent.content_type.as_deref(), Some("application/json"));
+}
+
+#[test]
+fn a_send_that_is_begun_tells_its_end() {
+    let mut bench = bench();
+    assert_eq!(bench.message("do", "begin").deliver(), Verdict::Accepted);
+    assert_eq!(bench.health().unwrap().1, "sent: true");
 }
 
 #[test]
@@ -433,4 +447,20 @@ fn the_exported_table_carries_the_descriptor() {
     // SAFETY: a static.
     let descriptor: Value = serde_json::from_slice(unsafe { table.descriptor.bytes() }).unwrap();
     assert_eq!((&descriptor["name"], &descriptor["inputs"]), (&json!("dinrail-plugin"), &json!(["in", "do"])));
+}
+
+#[cfg(feature = "abi-proof")]
+#[test]
+fn the_exported_table_carries_a_layout_that_holds() {
+    use dinrail_plugin::abi::{DR_EXTENSION_LAYOUT, DrLayoutProof, DrModule, DrText};
+    unsafe extern "C" {
+        static DINRAIL_MODULE_V1: DrModule;
+    }
+    // SAFETY: exported by `export_module!` above; the proof is a static of this program.
+    unsafe {
+        let extension = DINRAIL_MODULE_V1.extension.unwrap();
+        let proof = extension(DrText::new(DR_EXTENSION_LAYOUT)).cast::<DrLayoutProof>().as_ref().unwrap();
+        assert_eq!(dinrail_plugin::proof::check_layout(proof), Ok(()));
+        assert!(extension(DrText::new("unheard of")).is_null());
+    }
 }

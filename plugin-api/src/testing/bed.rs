@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{LogLine, Sent, Verdict};
+use super::seen::{LogLine, Sent, Verdict};
 use crate::abi::{DR_DENIED, DR_FULL, DR_GONE, DR_INVALID, DR_NOT_FOUND, DR_OK, DrStatus};
+use crate::body::Body;
 use crate::client::Level;
-use crate::message::Body;
 use crate::module::{MethodResponse, Timer};
 
 /// A message with a life of its own.

@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::bed::{Bed, Stored};
-use super::{LogLine, Sent, read_verdict};
+use super::seen::{LogLine, Sent, read_verdict};
 use crate::abi::{
     DR_ABI_MAJOR, DR_ABI_MINOR, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE, DrBuffer, DrCompletion,
     DrHost, DrLevel, DrMessage, DrOutgoing, DrProperty, DrStatus, DrText, DrTwin, DrVerdict,
 };
+use crate::body::Body;
 use crate::client::Level;
 use crate::host::lent;
-use crate::message::{Body, Property};
+use crate::message::Property;
 
 static MAX_LEVEL: AtomicU32 = AtomicU32::new(DR_TRACE);
 
@@ -75,7 +76,7 @@ impl Lent {
             content_type: text(&stored.content_type),
             content_encoding: DrText::ABSENT,
         };
-        let mut lent = Box::new(Lent { head, buffer: stored.body.raw(), properties, stored });
+        let mut lent = Box::new(Lent { head, buffer: *stored.body.raw(), properties, stored });
         // As in the runtime: short bodies lie inline, longer ones in a buffer that can be retained.
         if lent.stored.body.len() > 256 {
             lent.head.buffer = &raw const lent.buffer;
