@@ -8,7 +8,7 @@
 //!        value < threshold − hysteresis,
 //!        or its name is no longer looked at
 //! ```
-//! Each edge sends one message from the output `alarms`, an [`Alarm`] with the property `state`, so that a route can ask
+//! Each edge sends one message from the output `alarms`, an alarm with the property `state`, so that a route can ask
 //! for `WHERE state = 'raised'`; `reported.alarms` holds the last alarm of each name. Both are staged with the reading that
 //! caused them: an alarm is neither lost nor doubled when the power goes.
 //!

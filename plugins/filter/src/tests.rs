@@ -137,7 +137,7 @@ fn alarms_are_kept_for_a_bounded_number_of_names_and_what_is_left_out_is_said() 
 }
 
 #[test]
-fn what_was_raised_before_a_restart_is_not_told_again() {
+fn what_was_reported_is_read_back_with_the_alarms_that_are_raised() {
     let mut bench = bench(json!({"threshold": 1}));
     give(&mut bench, "a", 2.0);
     let reported: Reported = serde_json::from_value(bench.reported()).unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dinrail_plugin::ErrorKind;
 use dinrail_plugin::prelude::*;
 
 use crate::body::{Head, now_ns, write_ack};
@@ -70,7 +71,8 @@ impl Sink {
     /// Takes a message. One of another run, such as the rest of the one before, is not looked at.
     #[inline]
     pub fn take(&mut self, body: &[u8]) -> Result<(), Error> {
-        let Some(head) = Head::read(body).filter(|head| head.run == self.run && !self.is_over) else { return Ok(()) };
+        let is_ours = |head: &Head| head.run == self.run && head.sequence < self.count && !self.is_over;
+        let Some(head) = Head::read(body).filter(is_ours) else { return Ok(()) };
         self.received += 1;
         match head.sequence.cmp(&self.next) {
             std::cmp::Ordering::Equal => self.next += 1,
@@ -87,9 +89,13 @@ impl Sink {
             self.last_received_ns = now_ns();
         }
         self.unacknowledged += 1;
-        if self.unacknowledged == self.ack_every {
-            self.client.send_message_to_output(self.ack, &write_ack(self.unacknowledged, self.run))?;
-            self.unacknowledged = 0;
+        if self.unacknowledged >= self.ack_every {
+            match self.client.send_message_to_output(self.ack, &write_ack(self.unacknowledged, self.run)) {
+                Ok(()) => self.unacknowledged = 0,
+                // The next message tries again; a fault would only bring this one a second time.
+                Err(error) if error.kind() == ErrorKind::Full => {}
+                Err(error) => return Err(error),
+            }
         }
         // With gaps, what is late may still come: then silence ends the run.
         if self.next == self.count && self.lost == 0 { self.end(now_ns()) } else { Ok(()) }

@@ -122,6 +122,18 @@ fn a_sink_acknowledges_by_quarters_of_the_window_and_reports_a_complete_run_once
 }
 
 #[test]
+fn an_acknowledgement_that_found_no_room_is_made_up_for_by_the_next() {
+    let mut bench = bench("sink");
+    bench.desired(json!({"run": 1, "count": 9, "window": 8})).unwrap();
+    for sequence in 0..4 {
+        bench.set_full(sequence < 2);
+        give(&mut bench, "in", message(1, sequence, 0));
+    }
+    let acks: Vec<_> = bench.sent("ack").iter().map(|sent| read_ack(&sent.body).unwrap()).collect();
+    assert_eq!(acks, [(3, 1)]);
+}
+
+#[test]
 fn losses_and_disorder_are_counted_apart_and_silence_ends_an_incomplete_run() {
     for (arrive, lost, reordered) in [
         (vec![0, 1, 3, 4, 5], 1, 0),
