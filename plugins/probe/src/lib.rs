@@ -1,1 +1,165 @@
-//! stub
+//! Source, echo and sink for `dinrail bench`: what carries messages between them is what is measured.
+//!
+//! ```text
+//!   source.out ──► [echo.in ─► echo.out ──►] sink.in          reported.sent   by the source
+//!   source.ack ◄──────────────────────────── sink.ack         reported.result by the sink
+//! ```
+//! The desired properties of a change with another `run` than before start that run; give it to the sink first. The same
+//! properties at a start of the module start nothing. One run at a time: a new one ends the one before. The three `mode`s:
+//!
+//! - `windowed`: at most `window` messages are under way. The source sends on its instance's thread, driven by `ack`.
+//! - `flood`: a thread sends as fast as it can, and again what was refused because a queue was full.
+//! - `paced`: a thread sends `ratePerSec` with the time in each message, for latencies.
+//!
+//! Between the messages' ends there is as little of our own as can be: no allocation, and no look at a clock but in `paced`.
+
+mod body;
+mod sink;
+mod source;
+
+use dinrail_plugin::prelude::*;
+
+use sink::Sink;
+use source::Source;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Role {
+    /// Takes what comes and does nothing.
+    Idle,
+    Source,
+    /// Sends each message on from `out` as it is.
+    Echo,
+    Sink,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    Windowed,
+    Flood,
+    Paced,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Desired {
+    role: Role,
+    /// Number of the run; 0: none.
+    run: u64,
+    mode: Mode,
+    /// Messages of the run.
+    count: u64,
+    /// Size of each body.
+    #[schemars(range(min = 24, max = 262_144))]
+    body_bytes: usize,
+    /// Most messages under way in `windowed`.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    window: u64,
+    /// Messages a second in `paced`.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    rate_per_sec: u32,
+}
+
+impl Default for Desired {
+    fn default() -> Desired {
+        Desired {
+            role: Role::Idle,
+            run: 0,
+            mode: Mode::Windowed,
+            count: 1_000_000,
+            body_bytes: 256,
+            window: 1024,
+            rate_per_sec: 1000,
+        }
+    }
+}
+
+impl Desired {
+    /// Refuses what the type alone cannot.
+    fn checked(self) -> Result<Desired, Error> {
+        for (name, given, least, most) in [
+            ("count", self.count, 1, u64::MAX),
+            ("bodyBytes", self.body_bytes as u64, body::HEAD_BYTES as u64, 262_144),
+            ("window", self.window, 1, 1 << 20),
+            ("ratePerSec", u64::from(self.rate_per_sec), 1, 1_000_000),
+        ] {
+            if !(least..=most).contains(&given) {
+                return Err(Error::refused(format!("{name}: {given} is not within {least}..={most}")));
+            }
+        }
+        Ok(self)
+    }
+}
+
+struct Probe {
+    client: Client,
+    out: Output,
+    ack: Output,
+    desired: Desired,
+    /// Made by the first run of the role; an idle probe is small.
+    source: Option<Source>,
+    sink: Option<Sink>,
+}
+
+const IN: Option<usize> = Some(0);
+const ACK: Option<usize> = Some(1);
+
+impl Module for Probe {
+    type Desired = Desired;
+    const INPUTS: &'static [&'static str] = &["in", "ack"];
+    const OUTPUTS: &'static [&'static str] = &["out", "ack"];
+    const TRIAL_SAFE: bool = true;
+
+    fn create(client: Client, desired: Desired) -> Result<Probe, Error> {
+        let (out, ack) = (client.output("out")?, client.output("ack")?);
+        Ok(Probe { client, out, ack, desired: desired.checked()?, source: None, sink: None })
+    }
+
+    fn on_desired(&mut self, desired: Desired) -> Result<(), Error> {
+        let desired = desired.checked()?;
+        if desired.run != 0 && desired.run != self.desired.run {
+            // The one before ends when it is dropped.
+            (self.source, self.sink) = (None, None);
+            match desired.role {
+                Role::Source => self.source = Some(Source::start(&self.client, self.out, &desired)?),
+                Role::Sink => self.sink = Some(Sink::start(&self.client, self.ack, &desired)?),
+                Role::Idle | Role::Echo => {}
+            }
+        }
+        self.desired = desired;
+        Ok(())
+    }
+
+    fn on_message(&mut self, message: &Message<'_>, delivery: &Delivery<'_>) -> Result<(), Fault> {
+        match (self.desired.role, message.input_index()) {
+            (Role::Sink, IN) => {
+                if let Some(sink) = &mut self.sink {
+                    sink.take(message.body())?;
+                }
+            }
+            (Role::Source, ACK) => {
+                if let Some(source) = &mut self.source {
+                    source.acknowledged(message.body())?;
+                }
+            }
+            (Role::Echo, IN) => delivery.send(self.out, message)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer, _missed: u64) -> Result<(), Error> {
+        self.sink.as_mut().map_or(Ok(()), |sink| sink.look(timer))
+    }
+
+    fn stop(&mut self) -> Result<(), Error> {
+        (self.source, self.sink) = (None, None);
+        Ok(())
+    }
+}
+
+export_module!(Probe);
+
+#[cfg(test)]
+mod tests;
