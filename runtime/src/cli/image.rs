@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use super::out::Paint;
 use super::progress::Progress;
 use super::table::{Cell, Table};
+use super::places::Surroundings;
 use super::{Context, Failure};
 use crate::admin::client::{Client, path, query};
+use crate::image;
 use crate::view::ImageView;
 
 #[derive(Debug, Args)]
@@ -113,9 +115,62 @@ fn remove(reference: &str, context: &mut Context) -> Result<(), Failure> {
     context.out.line(format_args!("{} removed", title(&image)))
 }
 
-/// The place where inspection is connected: `what` is a file, or a reference to look up in a state directory.
-fn inspect(what: &str, _: &mut Context) -> Result<(), Failure> {
-    Err(Failure::new(format!("this build cannot inspect {what}")).hint("it is a build of the command line alone"))
+/// Prints what a library says of itself and whether it is admitted; runs none of its code.
+fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
+    let file = find_library(what, context)?;
+    let inspection = image::inspect_file(&file).map_err(|refusal| {
+        Failure::new(format!("{}: not admitted: {}", file.display(), refusal.what)).hint(refusal.hint)
+    })?;
+    let out = &mut context.out;
+    let descriptor = serde_json::to_value(&inspection.descriptor)
+        .map_err(|error| Failure::caused("the descriptor cannot be written", &error))?;
+    if out.is_json() {
+        return out.document(&serde_json::json!({
+            "file": file.display().to_string(), "verdict": "admitted", "digest": inspection.digest.to_string(),
+            "bytes": inspection.bytes, "arch": inspection.arch, "descriptor": descriptor,
+        }));
+    }
+    let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
+    let descriptor = &inspection.descriptor;
+    out.line(&format!("{} {}  admitted", descriptor.name, descriptor.version))?;
+    let lines = [
+        ("description", descriptor.description.clone()),
+        ("file", file.display().to_string()),
+        ("digest", inspection.digest.to_string()),
+        ("size", format!("{} bytes", inspection.bytes)),
+        ("built for", inspection.arch.clone()),
+        ("abi", descriptor.abi.to_string()),
+        ("sdk", descriptor.sdk.clone()),
+        ("inputs", list(&descriptor.inputs)),
+        ("outputs", list(&descriptor.outputs)),
+        ("methods", list(&descriptor.methods)),
+    ];
+    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+        out.line(&format!("  {name:<12} {value}"))?;
+    }
+    Ok(())
+}
+
+/// The file that `what` names: itself, or the best match among the images of a state directory.
+fn find_library(what: &str, context: &Context) -> Result<PathBuf, Failure> {
+    let path = PathBuf::from(what);
+    if path.exists() {
+        return Ok(path);
+    }
+    let reference: image::Reference =
+        what.parse().map_err(|error: image::ReferenceError| Failure::usage(error.to_string()))?;
+    if reference.name().is_none() {
+        return Err(Failure::new(format!("there is no file {what}")).hint("give the path of a library, or NAME[:VERSION]"));
+    }
+    let states = context.state.clone().map_or_else(|| Surroundings::read().client_states(), |state| vec![state]);
+    for state in &states {
+        if let Some(file) = image::find_stored(&state.join("images"), &reference) {
+            return Ok(file);
+        }
+    }
+    let places: Vec<String> = states.iter().map(|state| state.display().to_string()).collect();
+    Err(Failure::new(format!("there is no file and no image '{what}' in {}", places.join(", ")))
+        .hint("dinrail image list shows the images; --state DIR names another state directory"))
 }
 
 /// Sends a library to the runtime.

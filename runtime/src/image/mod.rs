@@ -34,5 +34,5 @@ pub use inspect::{Format, Inspection, MAX_LIBRARY_BYTES, Platform, inspect, insp
 pub use library::{DescribeError, Library, LoadError};
 pub use reference::{ImageNameError, Reference, ReferenceError, Wanted, check_image_name};
 pub use refusal::{Defect, Refusal};
-pub use store::{ImageStore, StoreError, TakenIn};
+pub use store::{ImageStore, StoreError, TakenIn, find_stored};
 pub use watcher::{FileEvent, WatchedFolder, Watcher};

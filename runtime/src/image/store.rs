@@ -33,6 +33,28 @@ pub struct TakenIn {
     pub is_new: bool,
 }
 
+/// The library that a reference means among the images of a store that may be in use: reads, and touches nothing.
+///
+/// Of one version the one that was taken in last counts as the later arrival.
+pub fn find_stored(root: &Path, reference: &super::Reference) -> Option<PathBuf> {
+    let folder = root.join("sha256");
+    let mut found: Vec<(std::time::SystemTime, PathBuf)> = std::fs::read_dir(&folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path().join(LIBRARY)))
+        .filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file)))
+        .collect();
+    found.sort();
+    let mut catalog = super::Catalog::default();
+    let mut files = std::collections::HashMap::new();
+    for (_, file) in found {
+        if let Ok(inspection) = super::inspect_file(&file) {
+            files.insert(inspection.digest, file);
+            catalog.arrive(None, &TakenIn { inspection, is_new: true }, false, 0);
+        }
+    }
+    files.remove(&catalog.matching(reference).first()?.digest)
+}
+
 /// What went wrong with the store itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
