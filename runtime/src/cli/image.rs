@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::out::Paint;
+use super::places::Surroundings;
 use super::progress::Progress;
 use super::table::{Cell, Table};
-use super::places::Surroundings;
 use super::{Context, Failure};
 use crate::admin::client::{Client, path, query};
 use crate::image;
@@ -160,7 +160,9 @@ fn find_library(what: &str, context: &Context) -> Result<PathBuf, Failure> {
     let reference: image::Reference =
         what.parse().map_err(|error: image::ReferenceError| Failure::usage(error.to_string()))?;
     if reference.name().is_none() {
-        return Err(Failure::new(format!("there is no file {what}")).hint("give the path of a library, or NAME[:VERSION]"));
+        return Err(
+            Failure::new(format!("there is no file {what}")).hint("give the path of a library, or NAME[:VERSION]")
+        );
     }
     let states = context.state.clone().map_or_else(|| Surroundings::read().client_states(), |state| vec![state]);
     for state in &states {

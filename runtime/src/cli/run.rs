@@ -127,7 +127,8 @@ fn log_to_stderr(format: LogFormat, level: LogLevel) {
     let outcome = match format {
         LogFormat::Json => log.json().flatten_event(true).try_init(),
         LogFormat::Text => {
-            let has_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+            let has_colour =
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
             log.with_ansi(has_colour).try_init()
         }
     };
