@@ -23,6 +23,7 @@
 //! message, name, clock, config. Nothing imports upwards.
 
 pub mod admin;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
