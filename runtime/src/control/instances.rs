@@ -214,6 +214,8 @@ impl Control {
         }
         entry.link = Some((worker, link.clone()));
         entry.last_start_us = Some(clock::wall_us());
+        // The first worker of an image asks it, for all of them.
+        let ask = self.described.insert(digest);
         let events = self.events.clone();
         let of = name.to_owned();
         let assignment = Assignment {
@@ -221,7 +223,7 @@ impl Control {
             load: super::images::loader(
                 self.store.clone(),
                 digest,
-                !self.described.contains(&digest),
+                ask,
                 self.events.clone(),
             ),
             generation_id: record.generation_id.to_string(),

@@ -21,7 +21,7 @@ use crate::twin::DesiredChange;
 /// Most things other than messages that may wait for one instance.
 const MAX_CONTROL: usize = 4096;
 /// Most outputs that one instance may have: `OUTPUT_CHUNK` squared, allocated a chunk at a time.
-const OUTPUT_CHUNK: usize = 16;
+const OUTPUT_CHUNK: usize = 8;
 
 /// What a worker is told besides messages.
 pub enum Control {
