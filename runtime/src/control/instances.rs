@@ -220,12 +220,7 @@ impl Control {
         let of = name.to_owned();
         let assignment = Assignment {
             link: link.clone(),
-            load: super::images::loader(
-                self.store.clone(),
-                digest,
-                ask,
-                self.events.clone(),
-            ),
+            load: super::images::loader(self.store.clone(), digest, ask, self.events.clone()),
             generation_id: record.generation_id.to_string(),
             inputs: self.catalog.get(&digest).map(|image| image.descriptor.inputs.clone()).unwrap_or_default(),
             env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
