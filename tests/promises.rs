@@ -2,5 +2,6 @@
 #![cfg(unix)]
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
+mod bad_images;
 mod harness;
 mod no_runtime;

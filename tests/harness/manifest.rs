@@ -44,7 +44,8 @@ impl Manifest {
 
     /// With a route from the output `out` of a module to the input `in` of another.
     pub fn route(mut self, from: &str, to: &str) -> Manifest {
-        let route = format!("FROM /messages/modules/{from}/outputs/out INTO BrokeredEndpoint(\"/modules/{to}/inputs/in\")");
+        let route =
+            format!("FROM /messages/modules/{from}/outputs/out INTO BrokeredEndpoint(\"/modules/{to}/inputs/in\")");
         self.routes.insert(format!("{from}-to-{to}"), route.into());
         self
     }
