@@ -182,7 +182,8 @@ impl Bench {
         for round in 1..=rounds {
             say(&format!("hop, {RATE} messages a second: round {round} of {rounds}"));
             let ours = self.run("paced", PACED_COUNT)?;
-            let raw = raw::paced(PACED_COUNT, RATE).ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
+            let raw = raw::paced(PACED_COUNT, RATE)
+                .ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
             let quantile = |q: f64| raw[((raw.len() - 1) as f64 * q) as usize] as f64 / 1e3;
             let round = [ours.p50_us, ours.p99_us, quantile(0.5), quantile(0.99)];
             figures.iter_mut().zip(round).for_each(|(all, one)| all.push(one));

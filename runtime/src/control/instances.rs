@@ -8,13 +8,14 @@ use crate::clock;
 use crate::database::File;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
 use crate::handle::{Refusal, RefusalKind};
-use crate::image::{Digest, Reference};
+use crate::image::{Digest, Reference, Verdict};
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::instance::{host, ticket};
 use crate::name::folder_name;
+use crate::view::Status;
 
 /// Stack of a worker's thread unless the deployment says otherwise; only what is used is resident.
 const STACK_BYTES: usize = 2 << 20;
@@ -220,12 +221,7 @@ impl Control {
         let of = name.to_owned();
         let assignment = Assignment {
             link: link.clone(),
-            load: super::images::loader(
-                self.store.clone(),
-                digest,
-                ask,
-                self.events.clone(),
-            ),
+            load: super::images::loader(self.store.clone(), digest, ask, self.events.clone()),
             generation_id: record.generation_id.to_string(),
             inputs: self.catalog.get(&digest).map(|image| image.descriptor.inputs.clone()).unwrap_or_default(),
             env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
@@ -271,12 +267,22 @@ impl Control {
                 }
                 match ending {
                     Ending::Stopped => state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true },
+                    Ending::StartFailed(reason) if self.is_quarantined(name) => {
+                        state::WorkerEvent::NotLoaded { reason }
+                    }
                     Ending::StartFailed(reason) => state::WorkerEvent::StartFailed { reason },
                     Ending::Failed(reason) => state::WorkerEvent::Exited { reason, clean: false },
                 }
             }
         };
         self.apply(name, Input::Worker(worker, said));
+    }
+
+    /// Whether the image of an instance turned out to be of no use.
+    fn is_quarantined(&self, name: &str) -> bool {
+        let digest = self.instances.get(name).and_then(|entry| entry.life.digest.as_ref()?.parse().ok());
+        let image = digest.and_then(|digest| self.catalog.get(&digest));
+        image.is_some_and(|image| matches!(image.verdict, Verdict::Quarantined { .. }))
     }
 
     /// A person's command for one instance.
@@ -297,6 +303,10 @@ impl Control {
                 hint: entry.life.next_step(),
                 details: Vec::new(),
             });
+        }
+        let is_start = matches!(input, Input::StartRequested { .. } | Input::RestartRequested { .. });
+        if is_start && entry.life.status() == Status::Quarantined {
+            self.try_again(name);
         }
         self.apply(name, input);
         Ok(())
