@@ -1,1 +1,7 @@
-//! stub
+//! What users are promised, through the real binary: one promise a file.
+#![cfg(unix)]
+#![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
+
+mod bad_images;
+mod harness;
+mod no_runtime;

@@ -119,6 +119,7 @@ impl Control {
             Event::File(event) => self.file_event(event),
             Event::Worker { name, worker, event } => self.worker_event(&name, worker, event),
             Event::Described { digest, schema, defaults } => self.image_described(&digest, schema, defaults),
+            Event::LoadFailed { digest, reason } => self.quarantine(digest, &reason),
             Event::Request(request) => request(self, clock::now()),
             Event::Shutdown => self.begin_shutdown(),
         }
