@@ -3,5 +3,8 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
+mod drop_folder;
 mod harness;
+mod image_store;
 mod no_runtime;
+mod upgrade;
