@@ -6,5 +6,7 @@ mod bad_images;
 mod drop_folder;
 mod harness;
 mod image_store;
+mod misbehaving;
+mod module_threads;
 mod no_runtime;
 mod upgrade;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bad_images::{one_log_line, put, row_of, rows_of, verdict_on};
 use crate::drop_folder::copy_over;
-use crate::harness::{Manifest, Runtime, SOON, c_module, wait_until};
+use crate::harness::{Manifest, Runtime, SOON, c_module, misbehaving, wait_until};
 
 /// A runtime whose watched folder holds `counter.so`, which gets numbers all the time, next to bystanders.
 fn counting(version: &str) -> (Runtime, PathBuf) {
@@ -68,6 +68,30 @@ fn version_copied_over_the_file_under_load_upgrades_who_follows_the_name_and_los
     let row = runtime.module("counter");
     assert_eq!((&row["restartCount"], &row["exitCode"]), (&json!(0), &json!(0)));
     assert_eq!(row_of(&runtime, &file).unwrap()["reason"], "used by counter");
+}
+
+#[test]
+fn full_queue_is_carried_over_an_upgrade() {
+    let runtime = Runtime::new().start();
+    runtime.add_image(&misbehaving());
+    let file = runtime.state().join("drop/counter.so");
+    copy_over(&c_module("counter", "1.0.0", &[]), &file);
+    runtime.wait_for("counter", "running");
+    let flood = json!({ "misbehave": "flood", "messages": 60_000 });
+    let manifest = Manifest::new().module("flooder", "misbehaving").desired("flooder", flood);
+    runtime.deploy(&manifest.route("flooder", "counter"));
+
+    for version in ["1.1.0", "1.2.0", "1.3.0"] {
+        let seen = runtime.notes("counter", "seen").len();
+        runtime.wait_for_notes("counter", "seen", seen + 500);
+        assert!(runtime.module("counter")["inbox"]["messages"].as_u64().unwrap() > 100, "the test proves nothing");
+        copy_over(&c_module("counter", version, &[]), &file);
+        wait_for_version(&runtime, "counter", version);
+    }
+
+    let notes = runtime.wait_for_notes("counter", "seen", 60_000);
+    assert_eq!(versions_in_order(&notes), ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]);
+    assert_eq!(notes.len(), 60_000);
 }
 
 /// Asserts that `change` to the file of a running `counter` leaves it running as it was.
