@@ -117,10 +117,15 @@ pub fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     file
 }
 
-/// The row of `image list` about a file.
-pub fn row_of(runtime: &Runtime, file: &Path) -> Option<Value> {
+/// The rows of `image list` about a file: what came from it, the newest first, and why it is refused now.
+pub fn rows_of(runtime: &Runtime, file: &Path) -> Vec<Value> {
     let rows = runtime.json(&["image", "list"]);
-    rows.as_array().unwrap().iter().find(|row| row["source"] == file.to_str().unwrap()).cloned()
+    rows.as_array().unwrap().iter().filter(|row| row["source"] == file.to_str().unwrap()).cloned().collect()
+}
+
+/// The first row of `image list` about a file.
+pub fn row_of(runtime: &Runtime, file: &Path) -> Option<Value> {
+    rows_of(runtime, file).into_iter().next()
 }
 
 /// Waits until `image list` says something about a file, and gives its verdict and what is said.

@@ -3,5 +3,10 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
+mod drop_folder;
 mod harness;
+mod image_store;
+mod misbehaving;
+mod module_threads;
 mod no_runtime;
+mod upgrade;
