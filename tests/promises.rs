@@ -3,4 +3,7 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 mod harness;
+mod kill_9;
 mod no_runtime;
+mod real_input;
+mod two_names;

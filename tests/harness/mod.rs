@@ -1,11 +1,15 @@
 //! What every test stands on: the real binary and libraries, built once, and a runtime in a folder of its own.
 
+mod api;
 mod build;
+mod manifest;
 mod runtime;
 
 use std::time::{Duration, Instant};
 
+pub use api::{Api, Listener};
 pub use build::{c_fixture, dinrail, fixture, plugin, plugin_folder, workspace};
+pub use manifest::Manifest;
 pub use runtime::{Followed, Output, Runtime};
 
 /// As long as anything may take on a busy machine that should happen soon.
