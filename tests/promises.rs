@@ -6,4 +6,6 @@ mod harness;
 mod kill_9;
 mod no_runtime;
 mod real_input;
+mod restarts;
+mod stops;
 mod two_names;
