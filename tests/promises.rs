@@ -2,10 +2,14 @@
 #![cfg(unix)]
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
+mod desired;
+mod full_queue;
 mod harness;
 mod kill_9;
+mod messages;
 mod no_runtime;
 mod real_input;
 mod restarts;
 mod stops;
 mod two_names;
+mod upstream;
