@@ -34,7 +34,7 @@ fn with_senders(receivers: &[&str]) -> Runtime {
     runtime.add_image(&misbehaving());
     let ticker = serde_json::json!({ "misbehave": "count", "periodMs": 1 });
     let manifest = Manifest::new().module("ticker", "misbehaving").desired("ticker", ticker);
-    runtime.deploy(&receivers.iter().fold(manifest, |manifest, receiver| manifest.route("ticker", receiver)));
+    runtime.deploy(&receivers.iter().fold(manifest, |manifest, receiver| manifest.connect("ticker", receiver)));
     runtime.wait_for("ticker", "running");
     runtime
 }

@@ -119,7 +119,7 @@ fn restart_policy_and_budget_decide_what_follows_a_failure() {
     runtime.add_image(&misbehaving());
     let fails = json!({ "misbehave": "failStart" });
     let manifest = ["never", "on-failure", "always"].iter().fold(Manifest::new(), |manifest, policy| {
-        manifest.module(policy, "misbehaving").key(policy, "restartPolicy", *policy).desired(policy, fails.clone())
+        manifest.module(policy, "misbehaving").with(policy, "restartPolicy", *policy).desired(policy, fails.clone())
     });
     runtime.deploy(&manifest);
 
@@ -217,7 +217,7 @@ fn flood_fills_a_bounded_queue_and_nothing_else() {
     runtime.add_bystanders();
     let flood = json!({ "misbehave": "flood" });
     let manifest = Manifest::new().with_bystanders().module("flooder", "misbehaving").desired("flooder", flood);
-    runtime.deploy(&manifest.module("deaf", "not-here-yet").route("flooder", "deaf"));
+    runtime.deploy(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
 
     runtime.undisturbed(|| {
         wait_until(SOON, "the queue is full", || runtime.module("deaf")["inbox"]["messages"].as_u64() >= Some(500));

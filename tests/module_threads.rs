@@ -38,7 +38,7 @@ fn messages_deferred_and_accepted_by_a_thread_are_done_once_each() {
         .desired("sender", json!({ "misbehave": "flood", "messages": 2000 }))
         .module("it", "misbehaving")
         .desired("it", json!({ "misbehave": "deferThenAccept" }));
-    runtime.deploy(&manifest.route("sender", "it"));
+    runtime.deploy(&manifest.connect("sender", "it"));
 
     let accepted = runtime.wait_for_notes("it", "accepted", 2000);
     assert!(accepted.iter().all(|line| line == "accepted"), "{accepted:?}");

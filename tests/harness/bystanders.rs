@@ -12,7 +12,7 @@ impl Manifest {
         self.module("ticker", "misbehaving")
             .desired("ticker", json!({ "misbehave": "count", "periodMs": 2 }))
             .module("witness", "witness")
-            .route("ticker", "witness")
+            .connect("ticker", "witness")
     }
 }
 
