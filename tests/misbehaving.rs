@@ -15,7 +15,7 @@ fn with(runtime: Runtime, kinds: &[&str]) -> Runtime {
         let options = json!({ "stopGraceSecs": 1 });
         manifest.module_with(&name(kind), "misbehaving", options).desired(&name(kind), json!({ "misbehave": kind }))
     });
-    runtime.deploy(&manifest);
+    runtime.apply(&manifest);
     runtime
 }
 
@@ -65,7 +65,7 @@ fn panic_in_any_handler_is_caught_named_with_its_place_and_left_to_the_restart_p
     let more = kinds.iter().fold(Manifest::new().with_bystanders(), |manifest, (kind, _)| {
         manifest.module(&name(kind), "misbehaving").desired(&name(kind), json!({ "misbehave": kind }))
     });
-    runtime.deploy(&more.module("caller", "misbehaving").desired("caller", caller));
+    runtime.apply(&more.module("caller", "misbehaving").desired("caller", caller));
 
     runtime.undisturbed(|| {
         for (module, body) in [("panic-in-message", "bad"), ("panic-in-event", "bad"), ("caller", "call")] {
@@ -121,7 +121,7 @@ fn restart_policy_and_budget_decide_what_follows_a_failure() {
     let manifest = ["never", "on-failure", "always"].iter().fold(Manifest::new(), |manifest, policy| {
         manifest.module(policy, "misbehaving").with(policy, "restartPolicy", *policy).desired(policy, fails.clone())
     });
-    runtime.deploy(&manifest);
+    runtime.apply(&manifest);
 
     for (module, restarts, words) in [
         ("never", 0, "its restart policy is never"),
@@ -217,7 +217,7 @@ fn flood_fills_a_bounded_queue_and_nothing_else() {
     runtime.add_bystanders();
     let flood = json!({ "misbehave": "flood" });
     let manifest = Manifest::new().with_bystanders().module("flooder", "misbehaving").desired("flooder", flood);
-    runtime.deploy(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
+    runtime.apply(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
 
     runtime.undisturbed(|| {
         wait_until(SOON, "the queue is full", || runtime.module("deaf")["inbox"]["messages"].as_u64() >= Some(500));
@@ -230,7 +230,7 @@ fn flood_fills_a_bounded_queue_and_nothing_else() {
 fn one_image_under_two_names_is_two_instances() {
     let runtime = Runtime::new().start();
     runtime.add_image(&misbehaving());
-    runtime.deploy(&Manifest::new().module("one", "misbehaving").module("two", "misbehaving"));
+    runtime.apply(&Manifest::new().module("one", "misbehaving").module("two", "misbehaving"));
     for (module, bodies) in [("one", &["a", "b"][..]), ("two", &["c"])] {
         runtime.wait_for(module, "running");
         bodies.iter().for_each(|body| send(&runtime, module, body));

@@ -18,7 +18,7 @@ fn counting(version: &str) -> (Runtime, PathBuf) {
     copy_over(&c_module("counter", version, &[]), &file);
     runtime = runtime.watch(&watched).start();
     runtime.add_bystanders();
-    runtime.deploy(&Manifest::new().with_bystanders().module("counter", "counter").connect("ticker", "counter"));
+    runtime.apply(&Manifest::new().with_bystanders().module("counter", "counter").connect("ticker", "counter"));
     runtime.wait_for_notes("counter", "seen", 20);
     (runtime, file)
 }
@@ -79,7 +79,7 @@ fn full_queue_is_carried_over_an_upgrade() {
     runtime.wait_for("counter", "running");
     let flood = json!({ "misbehave": "flood", "messages": 60_000 });
     let manifest = Manifest::new().module("flooder", "misbehaving").desired("flooder", flood);
-    runtime.deploy(&manifest.connect("flooder", "counter"));
+    runtime.apply(&manifest.connect("flooder", "counter"));
 
     for version in ["1.1.0", "1.2.0", "1.3.0"] {
         let seen = runtime.notes("counter", "seen").len();
@@ -226,7 +226,7 @@ fn reference_decides_who_is_upgraded_also_after_a_restart() {
         ("exact", "counter:1.0.0"),
         ("digest", &by_digest),
     ];
-    runtime.deploy(&references.iter().fold(Manifest::new(), |manifest, (name, image)| manifest.module(name, image)));
+    runtime.apply(&references.iter().fold(Manifest::new(), |manifest, (name, image)| manifest.module(name, image)));
     references.iter().for_each(|(name, _)| runtime.wait_for(name, "running"));
     let starts: Vec<Value> = ["exact", "digest"].map(|name| runtime.module(name)["lastStartTimeUtc"].clone()).to_vec();
 
