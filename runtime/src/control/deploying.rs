@@ -23,6 +23,9 @@ use crate::twin::rules;
 use crate::twin::{Part, TwinError};
 use crate::view::{DeploymentView, PlanView};
 
+/// Deployments that are kept for looking back.
+const KEPT_DEPLOYMENTS: u32 = 50;
+
 /// The deployment in force.
 pub(super) struct Deployment {
     id: i64,
@@ -303,7 +306,11 @@ impl Control {
         let reason = reason.to_owned();
         self.database.submit(
             File::Main,
-            Box::new(move |tx| deployment_table::set_status(tx, id, status, &reason)),
+            Box::new(move |tx| {
+                deployment_table::set_status(tx, id, status, &reason)?;
+                // Only then is the one in force among those that are kept.
+                if status == "applied" { deployment_table::prune(tx, KEPT_DEPLOYMENTS) } else { Ok(()) }
+            }),
             Box::new(|outcome| {
                 if let Err(error) = outcome {
                     tracing::error!("the status of a deployment could not be stored: {error}");
