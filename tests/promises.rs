@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
+mod deployments;
 mod desired;
 mod full_queue;
 mod harness;
