@@ -7,7 +7,7 @@
 //! | `restart.max_starts` | 20 | restarts before an instance is left alone |
 //! | `restart.steady_after_secs` | 600 | running so long clears the count of failures |
 //! | `restart.jitter_percent` | 20 | each delay varies by up to so much |
-//! | `queue.lane_messages` | 4096 | messages in memory for each sending thread and endpoint |
+//! | `queue.lane_messages` | 1024 | messages in memory for each sending thread and endpoint |
 //! | `queue.lane_bytes` | 16 MiB | their bytes |
 //! | `queue.store_bytes` | 1 GiB | bytes of durable messages on disk |
 //! | `watch.poll` | false | look at watched folders by time only, as network shares need it |
@@ -50,7 +50,7 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> QueueConfig {
-        QueueConfig { lane_messages: 4096, lane_bytes: 16 << 20, store_bytes: 1 << 30 }
+        QueueConfig { lane_messages: 1024, lane_bytes: 16 << 20, store_bytes: 1 << 30 }
     }
 }
 

@@ -56,6 +56,21 @@ pub fn c_fixture(source: &str, name: &str, arguments: &[&str]) -> PathBuf {
     file
 }
 
+/// The library of `tests/fixtures/misbehaving`.
+pub fn misbehaving() -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| cargo_build(&fixtures(), ["-p", "misbehaving"]));
+    fixtures().join("debug").join(library("misbehaving"))
+}
+
+/// `tests/fixtures/c/module.c` under a name and version, with the definitions that make it misshapen.
+pub fn c_module(name: &str, version: &str, definitions: &[&str]) -> PathBuf {
+    let (named, versioned) = (format!("-DNAME=\"{name}\""), format!("-DVERSION=\"{version}\""));
+    let arguments = [&[named.as_str(), &versioned], definitions].concat();
+    let of: String = definitions.iter().flat_map(|text| text.chars()).filter(|c| c.is_alphanumeric()).collect();
+    c_fixture("tests/fixtures/c/module.c", &format!("{name}-{version}-{of}"), &arguments)
+}
+
 fn library(name: &str) -> String {
     format!("lib{}.so", name.replace('-', "_"))
 }

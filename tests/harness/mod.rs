@@ -2,13 +2,14 @@
 
 mod api;
 mod build;
+mod bystanders;
 mod manifest;
 mod runtime;
 
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Listener};
-pub use build::{c_fixture, dinrail, fixture, plugin, plugin_folder, workspace};
+pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin, plugin_folder, workspace};
 pub use manifest::Manifest;
 pub use runtime::{Followed, Output, Runtime};
 

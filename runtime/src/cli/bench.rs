@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::progress::Progress;
+use super::table::Table;
 use super::{Context, Failure};
+use crate::bench::{self, BenchError};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,8 +60,75 @@ pub(super) fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure>
     measure(BenchOptions { what, probe, json: context.out.is_json(), rounds }, context)
 }
 
-/// The place where the measurements are connected.
-fn measure(options: BenchOptions, _: &mut Context) -> Result<(), Failure> {
-    Err(Failure::new(format!("this build cannot measure {:?}", options.what))
-        .hint("it is a build of the command line alone"))
+/// Rounds unless somebody says otherwise.
+const ROUNDS: u32 = 5;
+
+fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> {
+    let failed = |error: BenchError| Failure::of(&error).hint(error.hint());
+    let probe = bench::find_probe(options.probe).map_err(failed)?;
+    let mut progress = Progress::start();
+    let mut say = |text: &str| progress.say(text);
+    let mut report = bench::Report::default();
+    if matches!(options.what, BenchPart::Hop | BenchPart::All) {
+        let rounds = options.rounds.unwrap_or(ROUNDS);
+        report.hop = Some(bench::hop::measure(&probe, rounds, &mut say).map_err(failed)?);
+    }
+    if matches!(options.what, BenchPart::Instances | BenchPart::All) {
+        report.instances = Some(bench::instances::measure(&probe, &mut say).map_err(failed)?);
+    }
+    drop(progress);
+    if options.json {
+        return context.out.document(&report);
+    }
+    for table in tables(&report) {
+        context.out.text(&table)?;
+    }
+    Ok(())
+}
+
+fn tables(report: &bench::Report) -> Vec<String> {
+    let mut tables = Vec::new();
+    if let Some(hop) = &report.hop {
+        let mut table = Table::new(&["HOP", "OURS", "RAW", "RATIO", "RAW INLINE", "RATIO", "LOST", "REORDERED"]);
+        for (name, figures) in [("windowed", &hop.windowed), ("flood", &hop.flood)] {
+            table.row(vec![
+                name.into(),
+                format!("{:.2} M/s", figures.ours_per_s / 1e6).into(),
+                format!("{:.2} M/s", figures.raw_per_s / 1e6).into(),
+                format!("{:.2}", figures.ratio).into(),
+                format!("{:.2} M/s", figures.raw_inline_per_s / 1e6).into(),
+                format!("{:.2}", figures.ratio_inline).into(),
+                figures.lost.to_string().into(),
+                figures.reordered.to_string().into(),
+            ]);
+        }
+        tables.push(table.render(None, false));
+        let paced = &hop.paced;
+        let mut table = Table::new(&["PACED", "OURS", "RAW", "RATIO"]);
+        let rate = paced.rate_per_s;
+        for (name, ours, raw, ratio) in [
+            ("p50", paced.ours_p50_us, paced.raw_p50_us, paced.ratio_p50),
+            ("p99", paced.ours_p99_us, paced.raw_p99_us, paced.ratio_p99),
+        ] {
+            table.row(vec![
+                format!("{rate}/s {name}").into(),
+                format!("{ours:.1} us").into(),
+                format!("{raw:.1} us").into(),
+                format!("{ratio:.2}").into(),
+            ]);
+        }
+        tables.push(table.render(None, false));
+    }
+    if let Some(instances) = &report.instances {
+        let mut table = Table::new(&["INSTANCES", "START", "STOP", "EACH", "EMPTY RUNTIME"]);
+        table.row(vec![
+            instances.count.to_string().into(),
+            format!("{:.0} ms", instances.start_ms).into(),
+            format!("{:.0} ms", instances.stop_ms).into(),
+            format!("{:.1} KB", instances.bytes_each / 1e3).into(),
+            format!("{:.2} MB", instances.empty_bytes as f64 / 1e6).into(),
+        ]);
+        tables.push(table.render(None, false));
+    }
+    tables
 }

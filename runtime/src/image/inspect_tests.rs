@@ -221,7 +221,7 @@ fn windows_library_is_read_on_any_system() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_bytes_are_survived(head in 0..4_usize, mut bytes in prop::collection::vec(any::<u8>(), 0..2048)) {
