@@ -179,7 +179,20 @@ impl Handle {
 
     async fn command(&self, name: &str, input: Input) -> Answer<()> {
         let name = name.to_owned();
-        self.ask(move |control, _| control.command(&name, input)).await?
+        self.ask(move |control, _| control.command(&name, input)).await??;
+        self.committed().await
+    }
+
+    /// Waits until everything that the loop has submitted so far is committed: what is acknowledged then holds.
+    async fn committed(&self) -> Answer<()> {
+        let (done, wait) = oneshot::channel();
+        self.ask(move |control, _| control.when_committed(move |outcome| drop(done.send(outcome)))).await?;
+        wait.await.map_err(|_| Refusal::ending())?.map_err(|error| Refusal {
+            kind: RefusalKind::Failed,
+            message: format!("it is done but not stored: {error}"),
+            hint: error.hint().map(str::to_owned),
+            details: Vec::new(),
+        })
     }
 
     /// What applying a manifest would do.
@@ -212,13 +225,17 @@ impl Handle {
             .spawn(move || drop(done.send(store.take_in(&file))))
             .map_err(|error| Refusal::new(RefusalKind::Failed, format!("no thread to take it in: {error}"), "try again"))?;
         let taken = wait.await.map_err(|_| Refusal::ending())?;
-        self.ask(move |control, _| control.image_added(name, taken)).await?
+        let view = self.ask(move |control, _| control.image_added(name, taken)).await??;
+        self.committed().await?;
+        Ok(view)
     }
 
     /// Removes an image that nothing uses.
     pub async fn image_remove(&self, reference: &str) -> Answer<ImageView> {
         let reference = reference.to_owned();
-        self.ask(move |control, _| control.image_remove(&reference)).await?
+        let view = self.ask(move |control, _| control.image_remove(&reference)).await??;
+        self.committed().await?;
+        Ok(view)
     }
 
     fn snapshot(&self, id: &Identity) -> Answer<Arc<TwinSnapshot>> {

@@ -29,8 +29,6 @@ use crate::queue::ingest::Ingest;
 use crate::queue::losses::Loss;
 use crate::twin::Twins;
 
-/// Deployments that are kept for looking back.
-const KEPT_DEPLOYMENTS: u32 = 50;
 /// Counts the starts of the runtime on this state directory: the epoch of the sequences.
 const EPOCH: &str = "epoch";
 /// Hash of the manifest that was last given on the command line.
@@ -458,10 +456,7 @@ impl Control {
         let mut request = DeployRequest { text, origin: file.display().to_string(), images: Default::default() };
         self.take_in_named(file, &mut request)?;
         self.deploy(&request).map_err(StartError::Refused)?;
-        self.database.call(File::Main, move |tx| {
-            setting::set(tx, MANIFEST_ARGUMENT, &hash)?;
-            deployment::prune(tx, KEPT_DEPLOYMENTS)
-        })?;
+        self.database.call(File::Main, move |tx| setting::set(tx, MANIFEST_ARGUMENT, &hash))?;
         Ok(())
     }
 

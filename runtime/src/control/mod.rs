@@ -30,7 +30,7 @@ pub use listeners::Listeners;
 
 use crate::clock;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, File, StoreError};
 use crate::identity::Identities;
 use crate::image::{Catalog, ImageStore};
 use crate::instance::link::Link;
@@ -148,6 +148,11 @@ impl Control {
         if !losses.is_empty() {
             boot::store_losses(&self.database, losses);
         }
+    }
+
+    /// Calls `then` once everything that was submitted before is committed; it must not wait.
+    pub(crate) fn when_committed(&self, then: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        self.database.submit(File::Main, Box::new(|_| Ok(())), Box::new(then));
     }
 
     /// Tells clients that wait that something has changed.
