@@ -181,6 +181,21 @@ fn every_bad_file_is_refused_in_one_clear_line_and_nobody_else_notices() {
 }
 
 #[test]
+fn bad_files_that_lie_there_at_the_start_do_not_hold_up_what_is_sound() {
+    let mut runtime = Runtime::new().start();
+    runtime.stop();
+    let drop = runtime.state().join("drop");
+    let files: Vec<PathBuf> =
+        bad_files().iter().map(|bad| put(&drop, &format!("{}.so", bad.name), &bad.bytes)).collect();
+    put(&drop, "sound.so", &read(c_module("sound", "1.0.0", &[])));
+
+    runtime.launch();
+
+    runtime.wait_for("sound", "running");
+    files.iter().for_each(|file| assert_eq!(verdict_on(&runtime, file).0, "refused"));
+}
+
+#[test]
 fn adding_a_bad_file_by_hand_is_refused_with_file_fault_and_next_step() {
     let runtime = Runtime::new().start();
     for bad in bad_files() {

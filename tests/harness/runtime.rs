@@ -233,13 +233,6 @@ impl Runtime {
         self.json(&["deploy", &file.to_string_lossy(), "--wait", "--timeout", "20s"])
     }
 
-    /// Applies a manifest; returns as soon as that is done, whatever becomes of its modules.
-    #[track_caller]
-    pub fn apply(&self, manifest: &Manifest) -> Output {
-        let file = self.write("manifest.json", manifest.text());
-        self.cli(&["deploy", &file.to_string_lossy()]).ok()
-    }
-
     /// What the fixture `wayward` recorded as the instance `name`, a line each.
     pub fn events(&self, name: &str) -> Vec<String> {
         let file = self.state.join("data").join(name).join("events");
