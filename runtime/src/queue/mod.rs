@@ -74,6 +74,11 @@ impl Queue {
         self.when_full
     }
 
+    /// Ends a queue whose consumer is gone for good; what still comes into its lanes goes with them.
+    pub fn close(&self) {
+        self.inbox.close();
+    }
+
     fn count_skipped(&self) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
