@@ -302,15 +302,20 @@ fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
 unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
     with_link(ticket, |link| {
         let Some(snapshot) = link.services.twins.get(&link.identity) else { return DR_NOT_FOUND };
-        // SAFETY: null, or the module's to write by contract, with its size set.
-        let Some(twin) = (unsafe { twin.as_mut() }) else { return DR_INVALID };
-        if (twin.size as usize) < size_of::<DrTwin>() {
+        // SAFETY: null, or the module's by contract, with its size set. Nothing else in it need be a value yet, so there is no
+        // reference to the whole.
+        if twin.is_null() || (unsafe { (&raw const (*twin).size).read() } as usize) < size_of::<DrTwin>() {
             return DR_INVALID;
         }
-        twin.flags = 0;
-        twin.json = lane::host_buffer(snapshot.module_view().as_bytes().to_vec());
-        twin.desired_revision = snapshot.desired.revision;
-        twin.reported_revision = snapshot.reported.revision;
+        let filled = DrTwin {
+            size: size_of::<DrTwin>() as u32,
+            flags: 0,
+            json: lane::host_buffer(snapshot.module_view().as_bytes().to_vec()),
+            desired_revision: snapshot.desired.revision,
+            reported_revision: snapshot.reported.revision,
+        };
+        // SAFETY: as large as this by the check above, and the module's to write by contract.
+        unsafe { twin.write(filled) };
         DR_OK
     })
 }

@@ -129,6 +129,10 @@ impl Consumer {
         lane
     }
 
+    pub(super) fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
+    }
+
     /// True when another lane waits for its turn.
     pub fn has_ready(&self) -> bool {
         self.inbox.ready_count.load(Ordering::Acquire) != 0

@@ -121,14 +121,18 @@ impl QueueLane {
     }
 }
 
-/// Takes the oldest message of a lane for a consumer that needs no verdict. `None`: the lane is empty and off the ready list.
+/// Takes the oldest message of a lane for a consumer that needs no verdict. `None`: the lane is empty and off the ready list,
+/// or it is none of this consumer's.
 pub fn take_message<T>(
     lane: &Arc<QueueLane>,
-    _place: &Consumer,
+    place: &mut Consumer,
     read: impl FnOnce(&Source, Record<'_>) -> T,
 ) -> Option<T> {
+    if !place.is_of(&lane.queue.inbox) {
+        return None;
+    }
     loop {
-        // SAFETY: whoever has the `Consumer` of the lane's inbox is the one consumer.
+        // SAFETY: `place` is the only place of a consumer at the lane's inbox, and borrowed for this call alone.
         unsafe {
             if let Some(record) = lane.lane.peek() {
                 let taken = read(lane.lane.source(), record);
