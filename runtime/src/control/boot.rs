@@ -178,6 +178,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         ingest: ingest.clone(),
         disk,
         twins: twins.clone(),
+        completions: Default::default(),
         call_method: method_switchboard(directory.clone(), identities.device_id().to_owned()),
         changed: {
             let changes = changes.clone();
