@@ -1,1 +1,21 @@
-//! stub
+//! What users are promised, through the real binary: one promise a file.
+#![cfg(unix)]
+#![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
+
+mod bad_images;
+mod desired;
+mod drop_folder;
+mod full_queue;
+mod harness;
+mod image_store;
+mod kill_9;
+mod messages;
+mod misbehaving;
+mod module_threads;
+mod no_runtime;
+mod real_input;
+mod restarts;
+mod stops;
+mod two_names;
+mod upgrade;
+mod upstream;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::raw::{self, BODY_BYTES};
 use super::{BenchError, Scratch, median};
 use crate::config::Config;
-use crate::control::boot::{self, Running};
 use crate::name::Identity;
+use crate::runtime::{self, Running};
 
 /// Messages of a throughput run.
 const COUNT: u64 = 2_000_000;
@@ -115,7 +115,7 @@ impl Bench {
         let file = folder.join("bench.json");
         std::fs::write(&file, manifest.to_string())
             .map_err(|source| BenchError::Io { what: "the manifest of the bench cannot be written", source })?;
-        let running = boot::start(boot::Options {
+        let running = runtime::start(runtime::Options {
             manifest: Some(file),
             config: Config::default(),
             state: folder.join("state"),
@@ -182,7 +182,8 @@ impl Bench {
         for round in 1..=rounds {
             say(&format!("hop, {RATE} messages a second: round {round} of {rounds}"));
             let ours = self.run("paced", PACED_COUNT)?;
-            let raw = raw::paced(PACED_COUNT, RATE).ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
+            let raw = raw::paced(PACED_COUNT, RATE)
+                .ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
             let quantile = |q: f64| raw[((raw.len() - 1) as f64 * q) as usize] as f64 / 1e3;
             let round = [ours.p50_us, ours.p99_us, quantile(0.5), quantile(0.99)];
             figures.iter_mut().zip(round).for_each(|(all, one)| all.push(one));

@@ -66,9 +66,8 @@ pub fn measure(probe: &Path, say: &mut dyn FnMut(&str)) -> Result<Instances, Ben
 
     say(&format!("instances: {COUNT} start"));
     let failed = |error: &dyn std::error::Error| BenchError::around(error.to_string());
-    let _: ImageView = client
-        .upload(&query("/images", &[("file", "probe")]), probe, |_, _| {})
-        .map_err(|error| failed(&error))?;
+    let _: ImageView =
+        client.upload(&query("/images", &[("file", "probe")]), probe, |_, _| {}).map_err(|error| failed(&error))?;
     let begin = Instant::now();
     let request = json!({"manifest": manifest().to_string(), "origin": "bench", "images": {}});
     let _: Value = client.put("/deployment", &request, None).map_err(|error| failed(&error))?;

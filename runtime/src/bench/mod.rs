@@ -19,7 +19,7 @@ pub enum BenchError {
     NoProbe(Vec<PathBuf>),
     /// The runtime to be measured did not start.
     #[error("the runtime to be measured did not start")]
-    Start(#[from] crate::control::boot::StartError),
+    Start(#[from] crate::runtime::StartError),
     /// Something around the measurement failed.
     #[error("{what}")]
     Around {
@@ -81,7 +81,8 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new(what: &str) -> Result<Scratch, BenchError> {
         let folder = std::env::temp_dir().join(format!("dinrail-bench-{what}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).map_err(|source| BenchError::Io { what: "a scratch folder cannot be made", source })?;
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| BenchError::Io { what: "a scratch folder cannot be made", source })?;
         Ok(Scratch(folder))
     }
 }

@@ -29,6 +29,13 @@ pub enum Event {
         /// JSON object.
         defaults: Option<String>,
     },
+    /// An image cannot be loaded, whatever is tried.
+    LoadFailed {
+        /// The image.
+        digest: Digest,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// A client asks or commands.
     Request(Request),
     /// The runtime is to end.

@@ -10,15 +10,15 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::image::{self as image_table, ImageRow};
-use crate::handle::{Refusal, RefusalKind};
 use crate::image::{
-    self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, Reference, Resolution, TakenIn,
-    Verdict,
+    self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, LoadError, Reference, Resolution,
+    TakenIn, Verdict,
 };
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::Input;
 use crate::instance::worker::LoadLibrary;
-use crate::view::ImageView;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::view::{ImageView, Status};
 
 /// Longest that start-up waits for the first look into the watched folders.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -51,8 +51,12 @@ impl Control {
             FileEvent::Refused { file, refusal, .. } => {
                 tracing::warn!(file = %file.display(), "not used: {}", refusal.line());
                 self.catalog.refuse(&file, refusal, clock::wall_us());
+                self.look_again();
             }
-            FileEvent::Gone { file, .. } => self.catalog.forget_file(&file),
+            FileEvent::Gone { file, .. } => {
+                self.catalog.forget_file(&file);
+                self.look_again();
+            }
             FileEvent::FolderTrouble { folder, trouble, .. } => {
                 tracing::warn!(folder = %folder.display(), "watched folder: {trouble}");
             }
@@ -108,6 +112,33 @@ impl Control {
             if let Some(input) = self.choose_image(&name) {
                 self.apply(&name, input);
             }
+        }
+    }
+
+    /// Lets those that wait for an image say anew what for: a refused file may be the one.
+    fn look_again(&mut self) {
+        let is_waiting = |entry: &&Entry| entry.life.status() == Status::Waiting;
+        let names: Vec<String> = self.instances.values().filter(is_waiting).map(|e| e.spec.name.clone()).collect();
+        for name in names {
+            if let Some(input) = self.choose_image(&name) {
+                self.apply(&name, input);
+            }
+        }
+    }
+
+    /// Uses an image no more until it is tried again: by a person's start, or by the next start of the runtime.
+    pub(super) fn quarantine(&mut self, digest: Digest, reason: &str) {
+        let source = self.catalog.get(&digest).and_then(|image| image.source.clone()).unwrap_or_default();
+        tracing::warn!(file = %source.display(), image = %digest, "not used: {reason}");
+        self.catalog.judge(&digest, Verdict::Quarantined { reason: reason.to_owned() });
+        self.changed();
+    }
+
+    /// Lifts the quarantine of the image that an instance asks for: a person wants it tried again.
+    pub(super) fn try_again(&mut self, name: &str) {
+        let Some(digest) = self.instances.get(name).and_then(|entry| entry.life.digest.clone()) else { return };
+        if let Ok(digest) = digest.parse() {
+            self.catalog.judge(&digest, Verdict::Admitted);
         }
     }
 
@@ -208,6 +239,9 @@ impl Control {
         let image = &entry.spec.image;
         if let Some(digest) = self.deployment.as_ref().and_then(|deployment| deployment.images.get(image)) {
             return match digest.parse::<Digest>().ok().and_then(|digest| self.catalog.get(&digest)) {
+                Some(ImageRecord { verdict: Verdict::Quarantined { reason }, .. }) => {
+                    Input::ImageQuarantined { reason: reason.clone() }
+                }
                 Some(_) => Input::ImageChosen { digest: digest.clone() },
                 None => Input::ImageMissing {
                     reason: format!(
@@ -310,7 +344,14 @@ pub(super) fn record(row: &ImageRow) -> Option<ImageRecord> {
 /// Loads an image on the worker's thread, and asks it for schema and defaults if nobody has yet.
 pub(super) fn loader(store: Arc<ImageStore>, digest: Digest, ask: bool, events: Sender<Event>) -> LoadLibrary {
     Box::new(move || {
-        let library = Library::load(&store, &digest).map_err(|error| error.to_string())?;
+        let library = Library::load(&store, &digest).map_err(|error| {
+            let reason = error.to_string();
+            // Trouble of the store may pass; these bytes stay as they are.
+            if !matches!(error, LoadError::Store(_)) {
+                let _ = events.send(Event::LoadFailed { digest, reason: reason.clone() });
+            }
+            reason
+        })?;
         if ask {
             let _ = events.send(Event::Described {
                 digest,

@@ -7,14 +7,15 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
-use crate::handle::{Refusal, RefusalKind};
-use crate::image::{Digest, Reference};
+use crate::image::{Digest, Reference, Verdict};
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::instance::{host, ticket};
 use crate::name::folder_name;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::view::Status;
 
 /// Stack of a worker's thread unless the deployment says otherwise; only what is used is resident.
 const STACK_BYTES: usize = 2 << 20;
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     pub life: Instance,
     /// The image that a full version found first.
     pub first_found: Option<Digest>,
+    /// The image that the database knows of.
+    pub stored_digest: Option<String>,
     pub link: Option<(WorkerId, Arc<Link>)>,
     pub last_start_us: Option<i64>,
     pub last_exit_us: Option<i64>,
@@ -39,7 +42,7 @@ impl Entry {
             name: self.spec.name.clone(),
             origin: origin_word(self.origin).to_owned(),
             image: self.spec.image.clone(),
-            digest: self.life.digest.clone(),
+            digest: self.stored_digest.clone(),
             spec: serde_json::to_string(&self.spec).unwrap_or_default(),
             stopped_by: self.life.hold.as_ref().map(|hold| hold.by.clone()),
             stopped_us: self.life.hold.as_ref().map(|hold| hold.at_us),
@@ -76,6 +79,7 @@ impl Control {
             origin,
             life,
             first_found,
+            stored_digest: None,
             link: None,
             last_start_us: None,
             last_exit_us: None,
@@ -179,9 +183,9 @@ impl Control {
                         .to_owned(),
                 );
             }
-            if is_other {
-                let mut row = entry.row();
-                row.digest = Some(digest.clone());
+            if entry.stored_digest.as_ref() != Some(digest) {
+                entry.stored_digest = Some(digest.clone());
+                let row = entry.row();
                 self.database.submit(
                     File::Main,
                     Box::new(move |tx| instance_table::upsert(tx, &row)),
@@ -214,16 +218,13 @@ impl Control {
         }
         entry.link = Some((worker, link.clone()));
         entry.last_start_us = Some(clock::wall_us());
+        // The first worker of an image asks it, for all of them.
+        let ask = self.described.insert(digest);
         let events = self.events.clone();
         let of = name.to_owned();
         let assignment = Assignment {
             link: link.clone(),
-            load: super::images::loader(
-                self.store.clone(),
-                digest,
-                !self.described.contains(&digest),
-                self.events.clone(),
-            ),
+            load: super::images::loader(self.store.clone(), digest, ask, self.events.clone()),
             generation_id: record.generation_id.to_string(),
             inputs: self.catalog.get(&digest).map(|image| image.descriptor.inputs.clone()).unwrap_or_default(),
             env: serde_json::to_string(&entry.spec.env).unwrap_or_else(|_| "{}".to_owned()),
@@ -269,12 +270,22 @@ impl Control {
                 }
                 match ending {
                     Ending::Stopped => state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true },
+                    Ending::StartFailed(reason) if self.is_quarantined(name) => {
+                        state::WorkerEvent::NotLoaded { reason }
+                    }
                     Ending::StartFailed(reason) => state::WorkerEvent::StartFailed { reason },
                     Ending::Failed(reason) => state::WorkerEvent::Exited { reason, clean: false },
                 }
             }
         };
         self.apply(name, Input::Worker(worker, said));
+    }
+
+    /// Whether the image of an instance turned out to be of no use.
+    fn is_quarantined(&self, name: &str) -> bool {
+        let digest = self.instances.get(name).and_then(|entry| entry.life.digest.as_ref()?.parse().ok());
+        let image = digest.and_then(|digest| self.catalog.get(&digest));
+        image.is_some_and(|image| matches!(image.verdict, Verdict::Quarantined { .. }))
     }
 
     /// A person's command for one instance.
@@ -295,6 +306,10 @@ impl Control {
                 hint: entry.life.next_step(),
                 details: Vec::new(),
             });
+        }
+        let is_start = matches!(input, Input::StartRequested { .. } | Input::RestartRequested { .. });
+        if is_start && entry.life.status() == Status::Quarantined {
+            self.try_again(name);
         }
         self.apply(name, input);
         Ok(())

@@ -226,12 +226,12 @@ impl Catalog {
     /// One line for `image list`: who uses an image, or why nobody does.
     pub fn explain(&self, digest: &Digest, used_by: &[String]) -> String {
         let Some(record) = self.images.get(digest) else { return "not known".to_owned() };
-        if !used_by.is_empty() {
-            return format!("used by {}", used_by.join(", "));
-        }
         let version = &record.descriptor.version;
         if let Verdict::Quarantined { reason } = &record.verdict {
             return format!("{version} quarantined: {reason}");
+        }
+        if !used_by.is_empty() {
+            return format!("used by {}", used_by.join(", "));
         }
         let same_name = |other: &&ImageRecord| {
             other.descriptor.name == record.descriptor.name && other.verdict == Verdict::Admitted

@@ -90,7 +90,11 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<Entry>> {
         // It may be gone again by now.
         let Ok(metadata) = found.metadata() else { continue };
         let file = found.path();
-        if metadata.is_symlink() {
+        if metadata.is_dir() {
+            let refusal = Refusal::new(Defect::Unreadable, "a folder, not a library", "put the library itself here");
+            let stamp = Stamp { bytes: 0, modified: None, ..Stamp::of(&metadata) };
+            entries.push(Entry { open: file.clone(), file, stamp, refused: Some(refusal) });
+        } else if metadata.is_symlink() {
             entries.extend(follow(folder, file, &metadata));
         } else if metadata.is_file() {
             entries.push(Entry { open: file.clone(), file, stamp: Stamp::of(&metadata), refused: None });
@@ -279,7 +283,7 @@ mod tests {
             .collect();
         found.sort();
 
-        let expected = [("b.so", true), ("c.so", true), ("none.so", false), ("out.so", false)];
+        let expected = [("b.so", true), ("c.so", true), ("folder.so", false), ("none.so", false), ("out.so", false)];
         assert_eq!(found, expected.map(|(name, taken)| (name.to_owned(), taken)));
     }
 }

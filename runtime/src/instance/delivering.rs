@@ -75,15 +75,16 @@ impl Delivering {
         lanes.chain(self.held_back.iter().map(|(at, _)| *at)).min()
     }
 
-    /// Handles up to `limit` messages of one lane.
+    /// Handles up to `limit` messages of one lane, or one that was put back; no more than one once there is a nudge.
     pub fn step(&mut self, guest: &mut Guest, consumer: &mut Consumer, limit: u32) -> Step {
         if !self.held.is_empty() || !self.held_back.is_empty() {
             self.release_due(consumer);
         }
-        while let Some(kept) = consumer.take_returned() {
-            if let Then::Panic(reason) = self.deliver_kept(guest, kept) {
-                return Step::Panicked(reason);
-            }
+        if let Some(kept) = consumer.take_returned() {
+            return match self.deliver_kept(guest, kept) {
+                Then::Panic(reason) => Step::Panicked(reason),
+                _ => Step::Busy,
+            };
         }
         let Some(lane) = self.lane.take().or_else(|| consumer.next_lane()) else {
             self.is_hot = false;
@@ -110,6 +111,7 @@ impl Delivering {
                 return Step::Busy;
             }
             match self.deliver(guest, &lane, input_index, &record) {
+                Then::Next if consumer.has_nudge() => break,
                 Then::Next => {}
                 Then::Hold(wait) => {
                     self.held.push((clock::now() + wait, lane));

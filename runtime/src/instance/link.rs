@@ -2,7 +2,7 @@
 //! through the supervisor; whoever holds it can tell the worker something without ever waiting for it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::twin::DesiredChange;
 /// Most things other than messages that may wait for one instance.
 const MAX_CONTROL: usize = 4096;
 /// Most outputs that one instance may have: `OUTPUT_CHUNK` squared, allocated a chunk at a time.
-const OUTPUT_CHUNK: usize = 16;
+const OUTPUT_CHUNK: usize = 8;
 
 /// What a worker is told besides messages.
 pub enum Control {
@@ -113,7 +113,6 @@ pub struct Link {
     next_timer: AtomicU64,
     control: Mutex<VecDeque<Control>>,
     health: Mutex<Health>,
-    is_asked_to_stop: AtomicBool,
 }
 
 impl Link {
@@ -133,7 +132,6 @@ impl Link {
             next_timer: AtomicU64::new(1),
             control: Mutex::default(),
             health: Mutex::new(Health { level: DR_INFO, sentence: String::new() }),
-            is_asked_to_stop: AtomicBool::new(false),
         }
     }
 
@@ -146,7 +144,6 @@ impl Link {
                 return false;
             }
             if matches!(control, Control::Stop) {
-                self.is_asked_to_stop.store(true, Ordering::Relaxed);
                 waiting.push_front(control);
             } else {
                 waiting.push_back(control);
@@ -164,11 +161,6 @@ impl Link {
     /// True when more waits to be told.
     pub fn has_control(&self) -> bool {
         !lock(&self.control).is_empty()
-    }
-
-    /// True once a stop was asked for.
-    pub fn is_asked_to_stop(&self) -> bool {
-        self.is_asked_to_stop.load(Ordering::Relaxed)
     }
 
     /// The id of an output, given out at first use; `None` for a bad name or too many outputs. Id 0 is "no output".

@@ -15,6 +15,8 @@ mod pacing;
 pub mod services;
 pub mod spec;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod ticket;
 pub mod timers;
 mod transition;
@@ -22,3 +24,6 @@ pub mod usage;
 pub mod worker;
 
 use crate::queue::lane::lock;
+
+#[cfg(test)]
+mod tests;

@@ -206,6 +206,11 @@ pub enum WorkerEvent {
         /// In words.
         reason: String,
     },
+    /// Its image cannot be loaded, now or later; the worker is gone.
+    NotLoaded {
+        /// In words, with what to do.
+        reason: String,
+    },
     /// The worker is gone.
     Exited {
         /// In words.
@@ -353,7 +358,7 @@ impl Instance {
                 Some(format!("remove the cause, then: dinrail start {name}"))
             }
             State::Quarantined { .. } => {
-                Some("supply a library that is admitted: dinrail image inspect FILE".to_owned())
+                Some(format!("supply a library that is admitted, or remove the cause, then: dinrail start {name}"))
             }
             State::Unhealthy { stop_at: None, .. } => Some(format!("dinrail restart {name}")),
             _ => None,

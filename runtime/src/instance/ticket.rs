@@ -65,9 +65,14 @@ pub fn issue(make: impl FnOnce(Ticket) -> Arc<Link>) -> Option<Arc<Link>> {
 /// Makes a ticket stale, at once and for all threads. Calls that already found the link end with it.
 pub fn revoke(ticket: Ticket) {
     let Some(slot) = slot(ticket.slot()) else { return };
+    // Looked at and emptied under one lock: the loop may give up a worker that is just ending by itself, and a slot that is
+    // free twice would be two instances with one ticket.
+    let mut free = super::lock(&SLOTS.free);
     if slot.load().as_ref().is_some_and(|link| link.ticket == ticket) {
-        slot.store(None);
-        super::lock(&SLOTS.free).slots.push((ticket.slot(), ticket.generation()));
+        let link = slot.swap(None);
+        free.slots.push((ticket.slot(), ticket.generation()));
+        drop(free);
+        drop(link);
     }
 }
 
@@ -75,4 +80,44 @@ pub fn revoke(ticket: Ticket) {
 pub fn find(ticket: u64) -> Option<Guard<Option<Arc<Link>>>> {
     let found = slot(ticket as u32)?.load();
     found.as_ref().is_some_and(|link| link.ticket.0 == ticket).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::instance::testing::House;
+
+    #[test]
+    fn a_ticket_revoked_by_two_threads_at_once_does_not_give_two_instances_one_ticket() {
+        let house = House::new();
+        let identity = house.identities.ensure(Some("filter")).unwrap().identity;
+        let make = |ticket| Arc::new(Link::new(ticket, identity.clone(), house.services.clone()));
+        let doomed = Arc::new(AtomicU64::new(0));
+        let (shared, stop) = (doomed.clone(), u64::MAX);
+        let other = std::thread::spawn(move || {
+            let mut last = 0;
+            while last != stop {
+                let ticket = shared.load(Ordering::Acquire);
+                if ticket != last && ticket != stop {
+                    revoke(Ticket(ticket));
+                }
+                last = ticket;
+            }
+        });
+        for _ in 0..20_000 {
+            let link = issue(make).unwrap();
+            doomed.store(link.ticket.0, Ordering::Release);
+            revoke(link.ticket);
+            revoke(link.ticket);
+            assert!(find(link.ticket.0).is_none());
+            let (one, two) = (issue(make).unwrap(), issue(make).unwrap());
+            assert_ne!(one.ticket, two.ticket);
+            revoke(one.ticket);
+            revoke(two.ticket);
+        }
+        doomed.store(stop, Ordering::Release);
+        other.join().unwrap();
+    }
 }

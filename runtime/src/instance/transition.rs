@@ -44,8 +44,7 @@ impl Change {
             }
             Input::ImageQuarantined { reason } => {
                 if matches!(self.it.state, State::Waiting { .. } | State::Quarantined { .. }) {
-                    self.report(true, format!("quarantined: {reason}"));
-                    self.it.state = State::Quarantined { reason };
+                    self.quarantined(reason);
                 }
             }
             Input::StartRequested { by } => {
@@ -168,7 +167,12 @@ impl Change {
 
     fn worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
         if let State::Failed { abandoned: Some(late), .. } = self.it.state {
-            if late == worker && matches!(event, WorkerEvent::Exited { .. } | WorkerEvent::StartFailed { .. }) {
+            if late == worker
+                && matches!(
+                    event,
+                    WorkerEvent::Exited { .. } | WorkerEvent::StartFailed { .. } | WorkerEvent::NotLoaded { .. }
+                )
+            {
                 let reason = "its thread returned long after it was asked to stop; it can be started again".to_owned();
                 self.report(true, reason.clone());
                 self.it.state = State::Failed { reason, abandoned: None };
@@ -189,7 +193,12 @@ impl Change {
                 }
             }
             WorkerEvent::Unresponsive { reason } => self.unresponsive(reason),
-            WorkerEvent::StartFailed { reason } => self.gone(reason, false),
+            WorkerEvent::NotLoaded { reason } if self.it.state == State::Starting => {
+                self.quarantined(reason);
+                // There may be an older one that can be loaded.
+                self.actions.push(Action::ChooseImage);
+            }
+            WorkerEvent::StartFailed { reason } | WorkerEvent::NotLoaded { reason } => self.gone(reason, false),
             WorkerEvent::Exited { reason, clean } => self.gone(reason, clean),
         }
     }
@@ -331,6 +340,14 @@ impl Change {
     fn stopped(&mut self, reason: String) {
         self.report(false, reason.clone());
         self.it.state = State::Stopped { at_us: self.moment.wall_us, reason };
+    }
+
+    fn quarantined(&mut self, reason: String) {
+        let state = State::Quarantined { reason: reason.clone() };
+        if self.it.state != state {
+            self.report(true, format!("quarantined: {reason}"));
+            self.it.state = state;
+        }
     }
 
     fn removed(&mut self) {

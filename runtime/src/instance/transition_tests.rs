@@ -286,6 +286,21 @@ fn a_quarantined_image_is_looked_at_again_on_start() {
 }
 
 #[test]
+fn an_image_that_cannot_be_loaded_gives_way_to_one_that_can() {
+    let mut life = Life::running(settings());
+    life.input(Input::ImageChosen { digest: "b".into() });
+    life.worker(WorkerEvent::Exited { reason: String::new(), clean: true });
+    assert_eq!(life.spawned(), Some("b"));
+
+    life.worker(WorkerEvent::NotLoaded { reason: "undefined symbol".into() });
+    assert_eq!(life.it.status(), Status::Quarantined);
+    assert!(life.actions.contains(&Action::ChooseImage));
+
+    life.input(Input::ImageChosen { digest: "a".into() });
+    assert_eq!((life.it.status(), life.spawned()), (Status::Starting, Some("a")));
+}
+
+#[test]
 fn jitter_stays_within_its_share_and_under_the_cap() {
     let pacing = RestartPacing::default();
     assert_eq!(pacing.delay(1, 0), Duration::from_secs(8));
@@ -299,6 +314,7 @@ fn any_input() -> impl Strategy<Value = (Input, u64)> {
     let event = prop_oneof![
         3 => Just(WorkerEvent::Started),
         1 => Just(WorkerEvent::StartFailed { reason: "s".into() }),
+        1 => Just(WorkerEvent::NotLoaded { reason: "n".into() }),
         3 => any::<bool>().prop_map(|clean| WorkerEvent::Exited { reason: "e".into(), clean }),
         1 => Just(WorkerEvent::Unresponsive { reason: "u".into() }),
         1 => Just(WorkerEvent::Responsive),
@@ -335,8 +351,13 @@ proptest! {
                 other => other,
             };
             // A worker that is gone says nothing more, unless it was abandoned.
-            if let Input::Worker(worker, WorkerEvent::Exited { .. } | WorkerEvent::StartFailed { .. }) = input
-                && alive == Some(worker)
+            let is_gone = |event: &WorkerEvent| {
+                use WorkerEvent::{Exited, NotLoaded, StartFailed};
+                matches!(event, Exited { .. } | StartFailed { .. } | NotLoaded { .. })
+            };
+            if let Input::Worker(worker, event) = &input
+                && is_gone(event)
+                && alive == Some(*worker)
             {
                 alive = None;
             }

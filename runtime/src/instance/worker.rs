@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::delivering::{Delivering, Step};
 use super::guest::{Fault, Guest, Making};
@@ -17,8 +17,10 @@ use crate::image::Library;
 use crate::queue::Consumer;
 use crate::twin::{Accepted, Acknowledgement, DesiredChange};
 
-/// Messages handled in one go before anything else is looked at.
+/// Messages handled in one go before anything else is looked at; likewise for what the worker is told.
 const BATCH: u32 = 64;
+/// After a turn longer than this, a timer waits for no more than one message.
+const SLOW_TURN: Duration = Duration::from_millis(2);
 
 /// Loads the image's library; runs on the worker's thread, since it reads and maps files.
 pub type LoadLibrary = Box<dyn FnOnce() -> Result<Arc<Library>, String> + Send>;
@@ -97,7 +99,8 @@ fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
         Err(fault) => return Ending::StartFailed(fault.reason().to_owned()),
     };
     let delivering = Delivering::new(link.clone(), assignment.inputs.clone());
-    let mut worker = Worker { link, guest, consumer, timers: Timers::default(), desired, delivering };
+    let (timers, pace) = (Timers::default(), Pace::default());
+    let mut worker = Worker { link, guest, consumer, timers, pace, desired, delivering };
     let started = worker.guest.start();
     let ending = match started {
         Ok(()) => {
@@ -182,8 +185,30 @@ struct Worker<'a> {
     guest: Guest,
     consumer: Consumer,
     timers: Timers,
+    pace: Pace,
     desired: Desired,
     delivering: Delivering,
+}
+
+/// How many messages may come before the next look at the timers: few where handlers are slow.
+#[derive(Default)]
+struct Pace {
+    turned: Option<Instant>,
+    batch: u32,
+}
+
+impl Pace {
+    /// A turn begins.
+    fn turn(&mut self, now: Instant) -> u32 {
+        let is_slow = self.turned.replace(now).is_some_and(|before| now.duration_since(before) > SLOW_TURN);
+        self.batch = if is_slow { 1 } else { (self.batch * 2).clamp(1, BATCH) };
+        self.batch
+    }
+
+    /// The worker sleeps: the time until the next turn says nothing of its handlers.
+    fn rest(&mut self) {
+        self.turned = None;
+    }
 }
 
 /// Why the worker stops serving.
@@ -204,27 +229,35 @@ impl Worker<'_> {
         if self.consumer.take_nudge() {
             self.listen()?;
         }
-        let mut is_idle = true;
+        let (mut is_idle, mut limit) = (true, BATCH);
         if self.timers.next_due().is_some() {
-            is_idle &= !self.tick()?;
+            let now = clock::now();
+            limit = self.pace.turn(now);
+            is_idle &= !self.tick(now)?;
         }
         if self.guest.takes_messages() {
-            match self.delivering.step(&mut self.guest, &mut self.consumer, BATCH) {
+            match self.delivering.step(&mut self.guest, &mut self.consumer, limit) {
                 Step::Idle => {}
                 Step::Busy => is_idle = false,
                 Step::Panicked(reason) => return Err(Ending::Failed(reason)),
             }
         }
         if is_idle {
+            self.pace.rest();
             let deadline = [self.timers.next_due(), self.delivering.next_due()].into_iter().flatten().min();
-            self.consumer.sleep_until(deadline);
+            if self.guest.takes_messages() {
+                self.consumer.sleep_until(deadline);
+            } else {
+                self.consumer.sleep_until_nudged(deadline);
+            }
         }
         Ok(())
     }
 
-    /// Does everything that the worker was told.
+    /// Does what the worker was told, a batch of it: handlers that post again must not keep everything else waiting.
     fn listen(&mut self) -> Result<(), Stop> {
-        while let Some(control) = self.link.next_control() {
+        for _ in 0..BATCH {
+            let Some(control) = self.link.next_control() else { return Ok(()) };
             match control {
                 Control::Stop => return Err(Ending::Stopped),
                 Control::Fail(reason) => return Err(Ending::Failed(reason)),
@@ -244,12 +277,15 @@ impl Worker<'_> {
                 },
             }
         }
+        if self.link.has_control() {
+            self.link.inbox.nudge();
+        }
         Ok(())
     }
 
     /// True when a timer fired.
-    fn tick(&mut self) -> Result<bool, Stop> {
-        let Some(tick) = self.timers.take_due(clock::now()) else { return Ok(false) };
+    fn tick(&mut self, now: Instant) -> Result<bool, Stop> {
+        let Some(tick) = self.timers.take_due(now) else { return Ok(false) };
         self.heed("a timer", |guest| guest.on_timer(tick.timer, tick.missed))?;
         Ok(true)
     }

@@ -122,6 +122,11 @@ impl Consumer {
         self.inbox.ready_count.store(ready.len(), Ordering::Release);
     }
 
+    /// True when there was a nudge that was not taken yet.
+    pub fn has_nudge(&self) -> bool {
+        self.inbox.nudged.load(Ordering::Relaxed)
+    }
+
     /// True when there was a nudge since the last call. Costs a load where there was none.
     pub fn take_nudge(&mut self) -> bool {
         self.inbox.nudged.load(Ordering::Relaxed) && self.inbox.nudged.swap(false, Ordering::AcqRel)
@@ -139,9 +144,14 @@ impl Consumer {
 
     /// Announces that the consumer is about to sleep; false when there is something to do after all.
     pub fn prepare_sleep(&mut self) -> bool {
+        self.prepare(true)
+    }
+
+    fn prepare(&mut self, heeds_messages: bool) -> bool {
         self.inbox.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let idle = self.inbox.ready_count.load(Ordering::Relaxed) == 0 && !self.inbox.nudged.load(Ordering::Relaxed);
+        let has_messages = heeds_messages && self.inbox.ready_count.load(Ordering::Relaxed) != 0;
+        let idle = !has_messages && !self.inbox.nudged.load(Ordering::Relaxed);
         if !idle {
             self.inbox.sleeping.store(false, Ordering::Relaxed);
         }
@@ -150,7 +160,16 @@ impl Consumer {
 
     /// Sleeps until there is a message or a nudge, or until `deadline`. May wake early.
     pub fn sleep_until(&mut self, deadline: Option<Instant>) {
-        if !self.prepare_sleep() {
+        self.sleep(deadline, true);
+    }
+
+    /// [`Consumer::sleep_until`] for a consumer that leaves all messages where they are.
+    pub fn sleep_until_nudged(&mut self, deadline: Option<Instant>) {
+        self.sleep(deadline, false);
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>, heeds_messages: bool) {
+        if !self.prepare(heeds_messages) {
             return;
         }
         match deadline {
@@ -167,3 +186,6 @@ impl Drop for Consumer {
         self.inbox.taken.store(false, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests;
