@@ -3,6 +3,7 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
+mod deployments;
 mod desired;
 mod drop_folder;
 mod full_queue;

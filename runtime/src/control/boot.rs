@@ -29,9 +29,6 @@ use crate::refusal::{Refusal, RefusalKind};
 use crate::state_folder::Folders;
 use crate::twin::Twins;
 
-/// Deployments that are kept for looking back.
-const KEPT_DEPLOYMENTS: u32 = 50;
-
 /// Why the loop cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
@@ -302,10 +299,7 @@ impl Control {
         let mut request = DeployRequest { text, origin: file.display().to_string(), images: Default::default() };
         self.take_in_named(file, &mut request)?;
         self.deploy(&request).map_err(BootError::Refused)?;
-        self.database.call(File::Main, move |tx| {
-            setting::set(tx, setting::key::LAST_MANIFEST, &hash)?;
-            deployment::prune(tx, KEPT_DEPLOYMENTS)
-        })?;
+        self.database.call(File::Main, move |tx| setting::set(tx, setting::key::LAST_MANIFEST, &hash))?;
         Ok(())
     }
 
