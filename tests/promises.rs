@@ -3,8 +3,11 @@
 #![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
+mod bad_input;
+mod c_module;
 mod deployments;
 mod desired;
+mod documents;
 mod drop_folder;
 mod full_queue;
 mod harness;
@@ -16,6 +19,7 @@ mod module_threads;
 mod no_runtime;
 mod real_input;
 mod restarts;
+mod state_directory;
 mod stops;
 mod two_names;
 mod upgrade;
