@@ -21,6 +21,7 @@ mod real_input;
 mod restarts;
 mod state_directory;
 mod stops;
+mod structure;
 mod two_names;
 mod upgrade;
 mod upstream;
