@@ -155,7 +155,7 @@ fn every_bad_file_is_refused_in_one_clear_line_and_nobody_else_notices() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
     let waiting = files.iter().fold(Manifest::new(), |manifest, bad| manifest.module(bad.name, bad.name));
-    runtime.deploy(&waiting.with_bystanders());
+    runtime.apply(&waiting.with_bystanders());
     let drop = runtime.state().join("drop");
 
     runtime.undisturbed(|| {
@@ -178,6 +178,21 @@ fn every_bad_file_is_refused_in_one_clear_line_and_nobody_else_notices() {
             }
         }
     });
+}
+
+#[test]
+fn bad_files_that_lie_there_at_the_start_do_not_hold_up_what_is_sound() {
+    let mut runtime = Runtime::new().start();
+    runtime.stop();
+    let drop = runtime.state().join("drop");
+    let files: Vec<PathBuf> =
+        bad_files().iter().map(|bad| put(&drop, &format!("{}.so", bad.name), &bad.bytes)).collect();
+    put(&drop, "sound.so", &read(c_module("sound", "1.0.0", &[])));
+
+    runtime.launch();
+
+    runtime.wait_for("sound", "running");
+    files.iter().for_each(|file| assert_eq!(verdict_on(&runtime, file).0, "refused"));
 }
 
 #[test]
@@ -230,7 +245,7 @@ fn what_is_no_file_of_its_own_is_named_and_not_followed() {
 fn library_with_a_missing_symbol_fails_at_load_and_says_which() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
-    runtime.deploy(&Manifest::new().with_bystanders());
+    runtime.apply(&Manifest::new().with_bystanders());
     let library = read(c_module("undefined", "1.0.0", &["-DUNDEFINED"]));
     let said = ["undefined symbol: symbol_that_nobody_defines", "link it with the library that defines"];
 
@@ -270,7 +285,7 @@ fn module_built_from_every_released_header_works() {
     for version in ["1.0"] {
         let source = format!("tests/fixtures/abi/{version}/hello.c");
         runtime.add_image(&c_fixture(&source, &format!("hello-{version}"), &[]));
-        runtime.deploy(&Manifest::new().module("hello", "hello"));
+        runtime.apply(&Manifest::new().module("hello", "hello"));
         runtime.wait_for("hello", "running");
         runtime.cli(&["send", "hello", "names", "Ada"]).ok();
         wait_until(SOON, "it greets", || {

@@ -34,7 +34,7 @@ fn with_senders(receivers: &[&str]) -> Runtime {
     runtime.add_image(&misbehaving());
     let ticker = serde_json::json!({ "misbehave": "count", "periodMs": 1 });
     let manifest = Manifest::new().module("ticker", "misbehaving").desired("ticker", ticker);
-    runtime.deploy(&receivers.iter().fold(manifest, |manifest, receiver| manifest.connect("ticker", receiver)));
+    runtime.apply(&receivers.iter().fold(manifest, |manifest, receiver| manifest.connect("ticker", receiver)));
     runtime.wait_for("ticker", "running");
     runtime
 }
@@ -129,7 +129,7 @@ fn watched_folder_that_is_removed_and_made_again_still_works() {
 fn watched_folder_without_autostart_supplies_images_and_starts_nothing() {
     let watched = tempfile::tempdir().unwrap();
     let runtime = Runtime::new().watch(watched.path()).start();
-    runtime.deploy(&Manifest::new().module("wanted", "supplied"));
+    runtime.apply(&Manifest::new().module("wanted", "supplied"));
 
     let unwanted = put(watched.path(), "unwanted.so", &std::fs::read(c_module("unwanted", "1.0.0", &[])).unwrap());
     put(watched.path(), "supplied.so", &std::fs::read(c_module("supplied", "1.0.0", &[])).unwrap());

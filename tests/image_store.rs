@@ -24,13 +24,13 @@ fn added_image_is_listed_used_and_removed_only_when_nothing_uses_it() {
         (&json!("counter"), &json!("1.0.0"), &json!("admitted"))
     );
     assert_eq!(added["reason"], "1.0.0 admitted, unused: no instance asks for it");
-    runtime.deploy(&Manifest::new().module("one", "counter").module("two", "counter:1"));
+    runtime.apply(&Manifest::new().module("one", "counter").module("two", "counter:1"));
     runtime.wait_for("one", "running");
     runtime.wait_for("two", "running");
 
     runtime.cli(&["image", "remove", "counter"]).refused(1, &["used by one, two", "hint"]);
     runtime.cli(&["image", "remove", "contour"]).refused(1, &["no image 'contour'", "hint"]);
-    runtime.deploy(&Manifest::new());
+    runtime.apply(&Manifest::new());
     wait_until(SOON, "nothing uses it", || runtime.json(&["image", "list"])[0]["usedBy"] == json!([]));
     runtime.cli(&["image", "remove", "counter"]).ok();
     assert_eq!(runtime.json(&["image", "list"]), json!([]));
@@ -53,7 +53,7 @@ fn looking_at_adding_and_storing_a_library_runs_none_of_its_code() {
     runtime.cli(&["image", "list"]).ok();
     assert!(!trace.exists(), "its constructor ran");
 
-    runtime.deploy(&Manifest::new().module("eager", "eager"));
+    runtime.apply(&Manifest::new().module("eager", "eager"));
     runtime.wait_for("eager", "running");
     assert!(trace.exists(), "the test proves nothing: its constructor never runs");
 }
@@ -75,7 +75,7 @@ fn image_is_inspected_without_a_runtime() {
 fn stored_copy_that_was_altered_is_never_run() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
-    runtime.deploy(&Manifest::new().with_bystanders());
+    runtime.apply(&Manifest::new().with_bystanders());
     let library = c_module("counter", "1.0.0", &[]);
     let digest = runtime.json(&["image", "add", library.to_str().unwrap()])["digest"].as_str().unwrap().to_owned();
     let stored = stored_file(&runtime, &digest);
@@ -86,7 +86,7 @@ fn stored_copy_that_was_altered_is_never_run() {
     std::fs::write(&stored, bytes).unwrap();
 
     runtime.undisturbed(|| {
-        runtime.deploy(&Manifest::new().with_bystanders().module("counter", "counter"));
+        runtime.apply(&Manifest::new().with_bystanders().module("counter", "counter"));
         runtime.wait_for("counter", "backoff");
     });
     let shown = runtime.json(&["show", "counter"]);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::drop_folder::stays;
 use crate::harness::{Manifest, Runtime, SOON, misbehaving, wait_until};
 
 /// A runtime with bystanders and an instance of each of these misbehaviours, named after it in kebab case.
@@ -12,10 +13,11 @@ fn with(runtime: Runtime, kinds: &[&str]) -> Runtime {
     let runtime = runtime.start();
     runtime.add_bystanders();
     let manifest = kinds.iter().fold(Manifest::new().with_bystanders(), |manifest, kind| {
-        let options = json!({ "stopGraceSecs": 1 });
-        manifest.module_with(&name(kind), "misbehaving", options).desired(&name(kind), json!({ "misbehave": kind }))
+        let name = name(kind);
+        let desired = json!({ "misbehave": kind });
+        manifest.module(&name, "misbehaving").option(&name, "stopGraceSecs", json!(1)).desired(&name, desired)
     });
-    runtime.deploy(&manifest);
+    runtime.apply(&manifest);
     runtime
 }
 
@@ -65,7 +67,7 @@ fn panic_in_any_handler_is_caught_named_with_its_place_and_left_to_the_restart_p
     let more = kinds.iter().fold(Manifest::new().with_bystanders(), |manifest, (kind, _)| {
         manifest.module(&name(kind), "misbehaving").desired(&name(kind), json!({ "misbehave": kind }))
     });
-    runtime.deploy(&more.module("caller", "misbehaving").desired("caller", caller));
+    runtime.apply(&more.module("caller", "misbehaving").desired("caller", caller));
 
     runtime.undisturbed(|| {
         for (module, body) in [("panic-in-message", "bad"), ("panic-in-event", "bad"), ("caller", "call")] {
@@ -114,14 +116,32 @@ fn message_whose_handler_always_panics_is_parked_and_those_behind_it_are_handled
 }
 
 #[test]
+fn message_that_is_retried_holds_those_behind_it_until_it_is_handled() {
+    let runtime = with(Runtime::new(), &["retryMessage"]);
+
+    runtime.undisturbed(|| {
+        ["bad 1", "good 1", "bad 2", "good 2"].iter().for_each(|body| send(&runtime, "retry-message", body));
+        stays(Duration::from_millis(300), "nothing overtakes it", || runtime.notes("retry-message", "seen").is_empty());
+        assert_eq!(runtime.module("retry-message")["inbox"]["messages"], 4);
+        runtime.cli(&["twin", "patch", "retry-message", "misbehave=never"]).ok();
+        runtime.cli(&["restart", "retry-message"]).ok();
+        let seen = runtime.wait_for_notes("retry-message", "seen", 4);
+        assert_eq!(seen, ["bad 1", "good 1", "bad 2", "good 2"]);
+    });
+}
+
+#[test]
 fn restart_policy_and_budget_decide_what_follows_a_failure() {
     let runtime = Runtime::new().config(&format!("{FAST}max_starts = 3\n")).start();
     runtime.add_image(&misbehaving());
     let fails = json!({ "misbehave": "failStart" });
     let manifest = ["never", "on-failure", "always"].iter().fold(Manifest::new(), |manifest, policy| {
-        manifest.module(policy, "misbehaving").with(policy, "restartPolicy", *policy).desired(policy, fails.clone())
+        manifest
+            .module(policy, "misbehaving")
+            .with(policy, "restartPolicy", json!(policy))
+            .desired(policy, fails.clone())
     });
-    runtime.deploy(&manifest);
+    runtime.apply(&manifest);
 
     for (module, restarts, words) in [
         ("never", 0, "its restart policy is never"),
@@ -217,7 +237,7 @@ fn flood_fills_a_bounded_queue_and_nothing_else() {
     runtime.add_bystanders();
     let flood = json!({ "misbehave": "flood" });
     let manifest = Manifest::new().with_bystanders().module("flooder", "misbehaving").desired("flooder", flood);
-    runtime.deploy(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
+    runtime.apply(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
 
     runtime.undisturbed(|| {
         wait_until(SOON, "the queue is full", || runtime.module("deaf")["inbox"]["messages"].as_u64() >= Some(500));
@@ -230,7 +250,7 @@ fn flood_fills_a_bounded_queue_and_nothing_else() {
 fn one_image_under_two_names_is_two_instances() {
     let runtime = Runtime::new().start();
     runtime.add_image(&misbehaving());
-    runtime.deploy(&Manifest::new().module("one", "misbehaving").module("two", "misbehaving"));
+    runtime.apply(&Manifest::new().module("one", "misbehaving").module("two", "misbehaving"));
     for (module, bodies) in [("one", &["a", "b"][..]), ("two", &["c"])] {
         runtime.wait_for(module, "running");
         bodies.iter().for_each(|body| send(&runtime, module, body));

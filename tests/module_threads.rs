@@ -7,7 +7,7 @@ use crate::harness::{Manifest, Runtime, SOON, misbehaving, wait_until};
 fn with(kind: &str) -> Runtime {
     let runtime = Runtime::new().start();
     runtime.add_image(&misbehaving());
-    runtime.deploy(&Manifest::new().module("it", "misbehaving").desired("it", json!({ "misbehave": kind })));
+    runtime.apply(&Manifest::new().module("it", "misbehaving").desired("it", json!({ "misbehave": kind })));
     runtime.wait_for("it", "running");
     runtime
 }
@@ -38,7 +38,7 @@ fn messages_deferred_and_accepted_by_a_thread_are_done_once_each() {
         .desired("sender", json!({ "misbehave": "flood", "messages": 2000 }))
         .module("it", "misbehaving")
         .desired("it", json!({ "misbehave": "deferThenAccept" }));
-    runtime.deploy(&manifest.connect("sender", "it"));
+    runtime.apply(&manifest.connect("sender", "it"));
 
     let accepted = runtime.wait_for_notes("it", "accepted", 2000);
     assert!(accepted.iter().all(|line| line == "accepted"), "{accepted:?}");
@@ -96,7 +96,7 @@ fn method_of_a_module_that_is_not_there_or_stopped_is_answered_with_why() {
         .desired("lost", caller("/devices/Hannover01/modules/nobody"))
         .module("finder", "misbehaving")
         .desired("finder", caller("/devices/Hannover01/modules/it"));
-    runtime.deploy(&manifest);
+    runtime.apply(&manifest);
     ["it", "lost", "finder"].into_iter().for_each(|module| runtime.wait_for(module, "running"));
 
     runtime.cli(&["send", "finder", "in", "call"]).ok();

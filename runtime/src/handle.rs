@@ -308,7 +308,7 @@ impl Tail {
 
     fn take(&mut self) -> Option<Message> {
         while let Some(lane) = self.consumer.next_lane() {
-            if let Some(message) = crate::queue::take_message(&lane, &self.consumer, |source, record| {
+            if let Some(message) = crate::queue::take_message(&lane, &mut self.consumer, |source, record| {
                 Message::from_parts(
                     record.meta,
                     record.body.to_vec(),

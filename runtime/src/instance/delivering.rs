@@ -339,10 +339,6 @@ impl Delivering {
     }
 }
 
-// The properties point into a message that is only there while `deliver` runs; between calls they are not looked at.
-// SAFETY: the raw pointers are cleared before use, and a `Delivering` stays on its worker's thread anyway.
-unsafe impl Send for Delivering {}
-
 fn backoff(attempt: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
 }
