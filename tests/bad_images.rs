@@ -229,7 +229,7 @@ fn what_is_no_file_of_its_own_is_named_and_not_followed() {
         println!("skipped for root, who may read everything: a file without read permission");
     } else {
         let secret = put(&drop, "secret.so", &read(sound));
-        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o0)).unwrap();
         expected.push(("secret.so", ["cannot be read", "chmod a+r"]));
     }
 

@@ -1,6 +1,6 @@
 //! What users are promised, through the real binary: one promise a file.
 #![cfg(unix)]
-#![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
 mod bad_input;

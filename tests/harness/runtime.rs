@@ -97,12 +97,6 @@ impl Runtime {
         self.args([OsStr::new("--config"), file.as_os_str()])
     }
 
-    /// With a variable in its environment and in that of its clients.
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Runtime {
-        self.environment.push((name.to_owned(), value.into()));
-        self
-    }
-
     /// With another state directory.
     pub fn state_at(mut self, state: PathBuf) -> Runtime {
         self.state = state;
@@ -345,12 +339,6 @@ impl Followed {
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.line()).unwrap()
-    }
-
-    /// The next line of stderr.
-    #[track_caller]
-    pub fn note(&self) -> String {
-        self.notes.recv_timeout(SOON).expect("another line on stderr")
     }
 }
 
