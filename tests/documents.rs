@@ -1,6 +1,7 @@
 //! What programs read: one JSON document from every verb with `--json`, and help that people can use.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -171,9 +172,56 @@ fn output_has_no_colours_and_a_closed_pipe_ends_quietly() {
     assert!(!list.stdout.contains('\u{1b}'), "{}", list.stdout);
     assert!(list.stdout.starts_with("NAME"), "{}", list.stdout);
     let mut pipe = runtime.command(&["twin", "get", "w"]);
-    let mut child = pipe.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = pipe.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn tail_ends_after_its_count_or_its_time_and_says_when_the_runtime_has_gone() {
+    let mut runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    runtime.deploy(&Manifest::new().module("w", "wayward"));
+
+    let nothing = runtime.cli(&["tail", "--timeout", "50ms"]).ok();
+    assert_eq!(nothing.stdout, "");
+    runtime.cli(&["tail", "FROM nowhere"]).refused(1, &["nowhere", "hint:"]);
+
+    // Whether it listens yet can only be seen from what it prints.
+    let counted = runtime.command(&["tail", "w", "-n", "2", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let lasting = runtime.follow(&["tail", "w"]);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let runtime = &runtime;
+        scope.spawn(move || {
+            while stopped.try_recv().is_err() {
+                runtime.cli(&["send", "w", "in", "hello"]).ok();
+            }
+        });
+        let output = counted.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let lines: Vec<Value> =
+            output.stdout.split(|b| *b == b'\n').filter_map(|l| serde_json::from_slice(l).ok()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((&lines[0]["body"], &lines[1]["body"]), (&"hello".into(), &"hello".into()));
+        let line = lasting.line();
+        assert!(line.contains("w/out") && line.ends_with("hello"), "{line}");
+        stop.send(()).unwrap();
+    });
+    runtime.stop();
+    let (code, told) = lasting.end();
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("the runtime has ended"), "{told}");
+}
+
+#[test]
+fn state_directory_may_be_named_by_the_environment() {
+    let runtime = Runtime::new().start();
+    let list = |state: &Path| {
+        let mut list = std::process::Command::new(dinrail());
+        list.args(["list", "--json"]).env("DINRAIL_STATE", state).output().unwrap().status.code()
+    };
+    assert_eq!(list(runtime.state()), Some(0));
+    assert_eq!(list(runtime.folder()), Some(3));
 }

@@ -219,3 +219,13 @@ fn fill(folder: &Path) {
         while std::io::Write::write_all(&mut filler, &vec![0; size]).is_ok() {}
     }
 }
+
+#[test]
+fn device_is_named_after_its_host_unless_told() {
+    let mut runtime = Runtime::new();
+    runtime.launch_with(&[]);
+
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let health = runtime.api().ask("GET", "/health", None).unwrap().1;
+    assert_eq!(health["deviceId"], host.trim());
+}

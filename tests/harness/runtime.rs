@@ -340,6 +340,16 @@ impl Followed {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.line()).unwrap()
     }
+
+    /// Waits for its end: exit code and what is left on stderr.
+    pub fn end(mut self) -> (i32, String) {
+        let mut code = None;
+        wait_until(SOON, "the verb ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        (code.and_then(|status| status.code()).unwrap_or(-1), self.notes.iter().collect::<Vec<_>>().join("\n"))
+    }
 }
 
 impl Drop for Followed {
