@@ -1,7 +1,7 @@
 //! Deliveries: a message in a handler's hands. What is sent or reported under it is staged, and a deferred one lives on as a
 //! copy until it is completed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -28,6 +28,8 @@ pub struct Deliveries {
 struct Open {
     stages: HashMap<u64, Stage>,
     deferred: HashMap<u64, Kept>,
+    /// Deliveries whose end was given and not carried out yet.
+    ending: HashSet<u64>,
 }
 
 impl Deliveries {
@@ -45,7 +47,18 @@ impl Deliveries {
 
     /// True while something can be staged under `delivery`.
     pub fn is_open(&self, delivery: u64) -> bool {
-        self.current.load(Ordering::Acquire) == delivery || lock(&self.open).deferred.contains_key(&delivery)
+        self.may_stage(&lock(&self.open), delivery)
+    }
+
+    fn may_stage(&self, open: &Open, delivery: u64) -> bool {
+        let is_current = delivery != 0 && self.current.load(Ordering::Acquire) == delivery;
+        (is_current || open.deferred.contains_key(&delivery)) && !open.ending.contains(&delivery)
+    }
+
+    /// Notes that the end of a delivery was given; false where it has ended already. The handler may still be under way.
+    pub fn begin_end(&self, delivery: u64) -> bool {
+        let mut open = lock(&self.open);
+        self.may_stage(&open, delivery) && open.ending.insert(delivery)
     }
 
     /// The message in the handler's hands. Only meaningful on the worker's own thread.
@@ -59,10 +72,15 @@ impl Deliveries {
         lock(&self.open).deferred.get(&delivery).map(Kept::share)
     }
 
-    /// Changes what is staged under `delivery`.
-    pub fn stage(&self, delivery: u64, change: impl FnOnce(&mut Stage)) {
-        change(lock(&self.open).stages.entry(delivery).or_default());
+    /// Changes what is staged under `delivery`; false, and nothing is done, where it has ended.
+    pub fn stage(&self, delivery: u64, change: impl FnOnce(&mut Stage)) -> bool {
+        let mut open = lock(&self.open);
+        if !self.may_stage(&open, delivery) {
+            return false;
+        }
+        change(open.stages.entry(delivery).or_default());
         self.has_stage.store(true, Ordering::Release);
+        true
     }
 
     /// Takes what was staged under `delivery`.
@@ -91,6 +109,7 @@ impl Deliveries {
     /// Ends a deferred delivery.
     pub fn take_deferred(&self, delivery: u64) -> Option<Kept> {
         let mut open = lock(&self.open);
+        open.ending.remove(&delivery);
         let kept = open.deferred.remove(&delivery);
         self.deferred.store(open.deferred.len(), Ordering::Relaxed);
         kept
@@ -100,6 +119,7 @@ impl Deliveries {
     pub fn take_all_deferred(&self) -> Vec<Kept> {
         let mut open = lock(&self.open);
         open.stages.clear();
+        open.ending.clear();
         self.deferred.store(0, Ordering::Relaxed);
         let mut all: Vec<_> = open.deferred.drain().collect();
         all.sort_by_key(|(delivery, _)| *delivery);

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::*;
 
-use super::link::Control;
+use super::calls::{CallError, MethodAnswer};
+use super::link::{Control, MethodRequest};
 use super::lock;
 use super::testing::*;
 use super::worker::Ending;
@@ -100,7 +101,8 @@ fn handlers_that_post_again_hold_up_neither_messages_nor_timers() {
     for value in 0..100 {
         live.link.tell(Control::Event(value));
     }
-    let timer = Control::TimerStart { id: 1, first: Duration::from_millis(1), period: Duration::ZERO };
+    let timer =
+        Control::TimerStart { id: live.link.add_timer().unwrap(), first: Instant::now(), period: Duration::ZERO };
     live.link.tell(timer);
     house.send(&live.name, &[0; 8]).unwrap();
     wait_until("a tick and a message", || ticked.load(Ordering::SeqCst) && told.load(Ordering::SeqCst));
@@ -128,7 +130,8 @@ fn slow_message_handlers_do_not_keep_a_timer_waiting_for_a_whole_batch() {
         ..Script::default()
     });
     let period = Duration::from_millis(1);
-    live.link.tell(Control::TimerStart { id: 1, first: period, period });
+    let id = live.link.add_timer().unwrap();
+    live.link.tell(Control::TimerStart { id, first: Instant::now(), period });
     wait_until("the timer runs", || ticks.load(Ordering::SeqCst) > 0);
     for n in 0..60u64 {
         house.send(&live.name, &n.to_le_bytes()).unwrap();
@@ -199,4 +202,209 @@ fn a_completion_that_does_not_return_holds_up_no_other_module_for_long() {
 
     drop(bad_go);
     assert_eq!((bad.stop(), good.stop()), (Ending::Stopped, Ending::Stopped));
+}
+
+fn request(house: &House, timeout: Duration) -> (MethodRequest, Receiver<Result<MethodAnswer, CallError>>) {
+    let (say, heard) = channel();
+    let reply = house.services.calls.begin(timeout, Box::new(move |end| say.send(end).unwrap()));
+    let (name, payload, caller) = ("ping".to_owned(), String::new(), String::new());
+    (MethodRequest { name, payload, caller, timeout, reply }, heard)
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// An instance whose event handler does not return until it is let go.
+fn stuck(house: &House, mut script: Script) -> (Live, Sender<()>) {
+    let (begin, begun) = channel();
+    let (go, gone) = channel();
+    let gone = Mutex::new(gone);
+    script.event = Some(Box::new(move |_, _| {
+        begin.send(()).unwrap();
+        let _ = lock(&gone).recv();
+        DR_OK
+    }));
+    let live = house.start(script);
+    live.link.tell(Control::Event(0));
+    begun.recv().unwrap();
+    (live, go)
+}
+
+#[test]
+fn a_call_of_an_instance_that_does_not_answer_ends_by_its_deadline_and_is_not_begun_later() {
+    let house = House::new();
+    let called = Arc::new(AtomicBool::new(false));
+    let call = called.clone();
+    let method = move |_, _: &str| {
+        call.store(true, Ordering::SeqCst);
+        DR_OK
+    };
+    let (live, go) = stuck(&house, Script { method: Some(Box::new(method)), ..Script::default() });
+    let (request, heard) = request(&house, Duration::from_millis(20));
+    live.link.tell(Control::Method(request));
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::Timeout(_))));
+    drop(go);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert!(!called.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_call_of_an_instance_that_has_stopped_is_answered() {
+    let house = House::new();
+    let live = house.start(Script::default());
+    assert_eq!(live.stop(), Ending::Stopped);
+    let (request, heard) = request(&house, LONG);
+
+    assert!(!live.link.tell(Control::Method(request)));
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+}
+
+#[test]
+fn calls_that_wait_for_an_instance_that_is_given_up_are_answered() {
+    let house = House::new();
+    let (live, go) = stuck(&house, Script::default());
+    let (waiting, heard) = request(&house, LONG);
+    live.link.tell(Control::Method(waiting));
+    live.link.tell(Control::Stop);
+
+    live.link.fence();
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+    drop(go);
+    assert_eq!(live.ended(), Ending::Stopped, "its stop still reaches it");
+}
+
+#[test]
+fn what_waits_for_an_instance_that_never_returns_is_bounded() {
+    let house = House::new();
+    let (live, go) = stuck(&house, Script::default());
+    let (twins, identity) = (&house.services.twins, live.link.identity.clone());
+    for n in 0..300 {
+        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+        live.link.tell(Control::Fail("again".to_owned()));
+    }
+    house.database.flush().unwrap();
+    // SAFETY: the table is the runtime's.
+    let post = || unsafe { (super::host::table().post)(live.link.ticket.0, 1) };
+    let posted = (0..10_000).filter(|_| post() == DR_OK).count();
+
+    assert!(posted < 5000);
+    assert!(live.link.told() < 5000);
+
+    drop(go);
+    assert_eq!(live.ended(), Ending::Failed("again".to_owned()));
+}
+
+#[test]
+fn changes_that_were_left_out_are_made_up_for_by_the_whole_section() {
+    let house = House::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = seen.clone();
+    let desired = move |_, change: &DrDesired| {
+        lock(&see).push((change.revision, change.flags & DR_DESIRED_WHOLE != 0));
+        DR_OK
+    };
+    let (live, go) = stuck(&house, Script { desired: Some(Box::new(desired)), ..Script::default() });
+    let (twins, identity) = (&house.services.twins, live.link.identity.clone());
+    for n in 0..100 {
+        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+    }
+    house.database.flush().unwrap();
+    drop(go);
+    wait_until("the last one is delivered", || lock(&seen).last().is_some_and(|(revision, _)| *revision == 101));
+    let seen = lock(&seen).clone();
+    assert!(seen.len() < 100);
+    assert!(seen[0].1, "whole after the gap");
+    assert!(seen[1..].windows(2).all(|pair| pair[1] == (pair[0].0 + 1, false)));
+    assert_eq!(live.stop(), Ending::Stopped);
+}
+
+#[test]
+fn a_delivery_that_is_ended_in_the_stop_handler_is_not_delivered_again() {
+    let house = House::new();
+    let open = Arc::new(Mutex::new(Vec::new()));
+    let (opened, closing) = (open.clone(), open.clone());
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let ended = ends.clone();
+    let live = house.start(Script {
+        message: Some(Box::new(move |_, delivery, _| {
+            lock(&opened).push(delivery);
+            verdict(DR_DEFER)
+        })),
+        stop: Some(Box::new(move |me| {
+            for delivery in lock(&closing)[..2].iter() {
+                for _ in 0..2 {
+                    // SAFETY: the table is the runtime's.
+                    let end = unsafe { (me.host.complete)(me.ticket, *delivery, ACCEPT, DrText::ABSENT) };
+                    lock(&ended).push(end);
+                }
+            }
+        })),
+        ..Script::default()
+    });
+    for n in 1..=3u64 {
+        house.send(&live.name, &n.to_le_bytes()).unwrap();
+    }
+    wait_until("all are deferred", || lock(&open).len() == 3);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert_eq!(*lock(&ends), [DR_OK, DR_GONE, DR_OK, DR_GONE], "each delivery ends once");
+
+    let (say, heard) = channel();
+    let next = house.start_as(
+        &live.name,
+        Script {
+            message: Some(Box::new(move |_, _, message| {
+                say.send((body(message), message.attempt)).unwrap();
+                ACCEPT
+            })),
+            ..Script::default()
+        },
+    );
+    assert_eq!(heard.recv(), Ok((3, 2)));
+    assert_eq!(next.stop(), Ending::Stopped);
+    assert_eq!(heard.try_iter().count(), 0);
+}
+
+#[test]
+fn a_timer_that_was_stopped_does_not_fire_and_cannot_be_stopped_twice() {
+    let house = House::new();
+    let fired = Arc::new(AtomicBool::new(false));
+    let fire = fired.clone();
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        event: Some(Box::new(move |me, value| {
+            // SAFETY: the table is the runtime's.
+            unsafe {
+                if value == 0 {
+                    let mut timer = 0;
+                    assert_eq!((me.host.timer_start)(me.ticket, 0, 1, &mut timer), DR_OK);
+                    // More is told before the stop than is heard in one go.
+                    (0..200).for_each(|_| assert_eq!((me.host.post)(me.ticket, 1), DR_OK));
+                    let stop = || (me.host.timer_stop)(me.ticket, timer);
+                    say.send([stop(), stop()]).unwrap();
+                }
+                let mut all = Vec::new();
+                let mut timer = 0;
+                while value == 2 && (me.host.timer_start)(me.ticket, 3_600_000, 0, &mut timer) == DR_OK {
+                    all.push(timer);
+                }
+                if value == 2 {
+                    say.send([all.len() as u32, 0]).unwrap();
+                }
+            }
+            DR_OK
+        })),
+        timer: Some(Box::new(move |_, _| {
+            fire.store(true, Ordering::SeqCst);
+            DR_OK
+        })),
+        ..Script::default()
+    });
+    live.link.tell(Control::Event(0));
+    assert_eq!(heard.recv(), Ok([DR_OK, DR_GONE]));
+    live.link.tell(Control::Event(2));
+    assert_eq!(heard.recv(), Ok([1024, 0]), "timers are bounded");
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert!(!fired.load(Ordering::SeqCst));
 }
