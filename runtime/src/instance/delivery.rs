@@ -14,12 +14,27 @@ use crate::queue::kept::Kept;
 /// Most deliveries of one instance that may be deferred at a time; beyond it, messages wait.
 pub const MAX_DEFERRED: usize = 1024;
 
+/// Most bytes that may be staged under one delivery.
+const MAX_STAGED_BYTES: usize = 16 << 20;
+/// What anything that is staged counts besides its contents.
+const STAGED_BYTES: usize = 128;
+
+/// Why something is not staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStaged {
+    /// The delivery has ended.
+    Ended,
+    /// [`MAX_STAGED_BYTES`] are staged.
+    Full,
+}
+
 /// The deliveries of one instance.
 #[derive(Default)]
 pub struct Deliveries {
     current: AtomicU64,
     message: AtomicPtr<DrMessage>,
     has_stage: AtomicBool,
+    has_ending: AtomicBool,
     deferred: AtomicUsize,
     open: Mutex<Open>,
 }
@@ -46,8 +61,10 @@ impl Deliveries {
     }
 
     /// True while something can be staged under `delivery`.
+    #[inline]
     pub fn is_open(&self, delivery: u64) -> bool {
-        self.may_stage(&lock(&self.open), delivery)
+        let is_current = delivery != 0 && self.current.load(Ordering::Acquire) == delivery;
+        is_current && !self.has_ending.load(Ordering::Relaxed) || self.may_stage(&lock(&self.open), delivery)
     }
 
     fn may_stage(&self, open: &Open, delivery: u64) -> bool {
@@ -58,7 +75,12 @@ impl Deliveries {
     /// Notes that the end of a delivery was given; false where it has ended already. The handler may still be under way.
     pub fn begin_end(&self, delivery: u64) -> bool {
         let mut open = lock(&self.open);
-        self.may_stage(&open, delivery) && open.ending.insert(delivery)
+        let is_open = self.may_stage(&open, delivery);
+        if is_open {
+            open.ending.insert(delivery);
+            self.has_ending.store(true, Ordering::Relaxed);
+        }
+        is_open
     }
 
     /// The message in the handler's hands. Only meaningful on the worker's own thread.
@@ -72,15 +94,21 @@ impl Deliveries {
         lock(&self.open).deferred.get(&delivery).map(Kept::share)
     }
 
-    /// Changes what is staged under `delivery`; false, and nothing is done, where it has ended.
-    pub fn stage(&self, delivery: u64, change: impl FnOnce(&mut Stage)) -> bool {
+    /// Adds to what is staged under `delivery`: something that holds `bytes`.
+    pub fn stage(&self, delivery: u64, bytes: usize, add: impl FnOnce(&mut Stage)) -> Result<(), NotStaged> {
         let mut open = lock(&self.open);
         if !self.may_stage(&open, delivery) {
-            return false;
+            return Err(NotStaged::Ended);
         }
-        change(open.stages.entry(delivery).or_default());
+        let stage = open.stages.entry(delivery).or_default();
+        stage.bytes += bytes + STAGED_BYTES;
+        if stage.bytes > MAX_STAGED_BYTES {
+            stage.bytes -= bytes + STAGED_BYTES;
+            return Err(NotStaged::Full);
+        }
+        add(stage);
         self.has_stage.store(true, Ordering::Release);
-        true
+        Ok(())
     }
 
     /// Takes what was staged under `delivery`.
@@ -90,6 +118,9 @@ impl Deliveries {
         }
         let mut open = lock(&self.open);
         let stage = open.stages.remove(&delivery);
+        // What another thread staged in the moment in which its handler returned ends with it.
+        let Open { stages, deferred, .. } = &mut *open;
+        stages.retain(|delivery, _| deferred.contains_key(delivery));
         self.has_stage.store(!open.stages.is_empty(), Ordering::Release);
         stage
     }
@@ -110,6 +141,7 @@ impl Deliveries {
     pub fn take_deferred(&self, delivery: u64) -> Option<Kept> {
         let mut open = lock(&self.open);
         open.ending.remove(&delivery);
+        self.has_ending.store(!open.ending.is_empty(), Ordering::Relaxed);
         let kept = open.deferred.remove(&delivery);
         self.deferred.store(open.deferred.len(), Ordering::Relaxed);
         kept
@@ -120,6 +152,7 @@ impl Deliveries {
         let mut open = lock(&self.open);
         open.stages.clear();
         open.ending.clear();
+        self.has_ending.store(false, Ordering::Relaxed);
         self.deferred.store(0, Ordering::Relaxed);
         let mut all: Vec<_> = open.deferred.drain().collect();
         all.sort_by_key(|(delivery, _)| *delivery);

@@ -187,7 +187,8 @@ impl Guest {
         });
         match verdict.kind {
             DR_ACCEPT | DR_DEFER => (verdict, String::new()),
-            _ => (verdict, text.reason()),
+            DR_RETRY..=DR_PANIC => (verdict, text.reason()),
+            unknown => (DrVerdict { kind: DR_FAULT, ..verdict }, format!("its verdict {unknown} is none")),
         }
     }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::calls::{CallError, MethodAnswer};
 use super::completions::Completion;
+use super::delivery::NotStaged;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
 use crate::clock;
@@ -210,12 +211,16 @@ unsafe extern "C" fn send(
         if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
             return DR_GONE;
         }
-        let mut status = DR_OK;
+        let (mut status, mut not_staged) = (DR_OK, None);
         let mut disk = |rows: Vec<DiskMessage>| -> Result<(), SendError> {
             if delivery != DR_NO_DELIVERY {
                 link.services.disk.check(&rows)?;
-                link.deliveries.stage(delivery, |stage| stage.messages.extend(rows));
-                return Ok(());
+                let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
+                let staged = link.deliveries.stage(delivery, bytes, |stage| stage.messages.extend(rows));
+                return staged.map_err(|why| {
+                    not_staged = Some(why);
+                    SendError::Refused("not staged".to_owned())
+                });
             }
             // SAFETY: null or a completion, by contract.
             let completion = unsafe { Completion::copy(completion, link) };
@@ -238,7 +243,7 @@ unsafe extern "C" fn send(
             Err(_) if status == DR_PENDING => DR_PENDING,
             Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
             Err(SendError::Full { .. } | SendError::StoreFull { .. }) => DR_FULL,
-            Err(SendError::Refused(_)) => DR_DENIED,
+            Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
         }
     })
 }
@@ -250,6 +255,7 @@ unsafe extern "C" fn patch_reported(
     completion: *const DrCompletion,
 ) -> DrStatus {
     with_link(ticket, |link| {
+        let bytes = patch.len;
         // SAFETY: borrowed for the call, by contract.
         let Ok(patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
         if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
@@ -259,8 +265,8 @@ unsafe extern "C" fn patch_reported(
             if let Err(error) = link.services.twins.check_report(&link.identity, &patch) {
                 return refused_report(link, &error);
             }
-            link.deliveries.stage(delivery, |stage| stage.reported.push(patch));
-            return DR_OK;
+            let staged = link.deliveries.stage(delivery, bytes, |stage| stage.reported.push(patch));
+            return staged.map_or_else(refused_stage, |()| DR_OK);
         }
         // SAFETY: null or a completion, by contract.
         let completion = unsafe { Completion::copy(completion, link) };
@@ -277,6 +283,13 @@ unsafe extern "C" fn patch_reported(
             Err(error) => refused_report(link, &error),
         }
     })
+}
+
+fn refused_stage(why: NotStaged) -> DrStatus {
+    match why {
+        NotStaged::Ended => DR_GONE,
+        NotStaged::Full => DR_FULL,
+    }
 }
 
 /// Logs why a report is refused, which the status alone cannot say.
@@ -358,7 +371,7 @@ unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *con
         let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
         let kept = match current {
             // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
-            Some(current) => Some(unsafe { Kept::copy(&*current) }.into_shared()),
+            Some(current) => Some(unsafe { Kept::copy(&*current, 0) }.into_shared()),
             None => link.deliveries.keep_deferred(delivery),
         };
         let Some(kept) = kept else { return DR_GONE };

@@ -303,4 +303,6 @@ pub struct Stage {
     pub messages: Vec<crate::queue::ingest::DiskMessage>,
     /// Merge patches for the reported properties, in order; they become one change.
     pub reported: Vec<Value>,
+    /// What both hold.
+    pub bytes: usize,
 }

@@ -325,7 +325,8 @@ impl Worker<'_> {
         let is_whole = !is_next || !self.desired.is_current;
         let patch = if is_whole { &change.whole } else { &change.patch };
         let outcome = self.guest.on_desired(change, patch, is_whole);
-        self.desired = Desired { revision: change.revision, is_current: true };
+        // After a refusal it goes on with what it had: the next change is no patch of that.
+        self.desired = Desired { revision: change.revision, is_current: outcome.is_ok() };
         let error = outcome.as_ref().err().map(Fault::reason);
         let (version, revision) = (change.version, change.revision);
         acknowledge(self.link, error, Accepted { document: change.whole.clone(), version, revision });
@@ -357,7 +358,7 @@ impl Worker<'_> {
         }
         self.delivering.give_back(&mut self.consumer);
         let deferred = self.link.deliveries.take_all_deferred();
-        self.consumer.put_back(deferred.iter().map(crate::queue::kept::Kept::next_attempt));
+        self.consumer.put_back(deferred.iter().map(|kept| kept.next_attempt(kept.faults())));
         ending
     }
 }
