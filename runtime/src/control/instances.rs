@@ -134,6 +134,8 @@ impl Control {
             Action::Abandon { worker, .. } => {
                 if let Some(link) = self.link_of(name, worker) {
                     ticket::revoke(link.ticket);
+                    // Whoever waits for an answer of it waits no longer.
+                    link.fence();
                     self.forget_link(name, &link);
                 }
             }

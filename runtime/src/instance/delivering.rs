@@ -12,10 +12,10 @@ use crate::clock;
 use crate::message::{Meta, MetaKind};
 use crate::queue::ingest::DiskMessage;
 use crate::queue::kept::Kept;
-use crate::queue::{Consumer, QueueLane, Record};
+use crate::queue::{Consumer, QueueLane, Record, Source};
 
-/// Deliveries of a message that faults or panics, before it is set aside as poisonous.
-const MAX_ATTEMPTS: u32 = 5;
+/// Faults and panics over one message, before it is set aside as poisonous.
+const MAX_FAULTS: u32 = 5;
 /// Wait before the second delivery where the handler does not say; doubled for each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Longest such wait.
@@ -156,7 +156,9 @@ impl Delivering {
         if !record.meta.is_empty() {
             self.unpack(record.meta, &mut message);
         }
-        let (verdict, reason) = self.hand_over(guest, delivery, &message);
+        // SAFETY: as above.
+        let faults = unsafe { lane.lane.faults() };
+        let (verdict, reason) = self.hand_over(guest, delivery, &message, faults);
         if verdict.kind == DR_ACCEPT {
             if let Some(stage) = self.link.deliveries.take_stage(delivery) {
                 self.commit(stage);
@@ -182,7 +184,11 @@ impl Delivering {
             DR_DEFER => (Then::Next, true),
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
-                self.after_failure(kind, verdict.retry_after_ms, reason, message)
+                // SAFETY: this worker holds the inbox's one consumer.
+                let faults = unsafe { lane.lane.faults() } + u32::from(is_fault(kind));
+                // SAFETY: as above.
+                unsafe { lane.lane.set_faults(faults) };
+                self.after_failure(kind, verdict.retry_after_ms, reason, message, faults)
             }
         };
         if is_done {
@@ -196,7 +202,7 @@ impl Delivering {
     fn deliver_kept(&mut self, guest: &mut Guest, kept: Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
-        let (verdict, reason) = self.hand_over(guest, delivery, kept.message());
+        let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
@@ -211,10 +217,11 @@ impl Delivering {
             DR_DEFER => Then::Next,
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
-                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, kept.message());
+                let faults = kept.faults() + u32::from(is_fault(kind));
+                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, kept.message(), faults);
                 let wait = if let Then::Hold(wait) = then { wait } else { Duration::ZERO };
                 if !is_done {
-                    self.held_back.push((clock::now() + wait, kept.next_attempt()));
+                    self.held_back.push((clock::now() + wait, kept.next_attempt(faults)));
                 }
                 if matches!(then, Then::Panic(_)) { then } else { Then::Next }
             }
@@ -230,12 +237,12 @@ impl Delivering {
         }
     }
 
-    fn hand_over(&mut self, guest: &mut Guest, delivery: u64, message: &DrMessage) -> (DrVerdict, String) {
+    fn hand_over(&mut self, guest: &mut Guest, delivery: u64, message: &DrMessage, faults: u32) -> (DrVerdict, String) {
         self.link.deliveries.begin(delivery, message);
         let (verdict, reason) = guest.on_message(delivery, message);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
-            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message) });
+            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults) });
         }
         self.link.deliveries.end();
         (verdict, reason)
@@ -248,9 +255,10 @@ impl Delivering {
         retry_after_ms: u64,
         reason: &str,
         message: &DrMessage,
+        faults: u32,
     ) -> (Then, bool) {
         let module = &*self.link.name;
-        let is_poison = message.attempt >= MAX_ATTEMPTS && matches!(kind, DR_FAULT | DR_PANIC);
+        let is_poison = faults >= MAX_FAULTS && is_fault(kind);
         let is_parked = kind == DR_PARK || is_poison;
         if is_parked {
             self.park(message, reason);
@@ -263,7 +271,7 @@ impl Delivering {
             _ => {
                 let (sequence, attempt) = (message.sequence, message.attempt);
                 tracing::warn!(module, sequence, attempt, "message not handled, will be delivered again: {reason}");
-                Then::Hold(backoff(attempt))
+                Then::Hold(backoff(faults))
             }
         };
         (then, is_parked)
@@ -275,7 +283,13 @@ impl Delivering {
         let row = unsafe { disk_message(message, &format!("{}/inputs/", self.link.identity)) };
         let (module, sequence) = (&*self.link.name, message.sequence);
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
-        self.link.services.disk.park(row, reason);
+        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+        let (ingest, endpoint) = (self.link.services.ingest.clone(), row.endpoint.clone());
+        ingest.losses().count(&source, &endpoint, "parked", sequence);
+        self.link.services.disk.park(row, reason, move |error| {
+            tracing::error!(sequence, "a parked message is lost: {error}");
+            ingest.losses().count(&source, &endpoint, "notStored", sequence);
+        });
     }
 
     /// What a handler staged takes effect: the report first, then the messages.
@@ -339,6 +353,10 @@ impl Delivering {
     }
 }
 
+fn is_fault(kind: DrVerdictKind) -> bool {
+    matches!(kind, DR_FAULT | DR_PANIC)
+}
+
 fn backoff(attempt: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
 }
@@ -374,7 +392,7 @@ fn gather(lane: &QueueLane) -> bool {
 /// The message and everything that it points to is readable.
 unsafe fn disk_message(message: &DrMessage, endpoint_prefix: &str) -> DiskMessage {
     // SAFETY: the caller's promise.
-    let owned = unsafe { Kept::copy(message) };
+    let owned = unsafe { Kept::copy(message, 0) };
     let message = owned.message();
     // SAFETY: points into `owned`.
     let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();

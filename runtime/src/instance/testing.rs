@@ -187,6 +187,7 @@ impl House {
             disk: Arc::new(Disk::open(database.clone(), 1 << 30, ClockMark::default()).unwrap()),
             twins: twins.clone(),
             completions: Default::default(),
+            calls: Default::default(),
             call_method: Box::new(move |target, request| {
                 let link = lock(&links).get(target).cloned();
                 if let Some(link) = link {
@@ -198,7 +199,9 @@ impl House {
         let links = directory.clone();
         twins.on_desired(move |identity, change| {
             let link = lock(&links).get(identity.module_id().unwrap()).cloned();
-            link.inspect(|link| drop(link.tell(Control::Desired(change.clone()))));
+            if let Some(link) = link {
+                link.tell(Control::Desired(change.clone()));
+            }
         });
         House { folder, database, identities, services, directory }
     }

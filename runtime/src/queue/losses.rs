@@ -53,7 +53,8 @@ impl Losses {
         loss.last = sequence;
         loss.count += 1;
         drop(fresh);
-        if is_first {
+        // Parked is not lost: whoever parks says more about it.
+        if is_first && reason != "parked" {
             tracing::error!(sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
         }
     }
