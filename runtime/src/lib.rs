@@ -16,7 +16,7 @@
 //! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
 //! | [`admin`] | the management API and its client |
 //! | [`cli`] | the verbs of the command line, a file each |
-//! | [`bench`] | what this device can do, against the raw limit measured in the same run |
+//! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`] | words that everything shares |
 //!
