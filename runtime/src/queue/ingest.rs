@@ -145,6 +145,9 @@ enum To {
     Disk(Arc<str>),
 }
 
+/// Identity of the sender, and name of the output.
+type OutputKey = (Arc<str>, Arc<str>);
+
 /// All outputs, queues and inboxes of the runtime.
 pub struct Ingest {
     device: Arc<str>,
@@ -152,7 +155,7 @@ pub struct Ingest {
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
     version: AtomicU64,
-    outputs: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Output>>>,
+    outputs: Mutex<HashMap<OutputKey, Arc<Output>>>,
     inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
     queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
     losses: super::losses::Losses,
