@@ -577,3 +577,32 @@ fn a_defect_in_the_worker_loses_no_message() {
     wait_until("what is left is handled", || seen.load(Ordering::SeqCst) == 4);
     assert_eq!(last.stop(), Ending::Stopped);
 }
+
+fn losses(house: &House) -> Vec<(&'static str, String, u64)> {
+    let taken = house.services.ingest.losses().take();
+    taken.into_iter().map(|loss| (loss.reason, loss.endpoint.to_string(), loss.count)).collect()
+}
+
+#[test]
+fn durable_messages_that_are_refused_or_that_nobody_hears_the_end_of_are_counted() {
+    let house = House::with_store_bytes(1000);
+    house.route(|_| vec![upstream()]);
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        event: Some(Box::new(move |me, _| {
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 2000], std::ptr::null())).unwrap();
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 20], std::ptr::null())).unwrap();
+            DR_OK
+        })),
+        ..Script::default()
+    });
+    house.fail_writes();
+    live.link.tell(Control::Event(0));
+    assert_eq!((heard.recv(), heard.recv()), (Ok(DR_FULL), Ok(DR_PENDING)));
+    house.database.flush().unwrap();
+    let mut found = losses(&house);
+    found.sort();
+    let upstream = || "$upstream".to_owned();
+    assert_eq!(found, [("notStored", upstream(), 1), ("storeFull", upstream(), 1)]);
+    assert_eq!(live.stop(), Ending::Stopped);
+}
