@@ -20,6 +20,8 @@ const MAX_FAULTS: u32 = 5;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Longest such wait.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// While too many deliveries are deferred: time until the next look.
+const FULL_WAIT: Duration = Duration::from_millis(5);
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
@@ -40,6 +42,20 @@ enum Then {
     Next,
     Hold(Duration),
     Panic(String),
+}
+
+/// Where a lane goes after its turn.
+enum Place {
+    /// To the end of the ready list.
+    Ready,
+    /// It is the next again.
+    InHand,
+    /// Aside, for so long.
+    Held(Duration),
+    /// Nowhere: it is empty.
+    Off,
+    /// To the ready list, for the next worker: the handler panicked.
+    Panicked(String),
 }
 
 /// See the module's documentation.
@@ -81,50 +97,72 @@ impl Delivering {
             self.release_due(consumer);
         }
         if let Some(kept) = consumer.take_returned() {
-            return match self.deliver_kept(guest, kept) {
-                Then::Panic(reason) => Step::Panicked(reason),
-                _ => Step::Busy,
+            return match survive(|| self.deliver_kept(guest, &kept)) {
+                Some(Then::Panic(reason)) => Step::Panicked(reason),
+                Some(_) => Step::Busy,
+                None => {
+                    self.held_back.push((clock::now(), kept));
+                    self.give_up()
+                }
             };
         }
         let Some(lane) = self.lane.take().or_else(|| consumer.next_lane()) else {
             self.is_hot = false;
             return Step::Idle;
         };
+        // A lane that is in nobody's hands and not on the ready list would never be looked at again.
+        match survive(|| self.handle(guest, consumer, &lane, limit)) {
+            Some(Place::Ready) => consumer.give_back(lane),
+            Some(Place::InHand) => self.lane = Some(lane),
+            Some(Place::Held(wait)) => self.held.push((clock::now() + wait, lane)),
+            Some(Place::Off) => {}
+            Some(Place::Panicked(reason)) => {
+                consumer.give_back(lane);
+                return Step::Panicked(reason);
+            }
+            None => {
+                consumer.give_back(lane);
+                return self.give_up();
+            }
+        }
+        Step::Busy
+    }
+
+    /// After a defect of ours: the message stays where it is, for the next worker.
+    #[cold]
+    fn give_up(&self) -> Step {
+        self.link.deliveries.end();
+        Step::Panicked("internal error in the worker; see the log above".to_owned())
+    }
+
+    fn handle(&mut self, guest: &mut Guest, consumer: &mut Consumer, lane: &Arc<QueueLane>, limit: u32) -> Place {
         let input = &**lane.queue.input();
         let input_index = self.inputs.iter().position(|known| known == input).map_or(DR_NO_INDEX, |at| at as u32);
         for handled in 0..limit {
             // SAFETY: this worker holds the inbox's one consumer.
             let Some(record) = (unsafe { lane.lane.peek() }) else {
                 self.is_hot |= handled > 1;
-                if self.is_hot && !consumer.has_ready() && gather(&lane) {
-                    self.lane = Some(lane);
-                    return Step::Busy;
+                if self.is_hot && !consumer.has_ready() && gather(lane) {
+                    return Place::InHand;
                 }
                 // SAFETY: as above.
-                if !unsafe { lane.lane.unschedule() } {
-                    self.lane = Some(lane);
-                }
-                return Step::Busy;
+                return match unsafe { lane.lane.unschedule() } {
+                    true => Place::Off,
+                    false if consumer.has_ready() => Place::Ready,
+                    false => Place::InHand,
+                };
             };
             if !self.link.deliveries.may_defer() {
-                self.held.push((clock::now() + Duration::from_millis(5), lane));
-                return Step::Busy;
+                return Place::Held(FULL_WAIT);
             }
-            match self.deliver(guest, &lane, input_index, &record) {
-                Then::Next if consumer.has_nudge() => break,
+            match self.deliver(guest, lane, input_index, &record) {
+                Then::Next if consumer.has_nudge() => return Place::Ready,
                 Then::Next => {}
-                Then::Hold(wait) => {
-                    self.held.push((clock::now() + wait, lane));
-                    return Step::Busy;
-                }
-                Then::Panic(reason) => {
-                    consumer.give_back(lane);
-                    return Step::Panicked(reason);
-                }
+                Then::Hold(wait) => return Place::Held(wait),
+                Then::Panic(reason) => return Place::Panicked(reason),
             }
         }
-        consumer.give_back(lane);
-        Step::Busy
+        Place::Ready
     }
 
     fn deliver(&mut self, guest: &mut Guest, lane: &Arc<QueueLane>, input_index: u32, record: &Record<'_>) -> Then {
@@ -199,14 +237,14 @@ impl Delivering {
     }
 
     /// Delivers a message that had left its lane.
-    fn deliver_kept(&mut self, guest: &mut Guest, kept: Kept) -> Then {
+    fn deliver_kept(&mut self, guest: &mut Guest, kept: &Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
         let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
-    fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: Kept) -> Then {
+    fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: &Kept) -> Then {
         match verdict.kind {
             DR_ACCEPT => {
                 if let Some(stage) = self.link.deliveries.take_stage(delivery) {
@@ -233,7 +271,7 @@ impl Delivering {
         if let Some(kept) = self.link.deliveries.take_deferred(delivery) {
             // A completion is not a call of the module: a panic it speaks of happened elsewhere and counts as a fault.
             let kind = if verdict.kind == DR_PANIC { DR_FAULT } else { verdict.kind };
-            self.settle_kept(delivery, DrVerdict { kind, ..verdict }, reason, kept);
+            self.settle_kept(delivery, DrVerdict { kind, ..verdict }, reason, &kept);
         }
     }
 
@@ -351,6 +389,11 @@ impl Delivering {
         }
         consumer.put_back(self.held_back.drain(..).map(|(_, kept)| kept));
     }
+}
+
+/// Runs what must not take anything with it should it panic. The hook has logged it.
+fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
 }
 
 fn is_fault(kind: DrVerdictKind) -> bool {

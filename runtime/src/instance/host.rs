@@ -224,12 +224,16 @@ unsafe extern "C" fn send(
             }
             // SAFETY: null or a completion, by contract.
             let completion = unsafe { Completion::copy(completion, link) };
+            let (ingest, source) = (link.services.ingest.clone(), output.source().clone());
+            let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             link.services.disk.enqueue(rows, move |outcome| {
-                if let Some(completion) = completion {
-                    match outcome {
-                        Ok(()) => completion.done(DR_OK, ""),
-                        Err(reason) => completion.done(DR_FAILED, &reason),
-                    }
+                for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
+                    ingest.losses().count(&source, endpoint, "notStored", *sequence);
+                }
+                match (completion, outcome) {
+                    (Some(completion), Ok(())) => completion.done(DR_OK, ""),
+                    (Some(completion), Err(reason)) => completion.done(DR_FAILED, &reason),
+                    (None, _) => {}
                 }
             })?;
             status = DR_PENDING;

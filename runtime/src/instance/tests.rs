@@ -516,3 +516,93 @@ fn the_change_after_a_refused_one_is_delivered_whole() {
     assert_eq!(changes, [(2, false), (3, true), (4, false)]);
     assert_eq!(live.stop(), Ending::Stopped);
 }
+
+/// Panics where it is asked to log something: a defect of ours at the worst place.
+struct Faulty;
+
+impl tracing::Subscriber for Faulty {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("the log is broken");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_defect_in_the_worker_loses_no_message() {
+    let house = House::new();
+    let seen = Arc::new(AtomicU64::new(0));
+    let see = seen.clone();
+    let name = house.name();
+    // The second message is kept: what was deferred is put back, and faults when it comes again.
+    let faulty = |message: Box<dyn Fn(u64) -> DrVerdictKind + Send + Sync>| Script {
+        message: Some(Box::new(move |_, _, m| {
+            let kind = message(body(m));
+            if kind == DR_FAULT {
+                std::mem::forget(tracing::subscriber::set_default(Faulty));
+            }
+            verdict(kind)
+        })),
+        ..Script::default()
+    };
+    for n in 1..=3u64 {
+        house.send(&name, &n.to_le_bytes()).unwrap();
+    }
+    let first = house.start_as(&name, faulty(Box::new(|n| if n == 2 { DR_DEFER } else { DR_ACCEPT })));
+    wait_until("all are handled", || house.services.ingest.waiting(&name).0 == 0);
+    assert_eq!(first.stop(), Ending::Stopped);
+    house.send(&name, &4u64.to_le_bytes()).unwrap();
+    for _ in 0..2 {
+        let broken = house.start_as(&name, faulty(Box::new(|n| if n == 2 { DR_FAULT } else { DR_ACCEPT })));
+        assert!(matches!(broken.ended(), Ending::Failed(reason) if reason.contains("internal error")));
+    }
+    let broken = house.start_as(&name, faulty(Box::new(|n| if n == 4 { DR_FAULT } else { DR_ACCEPT })));
+    assert!(matches!(broken.ended(), Ending::Failed(_)));
+
+    let last = house.start_as(
+        &name,
+        faulty(Box::new(move |n| {
+            see.fetch_add(n, Ordering::SeqCst);
+            DR_ACCEPT
+        })),
+    );
+    wait_until("what is left is handled", || seen.load(Ordering::SeqCst) == 4);
+    assert_eq!(last.stop(), Ending::Stopped);
+}
+
+fn losses(house: &House) -> Vec<(&'static str, String, u64)> {
+    let taken = house.services.ingest.losses().take();
+    taken.into_iter().map(|loss| (loss.reason, loss.endpoint.to_string(), loss.count)).collect()
+}
+
+#[test]
+fn durable_messages_that_are_refused_or_that_nobody_hears_the_end_of_are_counted() {
+    let house = House::with_store_bytes(1000);
+    house.route(|_| vec![upstream()]);
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        event: Some(Box::new(move |me, _| {
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 2000], std::ptr::null())).unwrap();
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 20], std::ptr::null())).unwrap();
+            DR_OK
+        })),
+        ..Script::default()
+    });
+    house.fail_writes();
+    live.link.tell(Control::Event(0));
+    assert_eq!((heard.recv(), heard.recv()), (Ok(DR_FULL), Ok(DR_PENDING)));
+    house.database.flush().unwrap();
+    let mut found = losses(&house);
+    found.sort();
+    let upstream = || "$upstream".to_owned();
+    assert_eq!(found, [("notStored", upstream(), 1), ("storeFull", upstream(), 1)]);
+    assert_eq!(live.stop(), Ending::Stopped);
+}

@@ -1,6 +1,7 @@
 //! A worker: the thread that is an instance. It creates the guest, brings it messages, changes, ticks and calls, one at a time,
 //! and ends with it. The runtime tells it things through the link and hears of it through `report`; neither waits.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -83,11 +84,14 @@ fn run(mut assignment: Assignment) {
     // The guest's own entry points catch their panics; this is for a defect of ours, which must not pass as a clean stop.
     let load = std::mem::replace(&mut assignment.load, Box::new(|| Err("already loaded".to_owned())));
     let work = || live(&assignment, load);
-    let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Ending::Failed("internal error in the worker; see the log above".to_owned()));
+    let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| internal_error());
     link.close();
     ticket::revoke(link.ticket);
     (assignment.report)(WorkerEvent::Ended(ending));
+}
+
+fn internal_error() -> Ending {
+    Ending::Failed("internal error in the worker; see the log above".to_owned())
 }
 
 fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
@@ -106,7 +110,8 @@ fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
     let ending = match started {
         Ok(()) => {
             (assignment.report)(WorkerEvent::Started);
-            worker.serve()
+            // What it has in hand is given back whatever happens.
+            catch_unwind(AssertUnwindSafe(|| worker.serve())).unwrap_or_else(|_| internal_error())
         }
         Err(fault) => Ending::StartFailed(fault.reason().to_owned()),
     };

@@ -126,6 +126,13 @@ pub struct Output {
     unrouted: AtomicU64,
 }
 
+impl Output {
+    /// What its messages have in common.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+}
+
 #[derive(Default)]
 struct Sending {
     sequence: u64,
@@ -385,7 +392,12 @@ impl Ingest {
         if rows.is_empty() {
             return outcome;
         }
-        disk(rows).and(outcome)
+        let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
+        let stored = disk(rows);
+        if let Err(SendError::StoreFull { .. }) = stored {
+            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, "storeFull", sequence));
+        }
+        stored.and(outcome)
     }
 
     #[cold]
