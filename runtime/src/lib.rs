@@ -18,7 +18,7 @@
 //! | [`cli`] | the verbs of the command line, a file each |
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
-//! | [`message`], [`name`], [`clock`], [`config`], [`spelling`] | words that everything shares |
+//! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
 //!
 //! Imports run one way: cli → admin client, runtime; runtime → admin, control; admin → handle; handle → control; control →
 //! concepts; concepts → database (their store files),
@@ -36,6 +36,7 @@ pub mod handle;
 pub mod identity;
 pub mod image;
 pub mod instance;
+pub mod memory;
 pub mod message;
 pub mod name;
 pub mod queue;

@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 
 use super::{BenchError, Scratch};
 use crate::admin::client::{Client, query};
-use crate::view::{DeploymentView, ImageView, ModuleView, Status};
+use crate::view::{ImageView, ModuleView, Status};
 
 /// Instances.
 const COUNT: u64 = 1000;
 /// Longest that anything may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// So long it is the same before it counts as settled: longer than the runtime takes to give memory back.
+const SETTLE: Duration = Duration::from_millis(2500);
 /// Between two looks at something that has no event.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -62,7 +64,7 @@ pub fn measure(probe: &Path, say: &mut dyn FnMut(&str)) -> Result<Instances, Ben
     let mut process = Process(child);
     say("instances: an empty runtime");
     let client = until("the empty runtime answers", || Ok(Client::find(std::slice::from_ref(&state)).ok()))?;
-    let empty_bytes = resident(process.0.id())?;
+    let empty_bytes = settled(process.0.id())?;
 
     say(&format!("instances: {COUNT} start"));
     let failed = |error: &dyn std::error::Error| BenchError::around(error.to_string());
@@ -77,8 +79,7 @@ pub fn measure(probe: &Path, say: &mut dyn FnMut(&str)) -> Result<Instances, Ben
         Ok((running == COUNT).then_some(()))
     })?;
     let start_ms = begin.elapsed().as_secs_f64() * 1e3;
-    let full_bytes = resident(process.0.id())?;
-    let _: Option<DeploymentView> = client.get("/deployment").map_err(|error| failed(&error))?;
+    let full_bytes = settled(process.0.id())?;
 
     say(&format!("instances: {COUNT} stop"));
     let begin = Instant::now();
@@ -108,6 +109,20 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>, BenchError>)
             return Err(BenchError::around(format!("not within {} s: {what}", LIMIT.as_secs())));
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Resident memory once it no longer changes: what it costs to have them, not to start them.
+fn settled(pid: u32) -> Result<u64, BenchError> {
+    let begin = Instant::now();
+    let mut last = resident(pid)?;
+    loop {
+        std::thread::sleep(SETTLE);
+        let now = resident(pid)?;
+        if now == last || begin.elapsed() > LIMIT {
+            return Ok(now);
+        }
+        last = now;
     }
 }
 

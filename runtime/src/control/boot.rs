@@ -176,6 +176,7 @@ pub fn boot(
         started: clock::now(),
         notes,
         random: (clock::wall_us() as u32) | 1,
+        has_grown: true,
     };
     control.load_instances()?;
     control.resume(&database.read(File::Main, deployment::load_all)?);

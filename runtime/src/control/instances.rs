@@ -222,6 +222,7 @@ impl Control {
         entry.last_start_us = Some(clock::wall_us());
         // The first worker of an image asks it, for all of them.
         let ask = self.described.insert(digest);
+        self.has_grown = true;
         let events = self.events.clone();
         let of = name.to_owned();
         let assignment = Assignment {
@@ -248,13 +249,15 @@ impl Control {
 
     fn forget_link(&mut self, name: &str, link: &Arc<Link>) {
         if let Ok(mut directory) = self.directory.write()
-            && directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
-                directory.remove(name);
-            }
+            && directory.get(name).is_some_and(|known| known.ticket == link.ticket)
+        {
+            directory.remove(name);
+        }
         if let Some(entry) = self.instances.get_mut(name)
-            && entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
-                entry.link = None;
-            }
+            && entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket)
+        {
+            entry.link = None;
+        }
     }
 
     pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, event: WorkerEvent) {

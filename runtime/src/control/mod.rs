@@ -35,6 +35,7 @@ use crate::image::{Catalog, ImageStore};
 use crate::instance::link::Link;
 use crate::instance::services::Services;
 use crate::instance::state;
+use crate::memory;
 use crate::state_folder::Folders;
 use crate::twin::Twins;
 
@@ -66,6 +67,8 @@ pub struct Control {
     started: Instant,
     notes: Vec<String>,
     random: u32,
+    /// Workers were started since memory was last given back.
+    has_grown: bool,
 }
 
 impl Control {
@@ -130,6 +133,12 @@ impl Control {
     }
 
     fn keep_house(&mut self) {
+        // What starting many workers took at its peak is not needed any more, once no more are being started.
+        let is_starting = |entry: &instances::Entry| matches!(entry.life.state, state::State::Starting);
+        if self.has_grown && !self.instances.values().any(is_starting) {
+            self.has_grown = false;
+            memory::give_back();
+        }
         self.services.disk.retry();
         self.services.completions.watch();
         let losses = self.services.ingest.losses().take();

@@ -22,7 +22,8 @@ pub type ImageCheck<'c> = &'c dyn Fn(&str) -> Result<(), String>;
 
 /// A deployment, as its author wrote it.
 ///
-/// It is stored as its [`text`](Manifest::text) and read again at a start.
+/// It is stored as its [`text`](Manifest::text) and read again at a start; the sections of `$edgeAgent` and `$edgeHub` are read
+/// from there too by whoever needs them as they were written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
     /// The document itself.
@@ -37,10 +38,6 @@ pub struct Manifest {
     pub time_to_live: Option<Duration>,
     /// Bound of the store in bytes; `None`: the runtime's own.
     pub store_max_bytes: Option<u64>,
-    /// Desired properties of `$edgeAgent`.
-    pub agent: Value,
-    /// Desired properties of `$edgeHub`.
-    pub hub: Value,
 }
 
 /// What a manifest says about the desired properties of one module.
@@ -175,15 +172,13 @@ fn read(reader: &mut Reader<'_>, text: &str, root: &Value, check: ImageCheck<'_>
         };
         reader.note(format!("{name}: has desired properties but is not among the modules{hint}"));
     }
-    Some(Manifest {
+    (agent.is_some() && hub.is_some()).then(|| Manifest {
         text: text.to_owned(),
         modules,
         desired,
         routes: section.routes,
         time_to_live: section.time_to_live,
         store_max_bytes: section.store_max_bytes,
-        agent: agent?,
-        hub: hub?,
     })
 }
 

@@ -53,7 +53,7 @@ pub struct Making<'a> {
 
 /// See the module's documentation.
 pub struct Guest {
-    table: DrModule,
+    table: &'static DrModule,
     instance: *mut c_void,
     link: Arc<Link>,
 }
@@ -96,7 +96,7 @@ fn outcome(status: DrStatus, text: Collector) -> Result<(), Fault> {
 impl Guest {
     /// Creates the instance.
     pub fn create(library: &Library, link: &Arc<Link>, making: &Making<'_>) -> Result<Guest, Fault> {
-        let table = *library.table();
+        let table = library.table();
         let identity = link.identity.to_string();
         let args = DrCreate {
             size: size_of::<DrCreate>() as u32,

@@ -95,14 +95,21 @@ fn internal_error() -> Ending {
 }
 
 fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
-    let link = &assignment.link;
-    let Some(consumer) = link.inbox.consume() else {
+    let Some(consumer) = assignment.link.inbox.consume() else {
         return Ending::StartFailed("the thread of an earlier run of this instance has not ended".to_owned());
     };
-    let (guest, desired) = match create(assignment, load) {
-        Ok(made) => made,
-        Err(fault) => return Ending::StartFailed(fault.reason().to_owned()),
-    };
+    match create(assignment, load) {
+        Ok((guest, desired)) => serve_out(assignment, consumer, guest, desired),
+        Err(fault) => Ending::StartFailed(fault.reason().to_owned()),
+    }
+}
+
+/// Starts the guest and serves it to its end.
+///
+/// Apart from `create`, which goes deepest: the stack of an idle instance is as large as its deepest moment was.
+#[inline(never)]
+fn serve_out(assignment: &Assignment, consumer: Consumer, guest: Guest, desired: Desired) -> Ending {
+    let link = &assignment.link;
     let delivering = Delivering::new(link.clone(), assignment.inputs.clone());
     let (timers, pace) = (Timers::default(), Pace::default());
     let mut worker = Worker { link, guest, consumer, timers, pace, desired, delivering };
@@ -125,6 +132,7 @@ struct Desired {
     is_current: bool,
 }
 
+#[inline(never)]
 fn create(assignment: &Assignment, load: LoadLibrary) -> Result<(Guest, Desired), Fault> {
     let link = &assignment.link;
     let failed = |what: &str, why: String| Fault::Failed(format!("{what}: {why}"));
@@ -167,11 +175,13 @@ fn create(assignment: &Assignment, load: LoadLibrary) -> Result<(Guest, Desired)
 /// Reports `{version, ok, error}` about a document, unless it says what was reported before.
 fn acknowledge(link: &Link, error: Option<&str>, document: Accepted) {
     let Some(snapshot) = link.services.twins.get(&link.identity) else { return };
+    // An instance that never got a configuration has nothing to acknowledge.
+    if error.is_none() && &*document.document == "{}" && &*snapshot.reported.document == "{}" {
+        return;
+    }
     let said = Acknowledgement { version: document.version, ok: error.is_none(), error: error.map(str::to_owned) };
     let before = snapshot.acknowledged();
-    // An instance that never got a configuration has nothing to acknowledge.
-    let is_blank = said.ok && &*document.document == "{}" && before.is_none();
-    if before.as_ref() == Some(&said) || is_blank {
+    if before.as_ref() == Some(&said) || (said.ok && before.is_none() && &*document.document == "{}") {
         return;
     }
     let (name, version) = (link.name.clone(), said.version);
