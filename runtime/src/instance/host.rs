@@ -246,7 +246,7 @@ unsafe extern "C" fn send(
             // Whoever waits for a completion is called by it; the status of the memory targets is told to nobody else.
             Err(_) if status == DR_PENDING => DR_PENDING,
             Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
-            Err(SendError::Full { .. } | SendError::StoreFull { .. }) => DR_FULL,
+            Err(SendError::Full { .. } | SendError::StoreFull { .. } | SendError::NotStored { .. }) => DR_FULL,
             Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
         }
     })

@@ -107,6 +107,12 @@ pub enum SendError {
         /// Bytes that may wait.
         budget: u64,
     },
+    /// The disk does not take what was sent before.
+    #[error("messages for {endpoint} cannot be stored at present; send again later, or see the log for the cause")]
+    NotStored {
+        /// Endpoint.
+        endpoint: String,
+    },
     /// The instance that sends is gone or may not send.
     #[error("{0}")]
     Refused(String),
@@ -390,8 +396,13 @@ impl Ingest {
         }
         let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
         let stored = disk(rows);
-        if let Err(SendError::StoreFull { .. }) = stored {
-            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, "storeFull", sequence));
+        let reason = match stored {
+            Err(SendError::StoreFull { .. }) => Some("storeFull"),
+            Err(SendError::NotStored { .. }) => Some("notStored"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, reason, sequence));
         }
         stored.and(outcome)
     }
