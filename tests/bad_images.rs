@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Manifest, Runtime, SOON, c_fixture, c_module, wait_until};
+use crate::harness::{Manifest, Runtime, SOON, c_fixture, c_module, wait_until, workspace};
 
 /// A file that is not taken in.
 struct Bad {
@@ -117,10 +117,15 @@ pub fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     file
 }
 
-/// The row of `image list` about a file.
-pub fn row_of(runtime: &Runtime, file: &Path) -> Option<Value> {
+/// The rows of `image list` about a file: what came from it, the newest first, and why it is refused now.
+pub fn rows_of(runtime: &Runtime, file: &Path) -> Vec<Value> {
     let rows = runtime.json(&["image", "list"]);
-    rows.as_array().unwrap().iter().find(|row| row["source"] == file.to_str().unwrap()).cloned()
+    rows.as_array().unwrap().iter().filter(|row| row["source"] == file.to_str().unwrap()).cloned().collect()
+}
+
+/// The first row of `image list` about a file.
+pub fn row_of(runtime: &Runtime, file: &Path) -> Option<Value> {
+    rows_of(runtime, file).into_iter().next()
 }
 
 /// Waits until `image list` says something about a file, and gives its verdict and what is said.
@@ -150,7 +155,7 @@ fn every_bad_file_is_refused_in_one_clear_line_and_nobody_else_notices() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
     let waiting = files.iter().fold(Manifest::new(), |manifest, bad| manifest.module(bad.name, bad.name));
-    runtime.deploy(&waiting.with_bystanders());
+    runtime.apply(&waiting.with_bystanders());
     let drop = runtime.state().join("drop");
 
     runtime.undisturbed(|| {
@@ -173,6 +178,21 @@ fn every_bad_file_is_refused_in_one_clear_line_and_nobody_else_notices() {
             }
         }
     });
+}
+
+#[test]
+fn bad_files_that_lie_there_at_the_start_do_not_hold_up_what_is_sound() {
+    let mut runtime = Runtime::new().start();
+    runtime.stop();
+    let drop = runtime.state().join("drop");
+    let files: Vec<PathBuf> =
+        bad_files().iter().map(|bad| put(&drop, &format!("{}.so", bad.name), &bad.bytes)).collect();
+    put(&drop, "sound.so", &read(c_module("sound", "1.0.0", &[])));
+
+    runtime.launch();
+
+    runtime.wait_for("sound", "running");
+    files.iter().for_each(|file| assert_eq!(verdict_on(&runtime, file).0, "refused"));
 }
 
 #[test]
@@ -209,7 +229,7 @@ fn what_is_no_file_of_its_own_is_named_and_not_followed() {
         println!("skipped for root, who may read everything: a file without read permission");
     } else {
         let secret = put(&drop, "secret.so", &read(sound));
-        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o000)).unwrap();
         expected.push(("secret.so", ["cannot be read", "chmod a+r"]));
     }
 
@@ -225,7 +245,7 @@ fn what_is_no_file_of_its_own_is_named_and_not_followed() {
 fn library_with_a_missing_symbol_fails_at_load_and_says_which() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
-    runtime.deploy(&Manifest::new().with_bystanders());
+    runtime.apply(&Manifest::new().with_bystanders());
     let library = read(c_module("undefined", "1.0.0", &["-DUNDEFINED"]));
     let said = ["undefined symbol: symbol_that_nobody_defines", "link it with the library that defines"];
 
@@ -261,11 +281,14 @@ fn tables_of_older_and_newer_minor_versions_work() {
 #[test]
 fn module_built_from_every_released_header_works() {
     let runtime = Runtime::new().start();
-    // One folder for each released ABI; what is added there is tested by adding its version here.
-    for version in ["1.0"] {
+    let released =
+        std::fs::read_dir(workspace().join("tests/fixtures/abi")).unwrap().map(|entry| entry.unwrap().path());
+    let versions: Vec<PathBuf> = released.filter(|path| path.is_dir()).collect();
+    assert!(!versions.is_empty());
+    for version in versions.iter().map(|folder| folder.file_name().unwrap().to_str().unwrap()) {
         let source = format!("tests/fixtures/abi/{version}/hello.c");
         runtime.add_image(&c_fixture(&source, &format!("hello-{version}"), &[]));
-        runtime.deploy(&Manifest::new().module("hello", "hello"));
+        runtime.apply(&Manifest::new().module("hello", "hello"));
         runtime.wait_for("hello", "running");
         runtime.cli(&["send", "hello", "names", "Ada"]).ok();
         wait_until(SOON, "it greets", || {

@@ -89,7 +89,7 @@
 //! crate-type = ["cdylib"]
 //!
 //! [dependencies]
-//! dinrail-plugin = "0.1"
+//! dinrail-plugin = { path = "../dinrail/plugin-api" } # in a clone of dinrail
 //! serde = { version = "1", features = ["derive"] }
 //! schemars = "1"
 //! ```
@@ -171,6 +171,11 @@ pub mod prelude {
     pub use serde_json::{Value, json};
     pub use tracing::{debug, error, info, trace, warn};
 }
+
+/// The module in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 /// For the macro only; no part of the contract.
 #[doc(hidden)]

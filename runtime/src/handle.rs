@@ -2,7 +2,6 @@
 //!
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +10,9 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::control::{Control, Event, Folders, Listeners};
+use crate::control::boot::Parts;
+use crate::control::{Control, Event, Listeners};
+pub use crate::deployment::DeployRequest;
 use crate::identity::Identities;
 use crate::image::ImageStore;
 use crate::instance::services::Services;
@@ -21,77 +22,12 @@ use crate::name::{Identity, check_id};
 use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
 use crate::queue::{Consumer, Inbox, Queue};
+pub use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::Selection;
+use crate::spelling::nearest;
+use crate::state_folder::Folders;
 use crate::twin::{TwinError, TwinSnapshot, Twins};
 use crate::view::{DeploymentView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView};
-
-/// Kind of a refusal; the management API maps it to an HTTP status in one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// The request itself is wrong (400).
-    Invalid,
-    /// No such thing (404).
-    NotFound,
-    /// The state does not allow it (409).
-    Conflict,
-    /// `If-Match` does not match (412).
-    PreconditionFailed,
-    /// Over a limit (413).
-    TooLarge,
-    /// It was tried and failed (500).
-    Failed,
-    /// Not within the time allowed (504).
-    Timeout,
-}
-
-/// Why a request was not done: for a person, with the next step.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// What class of refusal.
-    pub kind: RefusalKind,
-    /// What is wrong, naming the thing.
-    pub message: String,
-    /// What to do next.
-    pub hint: Option<String>,
-    /// Every single problem, where there are several, each with its place.
-    pub details: Vec<String>,
-}
-
-impl Refusal {
-    fn new(kind: RefusalKind, message: impl Into<String>, hint: impl Into<String>) -> Refusal {
-        Refusal { kind, message: message.into(), hint: Some(hint.into()), details: Vec::new() }
-    }
-
-    fn ending() -> Refusal {
-        Refusal::new(RefusalKind::Failed, "the runtime is ending", "start it again, then repeat the command")
-    }
-}
-
-impl From<TwinError> for Refusal {
-    fn from(error: TwinError) -> Refusal {
-        let (kind, details) = match &error {
-            TwinError::NotFound { .. } => (RefusalKind::NotFound, Vec::new()),
-            TwinError::Invalid { violations, .. } => {
-                (RefusalKind::Invalid, violations.iter().map(ToString::to_string).collect())
-            }
-            TwinError::EtagMismatch { .. } => (RefusalKind::PreconditionFailed, Vec::new()),
-            TwinError::Store { .. } => (RefusalKind::Failed, Vec::new()),
-        };
-        Refusal { kind, message: error.to_string(), hint: Some(error.hint()), details }
-    }
-}
-
-/// A manifest to plan or to apply.
-#[derive(Debug, Clone)]
-pub struct DeployRequest {
-    /// The manifest: JSON.
-    pub text: String,
-    /// Where it came from, for `deployment`: a path, or `cli`.
-    pub origin: String,
-    /// Images named by path in the manifest, by that path: the digest (`sha256:…`) under which they were added.
-    pub images: BTreeMap<String, String>,
-}
 
 /// Handle of a running runtime. Clones are the same.
 #[derive(Clone)]
@@ -109,17 +45,8 @@ pub struct Handle {
 type Answer<T> = Result<T, Refusal>;
 
 impl Handle {
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn new(
-        identities: Identities,
-        twins: Twins,
-        services: Arc<Services>,
-        listeners: Arc<Listeners>,
-        store: Arc<ImageStore>,
-        events: Sender<Event>,
-        changes: Arc<watch::Sender<u64>>,
-        folders: Folders,
-    ) -> Handle {
+    pub(crate) fn new(parts: Parts, events: Sender<Event>, folders: Folders) -> Handle {
+        let Parts { identities, twins, services, listeners, store, changes, .. } = parts;
         Handle { identities, twins, services, listeners, store, events, changes, folders }
     }
 
@@ -179,7 +106,20 @@ impl Handle {
 
     async fn command(&self, name: &str, input: Input) -> Answer<()> {
         let name = name.to_owned();
-        self.ask(move |control, _| control.command(&name, input)).await?
+        self.ask(move |control, _| control.command(&name, input)).await??;
+        self.committed().await
+    }
+
+    /// Waits until everything that the loop has submitted so far is committed: what is acknowledged then holds.
+    async fn committed(&self) -> Answer<()> {
+        let (done, wait) = oneshot::channel();
+        self.ask(move |control, _| control.when_committed(move |outcome| drop(done.send(outcome)))).await?;
+        wait.await.map_err(|_| Refusal::ending())?.map_err(|error| Refusal {
+            kind: RefusalKind::Failed,
+            message: format!("it is done but not stored: {error}"),
+            hint: error.hint().map(str::to_owned),
+            details: Vec::new(),
+        })
     }
 
     /// What applying a manifest would do.
@@ -212,17 +152,38 @@ impl Handle {
             .spawn(move || drop(done.send(store.take_in(&file))))
             .map_err(|error| Refusal::new(RefusalKind::Failed, format!("no thread to take it in: {error}"), "try again"))?;
         let taken = wait.await.map_err(|_| Refusal::ending())?;
-        self.ask(move |control, _| control.image_added(name, taken)).await?
+        let view = self.ask(move |control, _| control.image_added(name, taken)).await??;
+        self.committed().await?;
+        Ok(view)
     }
 
     /// Removes an image that nothing uses.
     pub async fn image_remove(&self, reference: &str) -> Answer<ImageView> {
         let reference = reference.to_owned();
-        self.ask(move |control, _| control.image_remove(&reference)).await?
+        let view = self.ask(move |control, _| control.image_remove(&reference)).await??;
+        self.committed().await?;
+        Ok(view)
     }
 
     fn snapshot(&self, id: &Identity) -> Answer<Arc<TwinSnapshot>> {
-        self.twins.get(id).ok_or_else(|| TwinError::NotFound { identity: id.clone() }.into())
+        self.twins.get(id).ok_or_else(|| self.refusal(TwinError::NotFound { identity: id.clone() }))
+    }
+
+    /// For a twin that is not there: the nearest one that is.
+    fn refusal(&self, error: TwinError) -> Refusal {
+        let twins = if matches!(error, TwinError::NotFound { .. }) { self.twins.list() } else { Vec::new() };
+        let names: Vec<&str> = twins.iter().filter_map(|twin| twin.identity.module_id()).collect();
+        let near = match &error {
+            TwinError::NotFound { identity } if identity.device_id() == self.device_id() => {
+                identity.module_id().and_then(|name| nearest(name, names.iter().copied())).map(str::to_owned)
+            }
+            _ => None,
+        };
+        let mut refusal = Refusal::from(error);
+        if let Some(near) = near {
+            refusal.hint = Some(format!("did you mean '{near}'?"));
+        }
+        refusal
     }
 
     /// The root document of a twin as the service side sees it.
@@ -238,7 +199,8 @@ impl Handle {
     /// Merges `{"tags": …, "properties": {"desired": …}}`; answers with the new root document, once it is committed.
     pub async fn twin_patch(&self, id: &Identity, patch: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        self.twins.patch(id, &patch, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)))?;
+        let submitted = self.twins.patch(id, &patch, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await
     }
@@ -246,7 +208,8 @@ impl Handle {
     /// Replaces tags and desired properties.
     pub async fn twin_replace(&self, id: &Identity, doc: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        self.twins.replace(id, &doc, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)))?;
+        let submitted = self.twins.replace(id, &doc, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await
     }

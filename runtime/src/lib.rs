@@ -12,14 +12,16 @@
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
 //! | [`deployment`] | manifests and the plan that a manifest means |
 //! | [`control`] | the loop: the one thread that decides, and the only code that knows every concept |
+//! | [`runtime`], [`state_folder`] | start and end of the whole; the directory that is one runtime's |
 //! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
 //! | [`admin`] | the management API and its client |
 //! | [`cli`] | the verbs of the command line, a file each |
-//! | [`bench`] | what this device can do, against the raw limit measured in the same run |
-//! | [`handle`], [`view`] | how the outside talks to the running runtime, and what it is shown |
+//! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
+//! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`] | words that everything shares |
 //!
-//! Imports run one way: cli → admin client; admin → handle; control → concepts; concepts → database (their store files),
+//! Imports run one way: cli → admin client, runtime; runtime → admin, control; admin → handle; handle → control; control →
+//! concepts; concepts → database (their store files),
 //! message, name, clock, config. Nothing imports upwards.
 
 pub mod admin;
@@ -37,7 +39,10 @@ pub mod instance;
 pub mod message;
 pub mod name;
 pub mod queue;
+pub mod refusal;
 pub mod routing;
+pub mod runtime;
 pub mod spelling;
+pub mod state_folder;
 pub mod twin;
 pub mod view;

@@ -1,11 +1,9 @@
-//! Deployment manifests in few words.
+//! Manifests, short to write.
 
 use serde_json::{Map, Value, json};
 
-use super::{Output, Runtime};
-
 /// A manifest in the making.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Manifest {
     modules: Map<String, Value>,
     routes: Map<String, Value>,
@@ -13,58 +11,62 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Without modules and routes.
+    /// Without anything.
     pub fn new() -> Manifest {
         Manifest::default()
     }
 
-    /// With a module of an image.
-    pub fn module(self, name: &str, image: &str) -> Manifest {
-        self.module_with(name, image, json!({}))
-    }
-
-    /// With a module of an image and its `createOptions`.
-    pub fn module_with(mut self, name: &str, image: &str, options: Value) -> Manifest {
-        let settings = json!({ "image": image, "createOptions": options });
-        self.modules.insert(name.to_owned(), json!({ "type": "library", "settings": settings }));
+    /// With a module of this image.
+    pub fn module(mut self, name: &str, image: &str) -> Manifest {
+        self.modules.insert(name.to_owned(), json!({"type": "library", "settings": {"image": image}}));
         self
     }
 
-    /// With another key of a module, such as `restartPolicy`.
-    pub fn key(mut self, module: &str, key: &str, value: impl Into<Value>) -> Manifest {
-        self.modules[module][key] = value.into();
+    /// With another value of a module's entry in `$edgeAgent`, such as `startupOrder` or `restartPolicy`.
+    pub fn with(mut self, name: &str, key: &str, value: impl Into<Value>) -> Manifest {
+        self.modules[name][key] = value.into();
         self
     }
 
-    /// With the desired properties of a module.
-    pub fn desired(mut self, module: &str, desired: Value) -> Manifest {
-        self.desired.insert(module.to_owned(), json!({ "properties.desired": desired }));
+    /// With one of a module's `createOptions`.
+    pub fn option(mut self, name: &str, key: &str, value: Value) -> Manifest {
+        self.modules[name]["settings"]["createOptions"][key] = value;
         self
     }
 
-    /// With a route from the output `out` of a module to the input `in` of another.
-    pub fn route(mut self, from: &str, to: &str) -> Manifest {
-        let route =
+    /// With a section of desired properties.
+    pub fn desired(mut self, name: &str, properties: Value) -> Manifest {
+        self.desired.insert(name.to_owned(), properties);
+        self
+    }
+
+    /// With a route.
+    pub fn route(mut self, name: &str, text: &str) -> Manifest {
+        self.routes.insert(name.to_owned(), text.into());
+        self
+    }
+
+    /// With a route from the output `out` of a module to the input `in` of another one.
+    pub fn connect(self, from: &str, to: &str) -> Manifest {
+        let text =
             format!("FROM /messages/modules/{from}/outputs/out INTO BrokeredEndpoint(\"/modules/{to}/inputs/in\")");
-        self.routes.insert(format!("{from}-to-{to}"), route.into());
-        self
+        self.route(&format!("{from}-to-{to}"), &text)
     }
 
-    /// Its text.
+    /// The document.
+    pub fn json(&self) -> Value {
+        let mut content = json!({
+            "$edgeAgent": {"properties.desired": {"schemaVersion": "1.1", "modules": self.modules}},
+            "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": self.routes}},
+        });
+        for (name, properties) in &self.desired {
+            content[name] = json!({"properties.desired": properties});
+        }
+        json!({"modulesContent": content})
+    }
+
+    /// The document as text.
     pub fn text(&self) -> String {
-        let agent = json!({ "properties.desired": { "schemaVersion": "1.1", "modules": self.modules } });
-        let hub = json!({ "properties.desired": { "schemaVersion": "1.1", "routes": self.routes } });
-        let mut content = json!({ "$edgeAgent": agent, "$edgeHub": hub });
-        content.as_object_mut().unwrap().extend(self.desired.clone());
-        json!({ "modulesContent": content }).to_string()
-    }
-}
-
-impl Runtime {
-    /// Deploys a manifest; returns as soon as it is applied, not when its modules run.
-    #[track_caller]
-    pub fn deploy(&self, manifest: &Manifest) -> Output {
-        let file = self.write("manifest.json", manifest.text());
-        self.cli(&["deploy", file.to_str().unwrap()]).ok()
+        self.json().to_string()
     }
 }

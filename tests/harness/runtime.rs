@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{SOON, dinrail, wait_until};
+use super::{Api, Listener, Manifest, SOON, dinrail, wait_until};
 
 /// What a verb printed and how it ended.
 #[derive(Debug)]
@@ -77,16 +77,24 @@ impl Runtime {
         self.args([OsStr::new("--watch"), folder.as_os_str()])
     }
 
+    /// With a watched folder in which these libraries lie.
+    pub fn supply(self, libraries: &[PathBuf]) -> Runtime {
+        let folder = self.folder.path().join("supply");
+        std::fs::create_dir_all(&folder).unwrap();
+        for library in libraries {
+            let place = folder.join(library.file_name().expect("a file"));
+            // A link is there whole and at once; on another file system a copy has to do.
+            if std::fs::hard_link(library, &place).is_err() {
+                std::fs::copy(library, &place).unwrap();
+            }
+        }
+        self.watch(&folder)
+    }
+
     /// With `--config` and a file of this text.
     pub fn config(self, text: &str) -> Runtime {
         let file = self.write("config.toml", text);
         self.args([OsStr::new("--config"), file.as_os_str()])
-    }
-
-    /// With a variable in its environment and in that of its clients.
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Runtime {
-        self.environment.push((name.to_owned(), value.into()));
-        self
     }
 
     /// With another state directory.
@@ -105,8 +113,14 @@ impl Runtime {
     /// Starts it again with the same arguments; its management API answers.
     #[track_caller]
     pub fn launch(&mut self) {
+        let run = self.run_command();
+        self.await_answer(run);
+    }
+
+    #[track_caller]
+    fn await_answer(&mut self, mut run: Command) {
         assert!(self.child.is_none(), "it runs already");
-        self.child = Some(self.run_command().spawn().unwrap());
+        self.child = Some(run.spawn().unwrap());
         let end = Instant::now() + SOON;
         while self.cli(&["list"]).code != 0 {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
@@ -124,10 +138,13 @@ impl Runtime {
 
     /// `run` as it would be started, for those that are refused; its log goes to [`Runtime::log`].
     pub fn run_command(&self) -> Command {
-        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut run = self.command(&["run"]);
-        run.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        run.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log_for_writing());
         run
+    }
+
+    fn log_for_writing(&self) -> File {
+        File::options().create(true).append(true).open(self.log_file()).unwrap()
     }
 
     /// Ends it with SIGTERM and asserts that it ends well.
@@ -164,6 +181,17 @@ impl Runtime {
         self.launch();
     }
 
+    /// Starts it by another command, such as `unshare -n`; its management API answers.
+    #[track_caller]
+    pub fn launch_under(&mut self, wrapper: &[&str]) {
+        let run = self.run_command();
+        let mut wrapped = Command::new(wrapper[0]);
+        wrapped.args(&wrapper[1..]).arg(run.get_program()).args(run.get_args());
+        wrapped.env_clear().envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        wrapped.stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log_for_writing());
+        self.await_answer(wrapped);
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
@@ -190,6 +218,19 @@ impl Runtime {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&file, text).unwrap();
         file
+    }
+
+    /// Deploys a manifest, waits until what is to run runs, and gives the document of the verb.
+    #[track_caller]
+    pub fn deploy(&self, manifest: &Manifest) -> Value {
+        let file = self.write("manifest.json", manifest.text());
+        self.json(&["deploy", &file.to_string_lossy(), "--wait", "--timeout", "20s"])
+    }
+
+    /// What the fixture `wayward` recorded as the instance `name`, a line each.
+    pub fn events(&self, name: &str) -> Vec<String> {
+        let file = self.state.join("data").join(name).join("events");
+        std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// Does a verb.
@@ -224,6 +265,17 @@ impl Runtime {
     pub fn wait_for(&self, name: &str, status: &str) {
         let output = self.cli(&["wait", name, "--for", status, "--timeout", "20s"]);
         assert_eq!(output.code, 0, "{}\n{}", output.stderr, self.log());
+    }
+
+    /// A connection to its management API.
+    pub fn api(&self) -> Api {
+        Api::connect(&self.state).unwrap()
+    }
+
+    /// Follows the messages that pass a route; what passes after this returned is seen.
+    #[track_caller]
+    pub fn listen(&self, route: &str) -> Listener {
+        self.api().listen(route)
     }
 
     /// Follows what a verb prints (`tail`) line by line.
@@ -277,7 +329,10 @@ impl Followed {
     /// The next line of stdout.
     #[track_caller]
     pub fn line(&self) -> String {
-        self.lines.recv_timeout(SOON).expect("another line on stdout")
+        let line = self.lines.recv_timeout(SOON);
+        line.unwrap_or_else(|_| {
+            panic!("no other line on stdout; on stderr: {:?}", self.notes.try_iter().collect::<Vec<_>>())
+        })
     }
 
     /// The next line of stdout, as JSON.
@@ -286,10 +341,14 @@ impl Followed {
         serde_json::from_str(&self.line()).unwrap()
     }
 
-    /// The next line of stderr.
-    #[track_caller]
-    pub fn note(&self) -> String {
-        self.notes.recv_timeout(SOON).expect("another line on stderr")
+    /// Waits for its end: exit code and what is left on stderr.
+    pub fn end(mut self) -> (i32, String) {
+        let mut code = None;
+        wait_until(SOON, "the verb ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        (code.and_then(|status| status.code()).unwrap_or(-1), self.notes.iter().collect::<Vec<_>>().join("\n"))
     }
 }
 

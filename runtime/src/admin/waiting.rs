@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::error::{ApiError, refusal};
 use super::request::Params;
 use super::{ModuleAnswer, deployment};
+use crate::clock;
 use crate::handle::{Handle, Refusal, RefusalKind};
 use crate::name::Identity;
 use crate::view::{DeploymentView, ModuleDetail, Status};
@@ -97,7 +98,7 @@ impl Wait {
     fn new(handle: &Handle, limit: Duration) -> Wait {
         let mut changes = handle.changes();
         changes.mark_unchanged();
-        Wait { changes, deadline: Instant::now() + limit }
+        Wait { changes, deadline: Instant::from_std(clock::now() + limit) }
     }
 
     /// Returns when it is time for another look. Errors: `not_yet` when time is up.

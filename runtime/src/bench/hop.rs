@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::raw::{self, BODY_BYTES};
 use super::{BenchError, Scratch, median};
 use crate::config::Config;
-use crate::control::boot::{self, Running};
 use crate::name::Identity;
+use crate::runtime::{self, Running};
 
 /// Messages of a throughput run.
 const COUNT: u64 = 2_000_000;
@@ -115,7 +115,7 @@ impl Bench {
         let file = folder.join("bench.json");
         std::fs::write(&file, manifest.to_string())
             .map_err(|source| BenchError::Io { what: "the manifest of the bench cannot be written", source })?;
-        let running = boot::start(boot::Options {
+        let running = runtime::start(runtime::Options {
             manifest: Some(file),
             config: Config::default(),
             state: folder.join("state"),

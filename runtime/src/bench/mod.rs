@@ -19,7 +19,7 @@ pub enum BenchError {
     NoProbe(Vec<PathBuf>),
     /// The runtime to be measured did not start.
     #[error("the runtime to be measured did not start")]
-    Start(#[from] crate::control::boot::StartError),
+    Start(#[from] crate::runtime::StartError),
     /// Something around the measurement failed.
     #[error("{what}")]
     Around {

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::places::Surroundings;
 use super::{Context, Failure};
 use crate::config::{Config, LogLevel};
-use crate::control::boot::{self, StartError};
+use crate::runtime;
 
 /// Form of the log on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,7 +88,7 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         None => Config::default(),
     };
     log_to_stderr(options.log_format, config.log.level);
-    let running = boot::start(boot::Options {
+    let running = runtime::start(runtime::Options {
         manifest: options.manifest,
         config,
         state: options.state,
@@ -97,10 +97,7 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         autostart: options.autostart,
         session_folder: options.session_folder,
     });
-    let mut running = running.map_err(|error| {
-        let details = if let StartError::Refused(refusal) = &error { refusal.details.clone() } else { Vec::new() };
-        Failure::of(&error).hint(error.hint()).details(details)
-    })?;
+    let mut running = running.map_err(|error| Failure::of(&error).hint(error.hint()).details(error.details()))?;
     end_on_signal(running.ender())?;
     running.wait();
     Ok(())

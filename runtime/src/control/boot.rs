@@ -1,23 +1,21 @@
-//! Start and end of the runtime: opens everything in order, runs the loop, and closes everything in reverse.
+//! The start of the loop: opens what the state directory holds, takes up the deployment in force, and applies a manifest that
+//! is new. Needs no network, and no image that is not in the store already.
 
-use std::fs::File as OsFile;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Control, Directory, Event, Folders, Listeners, instances};
-use crate::admin::{self, AdminError, AdminServer};
+use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::{Config, LogLevel};
 use crate::database::tables::queue::{self, ClockMark, LossRow};
 use crate::database::tables::{deployment, image, instance, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
-use crate::handle::{DeployRequest, Handle, Refusal};
+use crate::deployment::DeployRequest;
 use crate::identity::{Identities, IdentityError};
-use crate::image::{Catalog, Digest, ImageStore, Reference, WatchedFolder, Watcher};
+use crate::image::{Catalog, Digest, ImageStore, Reference};
 use crate::instance::calls::CallError;
 use crate::instance::link::{Control as Tell, MethodRequest};
 use crate::instance::services::Services;
@@ -28,53 +26,13 @@ use crate::queue::LaneLimits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::queue::losses::Loss;
+use crate::refusal::{Refusal, RefusalKind};
+use crate::state_folder::Folders;
 use crate::twin::Twins;
 
-/// Deployments that are kept for looking back.
-const KEPT_DEPLOYMENTS: u32 = 50;
-/// Counts the starts of the runtime on this state directory: the epoch of the sequences.
-const EPOCH: &str = "epoch";
-/// Hash of the manifest that was last given on the command line.
-const MANIFEST_ARGUMENT: &str = "manifest-argument";
-
-/// What the runtime is started with.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Manifest to apply if its bytes differ from the last one given so.
-    pub manifest: Option<PathBuf>,
-    /// Settings of the runtime.
-    pub config: Config,
-    /// State directory.
-    pub state: PathBuf,
-    /// Device id for the first start.
-    pub device_id: Option<String>,
-    /// Further folders that supply images.
-    pub watch: Vec<PathBuf>,
-    /// Whether what appears in these is started, as in `drop/`.
-    pub autostart: bool,
-    /// The user's folder for short-lived files, for a socket whose path in the state directory would be too long.
-    pub session_folder: Option<PathBuf>,
-}
-
-/// Why the runtime did not start.
+/// Why the loop cannot start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state directory cannot be made or written.
-    #[error("the state directory {} cannot be used", folder.display())]
-    StateFolder {
-        /// It, or the part of it that made trouble.
-        folder: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another runtime runs on it.
-    #[error("another runtime{} runs on the state directory {}", who(.pid), folder.display())]
-    InUse {
-        /// The state directory.
-        folder: PathBuf,
-        /// Its process, where it is known.
-        pid: Option<u32>,
-    },
+pub enum BootError {
     /// A database cannot be opened.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -87,18 +45,7 @@ pub enum StartError {
     /// The image store cannot be opened.
     #[error(transparent)]
     Images(#[from] crate::image::StoreError),
-    /// The management API cannot be opened.
-    #[error(transparent)]
-    Admin(#[from] AdminError),
-    /// A thread cannot be started, or the watcher.
-    #[error("the {what} cannot be started")]
-    Thread {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// The manifest on the command line cannot be read.
+    /// The manifest that was given cannot be read.
     #[error("the manifest {} cannot be read", file.display())]
     Manifest {
         /// The file.
@@ -106,72 +53,76 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// The manifest on the command line is refused.
+    /// The manifest that was given is refused.
     #[error("{0}")]
     Refused(Refusal),
 }
 
-fn who(pid: &Option<u32>) -> String {
-    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
-}
-
-impl StartError {
+impl BootError {
     /// The next step.
     pub fn hint(&self) -> String {
         match self {
-            StartError::StateFolder { folder, source } if source.kind() == io::ErrorKind::StorageFull => {
-                format!("the disk of {} is full: free some space, then start again", folder.display())
-            }
-            StartError::StateFolder { .. } => {
-                "make it writable for this user, or choose another with --state DIR".to_owned()
-            }
-            StartError::InUse { .. } => {
-                "stop that one first, or give this one a directory of its own with --state DIR".to_owned()
-            }
-            StartError::Database(error) => error.hint(),
-            StartError::Store(error) => error.hint().unwrap_or("see the log above").to_owned(),
-            StartError::Identity(error) => error.hint().unwrap_or_else(|| "see the log above".to_owned()),
-            StartError::Images(_) => "see that the state directory is writable".to_owned(),
-            StartError::Admin(error) => error.hint(),
-            StartError::Thread { .. } => "the system is out of threads, memory or watches".to_owned(),
-            StartError::Manifest { .. } => {
+            BootError::Database(error) => error.hint(),
+            BootError::Store(error) => error.hint().unwrap_or("see the log above").to_owned(),
+            BootError::Identity(error) => error.hint().unwrap_or_else(|| "see the log above".to_owned()),
+            BootError::Images(_) => "see that the state directory is writable".to_owned(),
+            BootError::Manifest { .. } => {
                 "give the path of a deployment manifest, or leave it out to go on with the one in force".to_owned()
             }
-            StartError::Refused(refusal) => refusal.hint.clone().unwrap_or_default(),
+            BootError::Refused(refusal) => refusal.hint.clone().unwrap_or_default(),
         }
     }
 }
 
-/// A running runtime.
-pub struct Running {
-    handle: Handle,
-    events: Sender<Event>,
-    control: Option<JoinHandle<()>>,
-    server: Option<AdminServer>,
-    watcher: Option<Watcher>,
-    database: Database,
-    _lock: OsFile,
+/// The loop, ready to run, and what others share with it.
+pub struct Booted {
+    /// The loop.
+    pub control: Control,
+    /// What it is to be run with.
+    pub inbox: Receiver<Event>,
+    /// The way to tell it something.
+    pub events: Sender<Event>,
+    /// What others share with it.
+    pub parts: Parts,
 }
 
-/// Starts the runtime: when this returns, the management API answers.
-pub fn start(options: Options) -> Result<Running, StartError> {
-    let lock = lock_state(&options.state)?;
-    let folders = make_folders(&options.state)?;
+/// What the loop shares with those who only read, or have a thread of their own.
+pub struct Parts {
+    /// Databases.
+    pub database: Database,
+    /// Identities.
+    pub identities: Identities,
+    /// Twins.
+    pub twins: Twins,
+    /// What instances can reach.
+    pub services: Arc<Services>,
+    /// Routes in force, and who listens in.
+    pub listeners: Arc<Listeners>,
+    /// Image store.
+    pub store: Arc<ImageStore>,
+    /// Counts changes of anything that a client may wait for.
+    pub changes: Arc<tokio::sync::watch::Sender<u64>>,
+}
+
+/// Opens everything and takes up where the last run ended.
+pub fn boot(
+    folders: &Folders,
+    config: Config,
+    device_id: Option<&str>,
+    manifest: Option<&Path>,
+) -> Result<Booted, BootError> {
     let database = Database::open(&folders.state)?;
     let mut notes = database.notes().to_vec();
     let host_name = gethostname::gethostname().to_string_lossy().into_owned();
-    let (identities, identity_notes) = Identities::open(&database, options.device_id.as_deref(), &host_name)?;
+    let (identities, identity_notes) = Identities::open(&database, device_id, &host_name)?;
     notes.extend(identity_notes);
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let twins = Twins::open(&database, &identities)?;
     let store = Arc::new(ImageStore::open(&folders.state.join("images"))?);
-    let epoch = database.call(File::Main, |tx| setting::count_up(tx, EPOCH))?;
-    let limits = LaneLimits {
-        messages: options.config.queue.lane_messages as u64,
-        bytes: options.config.queue.lane_bytes as u64,
-    };
+    let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
+    let limits = LaneLimits { messages: config.queue.lane_messages as u64, bytes: config.queue.lane_bytes as u64 };
     let ingest = Arc::new(Ingest::new(identities.device_id(), epoch, limits));
-    let disk = Arc::new(Disk::open(database.clone(), options.config.queue.store_bytes, clock_mark(&database)?)?);
+    let disk = Arc::new(Disk::open(database.clone(), config.queue.store_bytes, clock_mark(&database)?)?);
     let directory = Arc::<Directory>::default();
     let (changes, _) = tokio::sync::watch::channel(0);
     let changes = Arc::new(changes);
@@ -188,25 +139,24 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         },
     });
     deliver_twin_changes(&twins, &directory, &changes);
-    Control::set_module_level(level(options.config.log.level));
+    Control::set_module_level(level(config.log.level));
 
     let (events, inbox) = unbounded();
     let listeners = Arc::new(Listeners::new(ingest));
-    let handle = Handle::new(
-        identities.clone(),
-        twins.clone(),
-        services.clone(),
-        listeners.clone(),
-        store.clone(),
-        events.clone(),
-        changes.clone(),
-        folders.clone(),
-    );
+    let parts = Parts {
+        database: database.clone(),
+        identities: identities.clone(),
+        twins: twins.clone(),
+        services: services.clone(),
+        listeners: listeners.clone(),
+        store: store.clone(),
+        changes: changes.clone(),
+    };
     let rows = database.read(File::Main, image::load_all)?;
     let described = rows.iter().filter(|row| row.schema.is_some() || row.defaults.is_some());
     let described = described.filter_map(|row| row.digest.parse().ok()).collect();
     let mut control = Control {
-        config: options.config.clone(),
+        config: config.clone(),
         folders: folders.clone(),
         database: database.clone(),
         identities,
@@ -229,120 +179,10 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     };
     control.load_instances()?;
     control.resume(&database.read(File::Main, deployment::load_all)?);
-    if let Some(file) = &options.manifest {
+    if let Some(file) = manifest {
         control.apply_argument(file)?;
     }
-    let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;
-    let thread = |what| move |source| StartError::Thread { what, source };
-    let control = std::thread::Builder::new()
-        .name("control".to_owned())
-        .stack_size(1 << 20)
-        .spawn(move || control.run(&inbox))
-        .map_err(thread("control loop"))?;
-    let mut watched = vec![WatchedFolder { path: folders.drop.clone(), autostart: true }];
-    watched.extend(options.watch.iter().map(|path| WatchedFolder { path: path.clone(), autostart: options.autostart }));
-    let sink = {
-        let events = events.clone();
-        Box::new(move |event| drop(events.send(Event::File(event))))
-    };
-    let watcher = Watcher::spawn(watched, store, sink).map_err(thread("watcher of the folders"))?;
-    tracing::info!(
-        device = handle.device_id(),
-        state = %folders.state.display(),
-        drop = %folders.drop.display(),
-        "dinrail {} runs",
-        env!("CARGO_PKG_VERSION")
-    );
-    Ok(Running {
-        handle,
-        events,
-        control: Some(control),
-        server: Some(server),
-        watcher: Some(watcher),
-        database,
-        _lock: lock,
-    })
-}
-
-impl Running {
-    /// Handle for clients in this process.
-    pub fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    /// Asks it to end. `[any thread, never blocks]`
-    pub fn ender(&self) -> impl Fn() + Send + 'static {
-        let events = self.events.clone();
-        move || drop(events.send(Event::Shutdown))
-    }
-
-    /// Ends it in an orderly way: instances in reverse start order, then the API, then the databases.
-    ///
-    /// A thread that never returned is left behind; it ends with the process.
-    pub fn stop(mut self) {
-        let _ = self.events.send(Event::Shutdown);
-        self.wait();
-    }
-
-    /// Waits until it has ended because somebody asked it to.
-    pub fn wait(&mut self) {
-        if let Some(control) = self.control.take() {
-            if control.join().is_err() {
-                tracing::error!("the control loop ended with a defect; see above");
-            }
-        }
-        drop(self.watcher.take());
-        if let Some(server) = self.server.take() {
-            server.stop();
-        }
-        self.database.close();
-        tracing::info!("ended");
-    }
-}
-
-fn lock_state(state: &Path) -> Result<OsFile, StartError> {
-    let trouble = |source| StartError::StateFolder { folder: state.to_owned(), source };
-    make_private(state).map_err(trouble)?;
-    let path = state.join("lock");
-    let file = OsFile::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
-    if let Err(error) = file.try_lock() {
-        return Err(match error {
-            std::fs::TryLockError::WouldBlock => {
-                let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-                StartError::InUse { folder: state.to_owned(), pid }
-            }
-            std::fs::TryLockError::Error(source) => trouble(source),
-        });
-    }
-    file.set_len(0).map_err(trouble)?;
-    io::Write::write_all(&mut &file, format!("{}\n", std::process::id()).as_bytes()).map_err(trouble)?;
-    Ok(file)
-}
-
-fn make_folders(state: &Path) -> Result<Folders, StartError> {
-    let folder = |name: &str| {
-        let folder = state.join(name);
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| StartError::StateFolder { folder: folder.clone(), source })?;
-        Ok::<_, StartError>(folder)
-    };
-    let state =
-        std::path::absolute(state).map_err(|source| StartError::StateFolder { folder: state.to_owned(), source })?;
-    Ok(Folders { data: folder("data")?, drop: folder("drop")?, uploads: folder("images/uploads")?, state })
-}
-
-/// Makes the state directory, for its owner and group alone.
-fn make_private(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(folder)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750))?;
-    }
-    Ok(())
+    Ok(Booted { control, inbox, events, parts })
 }
 
 fn clock_mark(database: &Database) -> Result<ClockMark, StoreError> {
@@ -422,7 +262,7 @@ pub(super) fn store_losses(database: &Database, losses: Vec<Loss>) {
 
 impl Control {
     /// Brings back the instances that were wanted, each with the image it had and a person's stop.
-    fn load_instances(&mut self) -> Result<(), StartError> {
+    fn load_instances(&mut self) -> Result<(), BootError> {
         for row in self.database.read(File::Main, instance::load_all)? {
             let mut spec: InstanceSpec = match serde_json::from_str(&row.spec) {
                 Ok(spec) => spec,
@@ -442,34 +282,32 @@ impl Control {
             let first_found = row.digest.as_ref().filter(|_| is_fixed).and_then(|digest| digest.parse().ok());
             self.add(spec, origin, hold, first_found);
             if let Some(entry) = self.instances.get_mut(&row.name) {
-                entry.life.digest = None;
-                let _: &instances::Entry = entry;
+                entry.stored_digest = row.digest;
             }
         }
         Ok(())
     }
 
     /// Applies the manifest of the command line, if it is not the one that was given there last.
-    fn apply_argument(&mut self, file: &Path) -> Result<(), StartError> {
-        let unreadable = |source| StartError::Manifest { file: file.to_owned(), source };
+    fn apply_argument(&mut self, file: &Path) -> Result<(), BootError> {
+        let unreadable = |source| BootError::Manifest { file: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let hash = Digest::of(text.as_bytes()).hex();
-        if self.database.read(File::Main, |conn| setting::get(conn, MANIFEST_ARGUMENT))?.as_deref() == Some(&hash) {
+        if self.database.read(File::Main, |conn| setting::get(conn, setting::key::LAST_MANIFEST))?.as_deref()
+            == Some(&hash)
+        {
             tracing::info!(manifest = %file.display(), "is the one applied before; the deployment in force goes on");
             return Ok(());
         }
         let mut request = DeployRequest { text, origin: file.display().to_string(), images: Default::default() };
         self.take_in_named(file, &mut request)?;
-        self.deploy(&request).map_err(StartError::Refused)?;
-        self.database.call(File::Main, move |tx| {
-            setting::set(tx, MANIFEST_ARGUMENT, &hash)?;
-            deployment::prune(tx, KEPT_DEPLOYMENTS)
-        })?;
+        self.deploy(&request).map_err(BootError::Refused)?;
+        self.database.call(File::Main, move |tx| setting::set(tx, setting::key::LAST_MANIFEST, &hash))?;
         Ok(())
     }
 
     /// Takes the images in that a manifest names by path, relative to itself.
-    fn take_in_named(&mut self, manifest: &Path, request: &mut DeployRequest) -> Result<(), StartError> {
+    fn take_in_named(&mut self, manifest: &Path, request: &mut DeployRequest) -> Result<(), BootError> {
         let Ok(parsed) = crate::deployment::manifest::Manifest::parse(&request.text) else { return Ok(()) };
         let base = manifest.parent().unwrap_or(Path::new(""));
         for spec in parsed.manifest.modules.values() {
@@ -479,8 +317,8 @@ impl Control {
             }
             let file = base.join(&spec.image);
             let taken = self.store.take_in(&file).map_err(|refusal| {
-                StartError::Refused(Refusal {
-                    kind: crate::handle::RefusalKind::Invalid,
+                BootError::Refused(Refusal {
+                    kind: RefusalKind::Invalid,
                     message: format!("the manifest {} is refused: 1 problem", manifest.display()),
                     hint: Some(refusal.hint.clone()),
                     details: vec![format!("module {}: image {}: {}", spec.name, file.display(), refusal.line())],

@@ -11,17 +11,21 @@ use super::instances::Entry;
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::deployment::{self as deployment_table, DeploymentRow};
+use crate::deployment::DeployRequest;
 use crate::deployment::manifest::{DesiredSection, Manifest, Parsed};
 use crate::deployment::plan::{Actual, ActualInstance, Plan, Step, plan};
-use crate::handle::{DeployRequest, Refusal, RefusalKind};
 use crate::image::{Digest, Reference};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::instance::state::{By, Input};
 use crate::name::Identity;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::{Durability, RouteTable, Sink};
 use crate::twin::rules;
 use crate::twin::{Part, TwinError};
 use crate::view::{DeploymentView, PlanView};
+
+/// Deployments that are kept for looking back.
+const KEPT_DEPLOYMENTS: u32 = 50;
 
 /// The deployment in force.
 pub(super) struct Deployment {
@@ -303,7 +307,11 @@ impl Control {
         let reason = reason.to_owned();
         self.database.submit(
             File::Main,
-            Box::new(move |tx| deployment_table::set_status(tx, id, status, &reason)),
+            Box::new(move |tx| {
+                deployment_table::set_status(tx, id, status, &reason)?;
+                // Only then is the one in force among those that are kept.
+                if status == "applied" { deployment_table::prune(tx, KEPT_DEPLOYMENTS) } else { Ok(()) }
+            }),
             Box::new(|outcome| {
                 if let Err(error) = outcome {
                     tracing::error!("the status of a deployment could not be stored: {error}");
@@ -314,10 +322,12 @@ impl Control {
 
     /// Takes up the deployment that was in force, at a start: without any network, and without touching twins, unless it was
     /// interrupted while it was applied.
+    ///
+    /// `rows`: all deployments, latest first.
     pub(super) fn resume(&mut self, rows: &[DeploymentRow]) {
-        let Some(row) = rows.iter().rev().find(|row| row.status != "failed") else { return };
+        let Some(row) = rows.iter().find(|row| row.status != "failed") else { return };
         let Some((parsed, images)) = read_back(row) else { return };
-        let before = rows.iter().rev().find(|row| row.status == "applied").and_then(read_back);
+        let before = rows.iter().find(|row| row.status == "applied").and_then(read_back);
         let deployment = |parsed: Parsed, images| Deployment {
             id: row.id,
             origin: row.origin.clone(),
@@ -336,6 +346,14 @@ impl Control {
         let specs: Vec<InstanceSpec> = parsed.manifest.modules.values().cloned().collect();
         if let Err(reason) = self.put_routes_in_force(&parsed.manifest) {
             tracing::error!(deployment = row.id, "its routes are not in force: {reason}");
+        }
+        // Removed by it, but not ended before the runtime was.
+        let is_left = |entry: &&Entry| {
+            entry.origin == Origin::Deployment && !parsed.manifest.modules.contains_key(&entry.spec.name)
+        };
+        let left: Vec<String> = self.instances.values().filter(is_left).map(|entry| entry.spec.name.clone()).collect();
+        for name in left {
+            self.apply(&name, Input::RemoveRequested);
         }
         self.deployment = Some(deployment(parsed, images));
         for spec in specs {

@@ -10,7 +10,6 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::image::{self as image_table, ImageRow};
-use crate::handle::{Refusal, RefusalKind};
 use crate::image::{
     self, AbiVersion, Arrival, Digest, FileEvent, ImageRecord, ImageStore, Library, LoadError, Reference, Resolution,
     TakenIn, Verdict,
@@ -18,6 +17,7 @@ use crate::image::{
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::Input;
 use crate::instance::worker::LoadLibrary;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::view::{ImageView, Status};
 
 /// Longest that start-up waits for the first look into the watched folders.

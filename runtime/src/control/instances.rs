@@ -7,7 +7,6 @@ use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
-use crate::handle::{Refusal, RefusalKind};
 use crate::image::{Digest, Reference, Verdict};
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
@@ -15,6 +14,7 @@ use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, Restar
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::instance::{host, ticket};
 use crate::name::folder_name;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::view::Status;
 
 /// Stack of a worker's thread unless the deployment says otherwise; only what is used is resident.
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub life: Instance,
     /// The image that a full version found first.
     pub first_found: Option<Digest>,
+    /// The image that the database knows of.
+    pub stored_digest: Option<String>,
     pub link: Option<(WorkerId, Arc<Link>)>,
     pub last_start_us: Option<i64>,
     pub last_exit_us: Option<i64>,
@@ -40,7 +42,7 @@ impl Entry {
             name: self.spec.name.clone(),
             origin: origin_word(self.origin).to_owned(),
             image: self.spec.image.clone(),
-            digest: self.life.digest.clone(),
+            digest: self.stored_digest.clone(),
             spec: serde_json::to_string(&self.spec).unwrap_or_default(),
             stopped_by: self.life.hold.as_ref().map(|hold| hold.by.clone()),
             stopped_us: self.life.hold.as_ref().map(|hold| hold.at_us),
@@ -77,6 +79,7 @@ impl Control {
             origin,
             life,
             first_found,
+            stored_digest: None,
             link: None,
             last_start_us: None,
             last_exit_us: None,
@@ -182,9 +185,9 @@ impl Control {
                         .to_owned(),
                 );
             }
-            if is_other {
-                let mut row = entry.row();
-                row.digest = Some(digest.clone());
+            if entry.stored_digest.as_ref() != Some(digest) {
+                entry.stored_digest = Some(digest.clone());
+                let row = entry.row();
                 self.database.submit(
                     File::Main,
                     Box::new(move |tx| instance_table::upsert(tx, &row)),
@@ -244,16 +247,14 @@ impl Control {
     }
 
     fn forget_link(&mut self, name: &str, link: &Arc<Link>) {
-        if let Ok(mut directory) = self.directory.write() {
-            if directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
+        if let Ok(mut directory) = self.directory.write()
+            && directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
                 directory.remove(name);
             }
-        }
-        if let Some(entry) = self.instances.get_mut(name) {
-            if entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
+        if let Some(entry) = self.instances.get_mut(name)
+            && entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
                 entry.link = None;
             }
-        }
     }
 
     pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, event: WorkerEvent) {

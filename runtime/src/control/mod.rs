@@ -19,7 +19,6 @@ mod shutdown;
 mod views;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -30,12 +29,13 @@ pub use listeners::Listeners;
 
 use crate::clock;
 use crate::config::Config;
-use crate::database::Database;
+use crate::database::{Database, File, StoreError};
 use crate::identity::Identities;
 use crate::image::{Catalog, ImageStore};
 use crate::instance::link::Link;
 use crate::instance::services::Services;
 use crate::instance::state;
+use crate::state_folder::Folders;
 use crate::twin::Twins;
 
 /// Time between two looks at what has no event of its own: losses to be stored, rows to be tried again.
@@ -43,19 +43,6 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// Links of the instances that run, by name: for whoever has something to tell them without the loop.
 pub type Directory = RwLock<HashMap<Arc<str>, Arc<Link>>>;
-
-/// Folders of the state directory.
-#[derive(Debug, Clone)]
-pub struct Folders {
-    /// The state directory.
-    pub state: PathBuf,
-    /// Data folders of the instances.
-    pub data: PathBuf,
-    /// The watched folder in it.
-    pub drop: PathBuf,
-    /// Uploads, on the same file system as the image store.
-    pub uploads: PathBuf,
-}
 
 /// See the module's documentation.
 pub struct Control {
@@ -149,6 +136,11 @@ impl Control {
         if !losses.is_empty() {
             boot::store_losses(&self.database, losses);
         }
+    }
+
+    /// Calls `then` once everything that was submitted before is committed; it must not wait.
+    pub(crate) fn when_committed(&self, then: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        self.database.submit(File::Main, Box::new(|_| Ok(())), Box::new(then));
     }
 
     /// Tells clients that wait that something has changed.

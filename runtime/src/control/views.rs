@@ -154,7 +154,7 @@ impl Control {
     }
 
     /// For an unknown module: what there is instead.
-    pub(crate) fn unknown_module(&self, name: &str) -> crate::handle::Refusal {
+    pub(crate) fn unknown_module(&self, name: &str) -> crate::refusal::Refusal {
         let names: Vec<&str> = self.instances.keys().map(String::as_str).collect();
         let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
         let hint = match near {
@@ -162,8 +162,8 @@ impl Control {
             _ if names.is_empty() => "nothing is deployed: dinrail deploy FILE".to_owned(),
             _ => format!("there is {}", names.join(", ")),
         };
-        crate::handle::Refusal {
-            kind: crate::handle::RefusalKind::NotFound,
+        crate::refusal::Refusal {
+            kind: crate::refusal::RefusalKind::NotFound,
             message: format!("there is no module '{name}'"),
             hint: Some(hint),
             details: Vec::new(),

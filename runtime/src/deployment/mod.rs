@@ -15,3 +15,14 @@ mod reader;
 pub use manifest::{DesiredSection, Manifest, Parsed};
 pub use plan::{Actual, ActualInstance, Plan, Step, plan};
 pub use problem::{Place, Problem};
+
+/// A manifest to plan or to apply.
+#[derive(Debug, Clone)]
+pub struct DeployRequest {
+    /// The manifest: JSON.
+    pub text: String,
+    /// Where it came from, for `deployment`: a path, or `cli`.
+    pub origin: String,
+    /// Images named by path in the manifest, by that path: the digest (`sha256:…`) under which they were added.
+    pub images: std::collections::BTreeMap<String, String>,
+}

@@ -421,9 +421,14 @@ fn backoff(attempt: u32) -> Duration {
 /// Waits a moment for the next message of a busy lane: cheaper for both sides than sleeping and being woken.
 fn gather(lane: &QueueLane) -> bool {
     let since = clock::now();
+    let mut is_first = true;
     loop {
         for _ in 0..16 {
             std::hint::spin_loop();
+        }
+        // The sender may be waiting for this very processor: on an idle one this costs next to nothing.
+        if !std::mem::take(&mut is_first) {
+            std::thread::yield_now();
         }
         // SAFETY: the caller, a worker, holds the inbox's one consumer.
         let has_message = unsafe { lane.lane.peek() }.is_some();

@@ -156,6 +156,8 @@ impl Link {
         true
     }
 
+    // What is refused goes back whole, once, to be answered.
+    #[allow(clippy::result_large_err)]
     fn put(&self, control: Control) -> Result<(), Control> {
         let mut told = lock(&self.control);
         let is_optional = matches!(control, Control::Event(_) | Control::TimerStart { .. } | Control::Method(_));

@@ -74,6 +74,12 @@ impl Inbox {
         self.wake();
     }
 
+    /// Messages, and the bytes of their bodies, that were put back.
+    pub(super) fn returned(&self) -> (u64, u64) {
+        let returned = lock(&self.returned);
+        (returned.len() as u64, returned.iter().map(|kept| kept.message().body_len as u64).sum())
+    }
+
     pub(super) fn make_ready(&self, lane: Arc<QueueLane>) {
         self.enlist(lane);
         self.wake();

@@ -19,6 +19,11 @@ struct Whole {
     faults: u32,
 }
 
+// SAFETY: as of `Kept`, which is all that refers to it.
+unsafe impl Send for Whole {}
+// SAFETY: as above.
+unsafe impl Sync for Whole {}
+
 // SAFETY: a `Whole` never changes after it was made and points only into itself and into its buffer, which may be used and
 // released on any thread by contract.
 unsafe impl Send for Kept {}

@@ -410,11 +410,10 @@ impl Lane {
     fn wake_producer(&self, side: &Reader) {
         // Waking it for every single free place would make the two take turns; half a lane lets both work.
         let left = self.pushed.0.load(Ordering::Relaxed).saturating_sub(side.popped);
-        if left <= self.limits.messages / 2 && self.producer_waits.swap(false, Ordering::SeqCst) {
-            if let Some(thread) = &*lock(&self.waiting) {
+        if left <= self.limits.messages / 2 && self.producer_waits.swap(false, Ordering::SeqCst)
+            && let Some(thread) = &*lock(&self.waiting) {
                 thread.unpark();
             }
-        }
     }
 
     /// Counts a delivery of the oldest message and says which one it is: 1 at the first.

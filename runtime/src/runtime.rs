@@ -1,0 +1,165 @@
+//! The runtime as a whole: opens everything in order, and closes everything in reverse. The only code that knows the control
+//! loop, the watched folders and the management API at once.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+
+use crate::admin::{self, AdminError, AdminServer};
+use crate::config::Config;
+use crate::control::Event;
+use crate::control::boot::{self, BootError, Booted};
+use crate::database::Database;
+use crate::handle::Handle;
+use crate::image::{WatchedFolder, Watcher};
+use crate::state_folder::{self, StateFolderError};
+
+/// What the runtime is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Manifest to apply if its bytes differ from the last one given so.
+    pub manifest: Option<PathBuf>,
+    /// Settings of the runtime.
+    pub config: Config,
+    /// State directory.
+    pub state: PathBuf,
+    /// Device id for the first start.
+    pub device_id: Option<String>,
+    /// Further folders that supply images.
+    pub watch: Vec<PathBuf>,
+    /// Whether what appears in these is started, as in `drop/`.
+    pub autostart: bool,
+    /// The user's folder for short-lived files, for a socket whose path in the state directory would be too long.
+    pub session_folder: Option<PathBuf>,
+}
+
+/// Why the runtime did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateFolder(#[from] StateFolderError),
+    /// What it holds, or the manifest that was given, cannot be used.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The management API cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// A thread cannot be started, or the watcher.
+    #[error("the {what} cannot be started")]
+    Thread {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl StartError {
+    /// The next step.
+    pub fn hint(&self) -> String {
+        match self {
+            StartError::StateFolder(error) => error.hint(),
+            StartError::Boot(error) => error.hint(),
+            StartError::Admin(error) => error.hint(),
+            StartError::Thread { .. } => "the system is out of threads, memory or watches".to_owned(),
+        }
+    }
+
+    /// Every single problem, where there are several.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            StartError::Boot(BootError::Refused(refusal)) => refusal.details.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// A running runtime.
+pub struct Running {
+    handle: Handle,
+    events: Sender<Event>,
+    control: Option<JoinHandle<()>>,
+    server: Option<AdminServer>,
+    watcher: Option<Watcher>,
+    database: Database,
+    _lock: File,
+}
+
+/// Starts the runtime: when this returns, the management API answers.
+pub fn start(options: Options) -> Result<Running, StartError> {
+    let lock = state_folder::lock(&options.state)?;
+    let folders = state_folder::make(&options.state)?;
+    let Booted { control, inbox, events, parts } =
+        boot::boot(&folders, options.config, options.device_id.as_deref(), options.manifest.as_deref())?;
+    let (database, store) = (parts.database.clone(), parts.store.clone());
+    let handle = Handle::new(parts, events.clone(), folders.clone());
+    let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;
+    let thread = |what| move |source| StartError::Thread { what, source };
+    let control = std::thread::Builder::new()
+        .name("control".to_owned())
+        .stack_size(1 << 20)
+        .spawn(move || control.run(&inbox))
+        .map_err(thread("control loop"))?;
+    let mut watched = vec![WatchedFolder { path: folders.drop.clone(), autostart: true }];
+    watched.extend(options.watch.into_iter().map(|path| WatchedFolder { path, autostart: options.autostart }));
+    let sink = {
+        let events = events.clone();
+        Box::new(move |event| drop(events.send(Event::File(event))))
+    };
+    let watcher = Watcher::spawn(watched, store, sink).map_err(thread("watcher of the folders"))?;
+    tracing::info!(
+        device = handle.device_id(),
+        state = %folders.state.display(),
+        drop = %folders.drop.display(),
+        "dinrail {} runs",
+        env!("CARGO_PKG_VERSION")
+    );
+    Ok(Running {
+        handle,
+        events,
+        control: Some(control),
+        server: Some(server),
+        watcher: Some(watcher),
+        database,
+        _lock: lock,
+    })
+}
+
+impl Running {
+    /// Handle for clients in this process.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Asks it to end. `[any thread, never blocks]`
+    pub fn ender(&self) -> impl Fn() + Send + 'static {
+        let events = self.events.clone();
+        move || drop(events.send(Event::Shutdown))
+    }
+
+    /// Ends it in an orderly way: instances in reverse start order, then the API, then the databases.
+    ///
+    /// A thread that never returned is left behind; it ends with the process.
+    pub fn stop(mut self) {
+        let _ = self.events.send(Event::Shutdown);
+        self.wait();
+    }
+
+    /// Waits until it has ended because somebody asked it to.
+    pub fn wait(&mut self) {
+        if let Some(control) = self.control.take()
+            && control.join().is_err() {
+                tracing::error!("the control loop ended with a defect; see above");
+            }
+        drop(self.watcher.take());
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+        self.database.close();
+        tracing::info!("ended");
+    }
+}

@@ -1,0 +1,96 @@
+//! The management API without the command line: for what has to be fast, or has to begin at a known moment.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::SOON;
+
+/// A connection to a runtime.
+pub struct Api {
+    stream: BufReader<UnixStream>,
+}
+
+/// An answer: status and JSON body.
+pub type Answer = (u16, Value);
+
+impl Api {
+    /// To the runtime of a state directory.
+    pub fn connect(state: &Path) -> std::io::Result<Api> {
+        let stream = UnixStream::connect(state.join("dinrail.sock"))?;
+        stream.set_read_timeout(Some(SOON))?;
+        Ok(Api { stream: BufReader::new(stream) })
+    }
+
+    /// Asks; an error means that the runtime has gone before it answered.
+    pub fn ask(&mut self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Answer> {
+        self.send(method, path, body)?;
+        let (status, length) = self.head()?;
+        let mut body = vec![0; length.unwrap_or(0)];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// Follows the messages that pass `route`; what passes after this returned is seen.
+    #[track_caller]
+    pub fn listen(mut self, route: &str) -> Listener {
+        let route: String = route.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.send("GET", &format!("/messages?route={route}"), None).unwrap();
+        assert_eq!(self.head().unwrap(), (200, None));
+        Listener { stream: self.stream, lines: Vec::new() }
+    }
+
+    fn send(&mut self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<()> {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: dinrail\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes())
+    }
+
+    /// Status, and length of the body where it is known.
+    fn head(&mut self) -> std::io::Result<(u16, Option<usize>)> {
+        let (mut status, mut length) = (None, None);
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim_end().split_once([' ', ':']) {
+                Some(("HTTP/1.1", rest)) => status = rest[..3].parse().ok(),
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().ok()
+                }
+                Some(_) => {}
+                None => return Ok((status.expect("a status"), length)),
+            }
+        }
+    }
+}
+
+/// Messages as they pass. Chunks of the answer hold whole lines.
+pub struct Listener {
+    stream: BufReader<UnixStream>,
+    lines: Vec<Value>,
+}
+
+impl Listener {
+    /// The next message.
+    #[track_caller]
+    pub fn next(&mut self) -> Value {
+        while self.lines.is_empty() {
+            let mut size = String::new();
+            self.stream.read_line(&mut size).expect("another message");
+            let size = usize::from_str_radix(size.trim(), 16).expect("the runtime goes on");
+            let mut chunk = vec![0; size + 2];
+            self.stream.read_exact(&mut chunk).unwrap();
+            let text = String::from_utf8(chunk).unwrap();
+            self.lines =
+                text.lines().rev().filter(|line| !line.is_empty()).map(|l| serde_json::from_str(l).unwrap()).collect();
+        }
+        self.lines.pop().unwrap()
+    }
+}

@@ -1,0 +1,118 @@
+//! Messages wait for their module, are kept over its stops, and one that poisons it is set aside.
+
+use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
+
+const QUICK: &str = "[restart]\nfirst_delay_secs = 0.01\nmax_delay_secs = 0.02\njitter_percent = 0\n";
+
+fn started(manifest: &Manifest) -> Runtime {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(manifest);
+    runtime
+}
+
+/// Attempts and bodies of the messages that the module got.
+fn messages(runtime: &Runtime, name: &str) -> Vec<String> {
+    runtime.events(name).iter().filter_map(|event| event.strip_prefix("message in ").map(str::to_owned)).collect()
+}
+
+#[test]
+fn messages_to_a_module_whose_image_is_not_here_wait_and_are_delivered() {
+    let runtime = Runtime::new().config(QUICK).start();
+    let manifest = Manifest::new().module("w", "wayward");
+    let file = runtime.write("manifest.json", manifest.text());
+    runtime.cli(&["deploy", &file.to_string_lossy()]).ok();
+    runtime.wait_for("w", "waiting");
+
+    for number in 0..3 {
+        let sent = runtime.cli(&["send", "w", "in", &format!("m{number}")]).ok();
+        assert!(sent.stdout.contains("wait"), "{}", sent.stdout);
+    }
+    assert_eq!(runtime.module("w")["inbox"]["messages"], 3);
+    runtime.cli(&["image", "add", &fixture("wayward").to_string_lossy()]).ok();
+
+    wait_until(SOON, "they are delivered", || messages(&runtime, "w") == ["1 m0", "1 m1", "1 m2"]);
+    assert_eq!(runtime.module("w")["inbox"]["messages"], 0);
+}
+
+#[test]
+fn queue_is_kept_over_stop_and_start() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    runtime.cli(&["stop", "w"]).ok();
+    runtime.wait_for("w", "stopped");
+
+    (0..5).for_each(|number| drop(runtime.cli(&["send", "w", "in", &format!("m{number}")]).ok()));
+    assert_eq!(runtime.module("w")["inbox"]["messages"], 5);
+    runtime.cli(&["start", "w"]).ok();
+
+    wait_until(SOON, "they are delivered", || messages(&runtime, "w").len() == 5);
+    assert_eq!(messages(&runtime, "w"), ["1 m0", "1 m1", "1 m2", "1 m3", "1 m4"]);
+}
+
+#[test]
+fn message_that_panics_is_delivered_again_then_parked_and_the_others_go_on() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+
+    for body in ["before", "panic", "after"] {
+        runtime.cli(&["send", "w", "in", body]).ok();
+    }
+    wait_until(SOON, "the one behind it is delivered", || messages(&runtime, "w").contains(&"1 after".to_owned()));
+
+    let expected = ["1 before", "1 panic", "2 panic", "3 panic", "4 panic", "5 panic", "1 after"];
+    assert_eq!(messages(&runtime, "w"), expected);
+    assert!(runtime.log().contains("message parked"), "{}", runtime.log());
+    let notes = || runtime.api().ask("GET", "/health", None).unwrap().1["notes"].to_string();
+    wait_until(SOON, "health says so", || notes().contains("1 messages are parked"));
+}
+
+#[test]
+fn message_that_fails_is_delivered_again_then_parked_without_a_restart() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+
+    for body in ["error", "after"] {
+        runtime.cli(&["send", "w", "in", body]).ok();
+    }
+    wait_until(SOON, "the one behind it is delivered", || messages(&runtime, "w").contains(&"1 after".to_owned()));
+
+    assert_eq!(messages(&runtime, "w"), ["1 error", "2 error", "3 error", "4 error", "5 error", "1 after"]);
+    assert_eq!(runtime.module("w")["restartCount"], 0);
+}
+
+#[test]
+fn message_that_the_module_parks_is_not_delivered_again() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+
+    for body in ["park", "after"] {
+        runtime.cli(&["send", "w", "in", body]).ok();
+    }
+    wait_until(SOON, "the one behind it is delivered", || messages(&runtime, "w").contains(&"1 after".to_owned()));
+
+    assert_eq!(messages(&runtime, "w"), ["1 park", "1 after"]);
+    let parked = runtime.log();
+    assert!(parked.contains("asked to park"), "{parked}");
+}
+
+#[test]
+fn routes_carry_from_module_to_module_in_order() {
+    let manifest = Manifest::new().module("a", "wayward").module("b", "wayward").connect("a", "b");
+    let runtime = started(&manifest);
+
+    runtime.cli(&["send", "a", "send", r#"{"count": 1000}"#]).ok();
+    wait_until(SOON, "all have arrived", || messages(&runtime, "b").len() == 1000);
+
+    let numbers: Vec<String> =
+        messages(&runtime, "b").iter().map(|message| message.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!(numbers, (0..1000).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn sender_is_stamped_by_the_runtime() {
+    let manifest = Manifest::new().module("a", "wayward").module("b", "wayward").connect("a", "b");
+    let runtime = started(&manifest);
+    let mut passing = runtime.listen("FROM /messages/modules/a/*");
+
+    runtime.cli(&["send", "a", "in", "hello", "-p", "connectionModuleId=b"]).ok();
+
+    let message = passing.next();
+    assert_eq!(message["systemProperties"]["connectionModuleId"], "a");
+    assert_eq!(message["systemProperties"]["connectionDeviceId"], "Hannover01");
+}
