@@ -666,3 +666,35 @@ fn a_busy_forwarder_is_not_stopped_by_its_uncommitted_messages() {
     assert_eq!(live.stop(), Ending::Stopped);
     assert_eq!(house.rows().len(), 2000);
 }
+
+#[test]
+fn what_waits_in_memory_when_the_runtime_ends_is_counted() {
+    let house = House::new();
+    let handled = Arc::new(AtomicU64::new(0));
+    let handle = handled.clone();
+    let live = house.start(Script {
+        message: Some(Box::new(move |_, _, _| {
+            handle.fetch_add(1, Ordering::SeqCst);
+            verdict(DR_DEFER)
+        })),
+        ..Script::default()
+    });
+    house.send(&live.name, &[0; 8]).unwrap();
+    wait_until("it is deferred", || handled.load(Ordering::SeqCst) == 1);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert_eq!(house.services.ingest.waiting(&live.name), (1, 8), "what was put back waits");
+    let (stuck, _go) = stuck(&house, Script::default());
+    for _ in 0..3 {
+        house.send(&live.name, &[0; 8]).unwrap();
+        house.send(&stuck.name, &[0; 8]).unwrap();
+    }
+
+    house.services.ingest.count_waiting_as_lost("stopped");
+
+    let mut found = losses(&house);
+    found.sort();
+    let endpoint = |name: &str| format!("/devices/d/modules/{name}/inputs/in");
+    let mut expected = [("stopped", endpoint(&live.name), 4), ("stopped", endpoint(&stuck.name), 3)];
+    expected.sort();
+    assert_eq!(found, expected);
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dinrail_plugin::abi::DrBuffer;
+use dinrail_plugin::abi::{DrBuffer, DrText};
 
 use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
 use super::{Inbox, Queue, QueueLane, WhenFull};
@@ -226,7 +226,7 @@ impl Ingest {
 
     /// The queue of an input of a module of this device.
     pub fn queue(&self, module: &str, input: &str) -> Arc<Queue> {
-        let endpoint = format!("/devices/{}/modules/{module}/inputs/{input}", self.device);
+        let endpoint = endpoint(&self.device, module, input);
         let inbox = self.inbox(module);
         lock(&self.queues)
             .entry(endpoint.as_str().into())
@@ -430,6 +430,37 @@ impl Ingest {
         sending.version = version;
     }
 
+    /// Counts every message that waits for an input of a module as lost, and takes it out. For the end of the runtime.
+    pub fn count_waiting_as_lost(&self, reason: &'static str) {
+        for (module, inbox) in &*lock(&self.inboxes) {
+            let Some(mut place) = inbox.consume() else { continue };
+            while let Some(kept) = place.take_returned() {
+                let message = kept.message();
+                let text = |text: DrText| -> Arc<str> {
+                    // SAFETY: points into `kept`.
+                    String::from_utf8_lossy(unsafe { text.bytes() }).into()
+                };
+                let source =
+                    Source { identity: text(message.sender), output: text(message.output), epoch: message.epoch };
+                let endpoint = endpoint(&self.device, module, &text(message.input)).into();
+                self.losses.count(&source, &endpoint, reason, message.sequence);
+            }
+            while let Some(lane) = place.next_lane() {
+                let count =
+                    |source: &Source, sequence| self.losses.count(source, lane.queue.endpoint(), reason, sequence);
+                while super::take_message(&lane, &mut place, |source, record| count(source, record.sequence)).is_some()
+                {
+                }
+            }
+        }
+        // Nobody may look into what an abandoned thread still holds: how many there are is all that can be said.
+        for queue in lock(&self.queues).values() {
+            for (source, count) in queue.left() {
+                self.losses.count_unseen(&source, queue.endpoint(), reason, count);
+            }
+        }
+    }
+
     /// Messages taken in, and of those the ones that no route wanted, per output.
     pub fn counts(&self) -> Vec<(Arc<Source>, u64, u64)> {
         lock(&self.outputs)
@@ -437,6 +468,10 @@ impl Ingest {
             .map(|o| (o.source.clone(), o.sent.load(Ordering::Relaxed), o.unrouted.load(Ordering::Relaxed)))
             .collect()
     }
+}
+
+fn endpoint(device: &str, module: &str, input: &str) -> String {
+    format!("/devices/{device}/modules/{module}/inputs/{input}")
 }
 
 impl Target {
