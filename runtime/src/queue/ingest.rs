@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dinrail_plugin::abi::{DrBuffer, DrText};
+use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
 use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
 use super::{Inbox, Queue, QueueLane, WhenFull};
@@ -117,7 +118,7 @@ pub enum SendError {
     #[error("{0}")]
     Refused(String),
     /// A receiver did not make room in time.
-    #[error("the queue of {endpoint} stayed full for {} ms; send again later, or see why it is slow: dinrail list", MAX_HOLD.as_millis())]
+    #[error("the queue of {endpoint} is full and stays so; send again later, or see why it is slow: dinrail list")]
     Full {
         /// Endpoint.
         endpoint: String,
@@ -127,7 +128,8 @@ pub enum SendError {
 /// An output of a sender: where sequences and targets live.
 pub struct Output {
     source: Arc<Source>,
-    sending: Mutex<Sending>,
+    /// Handed on in turn where senders are held.
+    sending: FairMutex<Sending>,
     sent: AtomicU64,
     unrouted: AtomicU64,
 }
@@ -136,6 +138,20 @@ impl Output {
     /// What its messages have in common.
     pub fn source(&self) -> &Arc<Source> {
         &self.source
+    }
+
+    /// The lock, and for how long this waited for it: that time counts as being held by a slow receiver, for which another
+    /// thread is waiting with the lock.
+    #[inline]
+    fn lock(&self) -> (FairGuard<'_, Sending>, Duration) {
+        match self.sending.try_lock() {
+            Some(sending) => (sending, Duration::ZERO),
+            None => {
+                let since = clock::now();
+                let sending = self.sending.lock();
+                (sending, since.elapsed())
+            }
+        }
     }
 }
 
@@ -211,7 +227,7 @@ impl Ingest {
             .or_insert_with(|| {
                 Arc::new(Output {
                     source: Arc::new(Source { identity: sender, output, epoch: self.epoch }),
-                    sending: Mutex::default(),
+                    sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
                 })
@@ -256,7 +272,7 @@ impl Ingest {
         message: &Outgoing<'_>,
         disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        let mut sending = lock(&output.sending);
+        let (mut sending, held) = output.lock();
         let version = self.version.load(Ordering::Acquire);
         if sending.version != version {
             self.retarget(output, &mut sending, version);
@@ -273,10 +289,16 @@ impl Ingest {
             return Ok(());
         }
         let stamp = (sending.sequence, clock::coarse_wall_us());
-        self.push_all(output, &sending.targets, message, stamp, disk)
+        let outcome = self.push_all(output, &sending.targets, message, stamp, held, disk);
+        if outcome.is_err() {
+            // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
+            FairGuard::unlock_fair(sending);
+        }
+        outcome
     }
 
-    /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name.
+    /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name. Never holds
+    /// the caller.
     pub fn send_to(
         &self,
         sender: &Identity,
@@ -293,13 +315,13 @@ impl Ingest {
                 let source = Source { identity: sender.to_string().into(), output: OPERATOR.into(), epoch: self.epoch };
                 Arc::new(Output {
                     source: Arc::new(source),
-                    sending: Mutex::default(),
+                    sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
                 })
             })
             .clone();
-        let mut sending = lock(&output.sending);
+        let (mut sending, _) = output.lock();
         if sending.targets.is_empty() {
             let to = To::Lane(queue.lane(&output.source, 0));
             sending.targets.push(Target {
@@ -311,7 +333,8 @@ impl Ingest {
         }
         sending.sequence += 1;
         let stamp = (sending.sequence, clock::coarse_wall_us());
-        self.push_all(&output, &sending.targets, message, stamp, &mut |_| Ok(()))
+        // Whoever asks for this serves others too, and is not to be held.
+        self.push_all(&output, &sending.targets, message, stamp, MAX_HOLD, &mut |_| Ok(()))
     }
 
     fn push_all(
@@ -320,6 +343,7 @@ impl Ingest {
         targets: &[Target],
         message: &Outgoing<'_>,
         (sequence, created_us): (u64, i64),
+        mut held: Duration,
         disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let bytes = message.body.bytes();
@@ -334,7 +358,6 @@ impl Ingest {
             (None, OutgoingBody::Buffer(buffer, _)) => Body::Buffer(lane::retained(buffer)),
             (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
         };
-        let mut held = Duration::ZERO;
         let mut rows = Vec::new();
         let mut outcome = Ok(());
         for target in targets {
@@ -482,3 +505,6 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
