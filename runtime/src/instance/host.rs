@@ -22,6 +22,8 @@ use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
 
+/// Largest message that can be carried at all; routes allow far less.
+const MAX_BYTES: usize = 1 << 31;
 /// Most application properties of a message.
 const MAX_PROPERTIES: usize = 1024;
 
@@ -173,6 +175,9 @@ impl<'a> Parts<'a> {
             }
             len += system.iter().filter(|(_, v)| !v.is_empty()).map(|(_, v)| meta_len(b"", v)).sum::<usize>();
             let meta_len = if len == 0 { 0 } else { len + 1 };
+            if body.bytes().len().saturating_add(meta_len) > MAX_BYTES {
+                return None;
+            }
             Some(Parts { properties, system, body, meta_len })
         }
     }

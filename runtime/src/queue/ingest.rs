@@ -30,7 +30,7 @@ pub struct TargetSpec {
     pub priority: u32,
     /// Seconds for which a message is worth keeping.
     pub ttl_secs: Option<u64>,
-    /// Largest body in bytes.
+    /// Largest message in bytes, body and properties together.
     pub max_bytes: usize,
 }
 
@@ -76,7 +76,8 @@ pub enum OutgoingBody<'a> {
 }
 
 impl<'a> OutgoingBody<'a> {
-    fn bytes(self) -> &'a [u8] {
+    /// Its bytes.
+    pub fn bytes(self) -> &'a [u8] {
         match self {
             OutgoingBody::Bytes(bytes) | OutgoingBody::Buffer(_, bytes) => bytes,
         }
@@ -87,9 +88,9 @@ impl<'a> OutgoingBody<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// Larger than a route allows.
-    #[error("the body has {bytes} bytes; the route to {endpoint} takes at most {limit}")]
+    #[error("the message has {bytes} bytes with its properties; the route to {endpoint} takes at most {limit}")]
     TooLarge {
-        /// Size of the body.
+        /// Size of body and properties.
         bytes: usize,
         /// Limit of the route.
         limit: usize,
@@ -277,10 +278,10 @@ impl Ingest {
         if sending.version != version {
             self.retarget(output, &mut sending, version);
         }
-        let body_len = message.body.bytes().len();
-        if let Some(target) = sending.targets.iter().find(|target| body_len > target.max_bytes) {
+        let bytes = message.body.bytes().len() + message.meta_len;
+        if let Some(target) = sending.targets.iter().find(|target| bytes > target.max_bytes) {
             let endpoint = target.endpoint().to_owned();
-            return Err(SendError::TooLarge { bytes: body_len, limit: target.max_bytes, endpoint });
+            return Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint });
         }
         sending.sequence += 1;
         output.sent.fetch_add(1, Ordering::Relaxed);
@@ -376,8 +377,9 @@ impl Ingest {
                         WhenFull::Wait => {
                             let since = clock::now();
                             // SAFETY: as above.
-                            let has_room =
-                                unsafe { lane.lane.wait_for_room(bytes.len(), MAX_HOLD.saturating_sub(held)) };
+                            let has_room = unsafe {
+                                lane.lane.wait_for_room(bytes.len() + message.meta_len, MAX_HOLD.saturating_sub(held))
+                            };
                             held += since.elapsed();
                             let rest = if has_room { push(body).err() } else { Some(body) };
                             if rest.is_some() {

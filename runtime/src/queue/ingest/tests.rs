@@ -63,3 +63,16 @@ fn what_an_operator_sends_to_a_full_queue_is_refused_at_once() {
     assert!(matches!(send(), Err(SendError::Full { .. })));
     assert!(since.elapsed() < MAX_HOLD);
 }
+
+#[test]
+fn properties_count_for_the_limits_of_a_message_and_of_a_queue() {
+    let ingest = ingest();
+    let output = ingest.output(&identity(), "out");
+    let with_properties = |meta_len| Outgoing { meta_len, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
+    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_| Ok(()));
+
+    assert!(matches!(send(1 << 16), Err(SendError::TooLarge { .. })));
+
+    send((1 << 16) - 1).unwrap();
+    assert_eq!(ingest.waiting("slow"), (1, 1 << 16));
+}
