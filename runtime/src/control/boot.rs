@@ -236,10 +236,10 @@ fn level(level: LogLevel) -> u32 {
     }
 }
 
-/// Adds losses to the ledger on disk.
-pub(super) fn store_losses(database: &Database, losses: Vec<Loss>) {
+/// Adds losses to the ledger on disk; what cannot be stored is counted on in memory.
+pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, losses: Vec<Loss>) {
     let rows: Vec<LossRow> = losses
-        .into_iter()
+        .iter()
         .map(|loss| LossRow {
             sender: loss.sender.to_string(),
             output: loss.output.to_string(),
@@ -250,12 +250,14 @@ pub(super) fn store_losses(database: &Database, losses: Vec<Loss>) {
             count: loss.count,
         })
         .collect();
+    let ingest = ingest.clone();
     database.submit(
         File::Queue,
         Box::new(move |tx| queue::add_losses(tx, &rows)),
-        Box::new(|outcome| {
+        Box::new(move |outcome| {
             if let Err(error) = outcome {
                 tracing::error!("counted losses could not be stored: {error}");
+                ingest.losses().put_back(losses);
             }
         }),
     );

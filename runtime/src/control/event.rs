@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Control;
 use crate::image::{Digest, FileEvent};
 use crate::instance::state::WorkerId;
+use crate::instance::ticket::Ticket;
 use crate::instance::worker::WorkerEvent;
 
 /// See the module's documentation.
@@ -17,6 +18,8 @@ pub enum Event {
         name: String,
         /// Its worker.
         worker: WorkerId,
+        /// Tells it from a worker of the same number that an instance of the same name had before.
+        ticket: Ticket,
         /// What it says.
         event: WorkerEvent,
     },

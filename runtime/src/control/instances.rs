@@ -8,11 +8,12 @@ use crate::clock;
 use crate::database::File;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
 use crate::image::{Digest, Reference, Verdict};
+use crate::instance::host;
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
+use crate::instance::ticket::{self, Ticket};
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
-use crate::instance::{host, ticket};
 use crate::name::folder_name;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::view::Status;
@@ -204,6 +205,9 @@ impl Control {
 
     fn spawn(&mut self, name: &str, worker: WorkerId, digest: &str) -> Option<Input> {
         let fail = |reason: String| Some(Input::Worker(worker, state::WorkerEvent::StartFailed { reason }));
+        if self.shutdown.is_some() {
+            return fail("the runtime is ending".to_owned());
+        }
         let Ok(digest) = digest.parse::<Digest>() else { return fail(format!("'{digest}' is not a digest")) };
         let record = match self.identities.ensure(Some(name)) {
             Ok(record) => record,
@@ -224,7 +228,7 @@ impl Control {
         let ask = self.described.insert(digest);
         self.has_grown = true;
         let events = self.events.clone();
-        let of = name.to_owned();
+        let (of, ticket) = (name.to_owned(), link.ticket);
         let assignment = Assignment {
             link: link.clone(),
             load: super::images::loader(self.store.clone(), digest, ask, self.events.clone()),
@@ -236,7 +240,7 @@ impl Control {
             stack_bytes: entry.spec.options.stack_bytes.unwrap_or(STACK_BYTES),
             report: Box::new(move |event| {
                 // The loop is gone only when the process is about to be.
-                let _ = events.send(Event::Worker { name: of.clone(), worker, event });
+                let _ = events.send(Event::Worker { name: of.clone(), worker, ticket, event });
             }),
         };
         if let Err(error) = worker::spawn(assignment) {
@@ -260,7 +264,12 @@ impl Control {
         }
     }
 
-    pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, event: WorkerEvent) {
+    pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, ticket: Ticket, event: WorkerEvent) {
+        let current = self.instances.get(name).and_then(|entry| entry.link.as_ref());
+        if current.is_some_and(|(_, link)| link.ticket != ticket) {
+            // One that was given up and removed; an instance of its name has been added since.
+            return;
+        }
         let said = match event {
             WorkerEvent::Started => state::WorkerEvent::Started,
             WorkerEvent::Ended(ending) => {

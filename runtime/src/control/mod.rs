@@ -41,6 +41,8 @@ use crate::twin::Twins;
 
 /// Time between two looks at what has no event of its own: losses to be stored, rows to be tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Events between two looks at the clock.
+const MAX_EVENTS: usize = 256;
 
 /// Links of the instances that run, by name: for whoever has something to tell them without the loop.
 pub type Directory = RwLock<HashMap<Arc<str>, Arc<Link>>>;
@@ -80,10 +82,9 @@ impl Control {
             match inbox.recv_deadline(deadline) {
                 Ok(event) => {
                     self.handle(event);
-                    // What is there already is taken in one go, so that clients see one change.
-                    while let Ok(event) = inbox.try_recv() {
-                        self.handle(event);
-                    }
+                    // What is there already is taken in one go, so that clients see one change; but no flood of it keeps the
+                    // loop from its deadlines.
+                    inbox.try_iter().take(MAX_EVENTS).for_each(|event| self.handle(event));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -95,6 +96,7 @@ impl Control {
                 housekeeping = now + HOUSEKEEPING;
             }
             if self.advance_shutdown(now) {
+                self.settle_accounts();
                 let left = self.abandoned();
                 if !left.is_empty() {
                     tracing::warn!("ended without them, since their threads did not return: {}", left.join(", "));
@@ -107,7 +109,7 @@ impl Control {
     fn handle(&mut self, event: Event) {
         match event {
             Event::File(event) => self.file_event(event),
-            Event::Worker { name, worker, event } => self.worker_event(&name, worker, event),
+            Event::Worker { name, worker, ticket, event } => self.worker_event(&name, worker, ticket, event),
             Event::Described { digest, schema, defaults } => self.image_described(&digest, schema, defaults),
             Event::LoadFailed { digest, reason } => self.quarantine(digest, &reason),
             Event::Request(request) => request(self, clock::now()),
@@ -141,9 +143,14 @@ impl Control {
         }
         self.services.disk.retry();
         self.services.completions.watch();
+        self.keep_losses();
+    }
+
+    /// Brings the ledger to the disk.
+    fn keep_losses(&self) {
         let losses = self.services.ingest.losses().take();
         if !losses.is_empty() {
-            boot::store_losses(&self.database, losses);
+            boot::store_losses(&self.database, &self.services.ingest, losses);
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Control;
 use crate::instance::state::{By, Input};
+use crate::queue::Source;
 
 /// A shutdown under way.
 pub(super) struct Shutdown {
@@ -48,6 +49,21 @@ impl Control {
                 self.apply(&name, Input::StopRequested { by: By::Runtime });
             }
         }
+    }
+
+    /// What memory still holds goes with it: counted, while that can still be stored.
+    pub(super) fn settle_accounts(&self) {
+        let (ingest, disk) = (&self.services.ingest, &self.services.disk);
+        disk.retry();
+        if let Err(error) = self.database.flush() {
+            tracing::error!("the databases did not take the last changes: {error}");
+        }
+        for row in disk.take_unstored() {
+            let source = Source { identity: row.sender, output: row.output, epoch: row.epoch };
+            ingest.losses().count(&source, &row.endpoint, "notStored", row.sequence);
+        }
+        ingest.count_waiting_as_lost("stopped");
+        self.keep_losses();
     }
 
     /// Names of instances whose thread did not return.

@@ -20,8 +20,6 @@ const MAX_FAULTS: u32 = 5;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Longest such wait.
 const MAX_RETRY: Duration = Duration::from_secs(30);
-/// While too many deliveries are deferred: time until the next look.
-const FULL_WAIT: Duration = Duration::from_millis(5);
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
@@ -52,6 +50,8 @@ enum Place {
     InHand,
     /// Aside, for so long.
     Held(Duration),
+    /// Aside, until messages may be delivered again.
+    Blocked,
     /// Nowhere: it is empty.
     Off,
     /// To the ready list, for the next worker: the handler panicked.
@@ -64,6 +64,7 @@ pub struct Delivering {
     lane: Option<Arc<QueueLane>>,
     held: Vec<(Instant, Arc<QueueLane>)>,
     held_back: Vec<(Instant, Kept)>,
+    blocked: Vec<Arc<QueueLane>>,
     delivery: u64,
     properties: Vec<DrProperty>,
     inputs: Vec<String>,
@@ -78,6 +79,7 @@ impl Delivering {
             lane: None,
             held: Vec::new(),
             held_back: Vec::new(),
+            blocked: Vec::new(),
             delivery: 0,
             properties: Vec::new(),
             inputs,
@@ -95,6 +97,9 @@ impl Delivering {
     pub fn step(&mut self, guest: &mut Guest, consumer: &mut Consumer, limit: u32) -> Step {
         if !self.held.is_empty() || !self.held_back.is_empty() {
             self.release_due(consumer);
+        }
+        if !self.blocked.is_empty() && !self.link.deliveries.block() {
+            self.blocked.drain(..).for_each(|lane| consumer.give_back(lane));
         }
         if let Some(kept) = consumer.take_returned() {
             return match survive(|| self.deliver_kept(guest, &kept)) {
@@ -115,6 +120,7 @@ impl Delivering {
             Some(Place::Ready) => consumer.give_back(lane),
             Some(Place::InHand) => self.lane = Some(lane),
             Some(Place::Held(wait)) => self.held.push((clock::now() + wait, lane)),
+            Some(Place::Blocked) => self.blocked.push(lane),
             Some(Place::Off) => {}
             Some(Place::Panicked(reason)) => {
                 consumer.give_back(lane);
@@ -152,8 +158,8 @@ impl Delivering {
                     false => Place::InHand,
                 };
             };
-            if !self.link.deliveries.may_defer() {
-                return Place::Held(FULL_WAIT);
+            if !self.link.deliveries.may_deliver() && self.link.deliveries.block() {
+                return Place::Blocked;
             }
             match self.deliver(guest, lane, input_index, &record) {
                 Then::Next if consumer.has_nudge() => return Place::Ready,
@@ -349,7 +355,14 @@ impl Delivering {
             }
         }
         if !stage.messages.is_empty() {
-            self.link.services.disk.enqueue_staged(stage.messages);
+            self.link.deliveries.begin_commit();
+            let link = self.link.clone();
+            let stored = Box::new(move || {
+                if link.deliveries.end_commit() {
+                    link.inbox.nudge();
+                }
+            });
+            self.link.services.disk.enqueue_staged(stage.messages, stored);
         }
     }
 
@@ -384,7 +397,8 @@ impl Delivering {
 
     /// Leaves everything in hand to the next worker.
     pub fn give_back(&mut self, consumer: &mut Consumer) {
-        for lane in self.lane.take().into_iter().chain(self.held.drain(..).map(|(_, lane)| lane)) {
+        let held = self.held.drain(..).map(|(_, lane)| lane);
+        for lane in self.lane.take().into_iter().chain(self.blocked.drain(..)).chain(held) {
             consumer.give_back(lane);
         }
         consumer.put_back(self.held_back.drain(..).map(|(_, kept)| kept));

@@ -22,6 +22,8 @@ use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
 
+/// Largest message that can be carried at all; routes allow far less.
+const MAX_BYTES: usize = 1 << 31;
 /// Most application properties of a message.
 const MAX_PROPERTIES: usize = 1024;
 
@@ -173,6 +175,9 @@ impl<'a> Parts<'a> {
             }
             len += system.iter().filter(|(_, v)| !v.is_empty()).map(|(_, v)| meta_len(b"", v)).sum::<usize>();
             let meta_len = if len == 0 { 0 } else { len + 1 };
+            if body.bytes().len().saturating_add(meta_len) > MAX_BYTES {
+                return None;
+            }
             Some(Parts { properties, system, body, meta_len })
         }
     }
@@ -246,7 +251,7 @@ unsafe extern "C" fn send(
             // Whoever waits for a completion is called by it; the status of the memory targets is told to nobody else.
             Err(_) if status == DR_PENDING => DR_PENDING,
             Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
-            Err(SendError::Full { .. } | SendError::StoreFull { .. }) => DR_FULL,
+            Err(SendError::Full { .. } | SendError::StoreFull { .. } | SendError::NotStored { .. }) => DR_FULL,
             Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
         }
     })

@@ -221,9 +221,9 @@ impl Pace {
         self.batch
     }
 
-    /// The worker sleeps: the time until the next turn says nothing of its handlers.
+    /// The worker sleeps: the time until the next turn says nothing of its handlers, and what they are like then is not known.
     fn rest(&mut self) {
-        self.turned = None;
+        *self = Pace::default();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Guarantee: a message whose completion said `Ok` is committed and synced. Rows that a handler staged and that could not be
 //! committed are kept in memory in their order and tried again, until the disk takes them or the runtime ends.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,10 +12,11 @@ use super::lane::lock;
 use crate::database::tables::queue::{self, ClockMark, StoredMessage};
 use crate::database::{Database, File, StoreError, Work};
 
-/// Hears whether the rows are committed; on the writer's thread, must not wait.
-pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+/// Bytes of staged rows that are tried again in one change, and the batch that goes beyond.
+const MAX_RETRY_BYTES: usize = 4 << 20;
 
-/// See the module's documentation.
+/// See the module's documentation. Clones are the same.
+#[derive(Clone)]
 pub struct Disk {
     database: Database,
     budget: u64,
@@ -28,8 +29,29 @@ struct Shared {
     messages: AtomicU64,
     bytes: AtomicU64,
     parked: AtomicU64,
-    retry: Mutex<VecDeque<Vec<StoredMessage>>>,
+    staged: Mutex<Staged>,
+    /// Counts up with each failure of staged rows: what was in line behind them then fails as well, and waits behind them.
+    run: AtomicU64,
 }
+
+/// What handlers staged and accepted: it cannot be refused any more.
+#[derive(Default)]
+struct Staged {
+    last: u64,
+    /// In line for a commit.
+    in_line: usize,
+    /// What could not be committed, or came after that.
+    waiting: BTreeMap<u64, Arc<Batch>>,
+}
+
+/// What one handler staged.
+struct Batch {
+    rows: Vec<StoredMessage>,
+    stored: Mutex<Option<Stored>>,
+}
+
+/// Hears that the rows of a handler are committed; on the writer's thread, must not wait.
+pub type Stored = Box<dyn FnOnce() + Send>;
 
 impl Disk {
     /// Counts what is there. `budget`: bytes of messages that may wait, over all endpoints.
@@ -66,6 +88,12 @@ impl Disk {
         done: impl FnOnce(Result<(), String>) + Send + 'static,
     ) -> Result<(), SendError> {
         self.check(&rows)?;
+        if !lock(&self.shared.staged).waiting.is_empty() {
+            // It would be stored before what was sent earlier.
+            self.retry();
+            let endpoint = rows.first().map_or(String::new(), |row| row.endpoint.to_string());
+            return Err(SendError::NotStored { endpoint });
+        }
         let (count, bytes) = (rows.len() as u64, size(&rows));
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         let shared = self.shared.clone();
@@ -86,39 +114,88 @@ impl Disk {
     }
 
     /// Puts in line what a handler staged, in order; it cannot be refused any more, so it is tried until it is stored.
-    pub fn enqueue_staged(&self, rows: Vec<StoredMessage>) {
+    pub fn enqueue_staged(&self, rows: Vec<StoredMessage>, stored: Stored) {
         self.shared.bytes.fetch_add(size(&rows), Ordering::Relaxed);
-        let mut retry = lock(&self.shared.retry);
-        if retry.is_empty() {
-            drop(retry);
-            self.submit_staged(rows);
-        } else {
-            retry.push_back(rows);
+        let batch = Arc::new(Batch { rows, stored: Mutex::new(Some(stored)) });
+        let mut staged = lock(&self.shared.staged);
+        staged.last += 1;
+        let id = staged.last;
+        if !staged.waiting.is_empty() {
+            staged.waiting.insert(id, batch);
+            return;
         }
+        staged.in_line += 1;
+        drop(staged);
+        self.submit_staged(vec![(id, batch)]);
     }
 
     /// Tries again what could not be committed. To be called now and then.
     pub fn retry(&self) {
-        let waiting: Vec<_> = lock(&self.shared.retry).drain(..).collect();
-        waiting.into_iter().for_each(|rows| self.submit_staged(rows));
+        let mut staged = lock(&self.shared.staged);
+        // What is still in line belongs behind what has failed, or is a retry itself.
+        if staged.in_line > 0 || staged.waiting.is_empty() {
+            return;
+        }
+        staged.in_line += 1;
+        let mut bytes = 0;
+        let chunk = staged.waiting.iter().take_while(|(_, batch)| {
+            let is_in = bytes < MAX_RETRY_BYTES;
+            bytes += queue::held_bytes(&batch.rows);
+            is_in
+        });
+        let chunk = chunk.map(|(id, batch)| (*id, batch.clone())).collect();
+        drop(staged);
+        self.submit_staged(chunk);
     }
 
-    fn submit_staged(&self, rows: Vec<StoredMessage>) {
-        let rows = Arc::new(rows);
-        let (shared, again) = (self.shared.clone(), rows.clone());
-        self.submit(
-            rows,
-            Box::new(move |outcome| match outcome {
-                Ok(()) => drop(shared.messages.fetch_add(again.len() as u64, Ordering::Relaxed)),
-                Err(error) => {
-                    let mut retry = lock(&shared.retry);
-                    if retry.is_empty() {
-                        tracing::error!("messages cannot be stored and wait in memory: {error}");
-                    }
-                    retry.push_back(again.to_vec());
-                }
-            }),
-        );
+    fn submit_staged(&self, batches: Vec<(u64, Arc<Batch>)>) {
+        let (disk, run) = (self.clone(), self.shared.run.load(Ordering::Acquire));
+        let batches = Arc::new(batches);
+        let (shared, rows, mark) = (self.shared.clone(), batches.clone(), self.mark);
+        let job = move |tx: &rusqlite::Transaction<'_>| {
+            if shared.run.load(Ordering::Acquire) != run {
+                return Err(rusqlite::Error::StatementChangedRows(0));
+            }
+            let done = rows.iter().try_for_each(|(_, batch)| queue::enqueue(tx, &batch.rows, mark).map(drop));
+            if done.is_err() {
+                shared.run.fetch_max(run + 1, Ordering::AcqRel);
+            }
+            done
+        };
+        let held = batches.iter().map(|(_, batch)| queue::held_bytes(&batch.rows)).sum();
+        let completion = Box::new(move |outcome: Result<(), StoreError>| disk.staged_end(run, &batches, outcome));
+        self.database.submit_work(Work::new(completion).job(File::Queue, Box::new(job)).bytes(held));
+    }
+
+    /// `[writer]`
+    fn staged_end(&self, run: u64, batches: &[(u64, Arc<Batch>)], outcome: Result<(), StoreError>) {
+        let mut staged = lock(&self.shared.staged);
+        staged.in_line -= 1;
+        if let Err(error) = outcome {
+            self.shared.run.fetch_max(run + 1, Ordering::AcqRel);
+            if staged.waiting.is_empty() {
+                tracing::error!("messages cannot be stored and wait in memory: {error}");
+            }
+            staged.waiting.extend(batches.iter().cloned());
+            return;
+        }
+        let mut count = 0;
+        for (id, batch) in batches {
+            staged.waiting.remove(id);
+            count += batch.rows.len() as u64;
+        }
+        drop(staged);
+        self.shared.messages.fetch_add(count, Ordering::Relaxed);
+        for (_, batch) in batches {
+            lock(&batch.stored).take().into_iter().for_each(|stored| stored());
+        }
+        self.retry();
+    }
+
+    /// What handlers staged and no disk took, for the end of the runtime.
+    pub fn take_unstored(&self) -> Vec<StoredMessage> {
+        let waiting = std::mem::take(&mut lock(&self.shared.staged).waiting);
+        waiting.into_values().flat_map(|batch| batch.rows.clone()).collect()
     }
 
     /// Sets one message aside as poisonous. `lost` hears why where that is not possible; on the writer's thread, must not wait.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dinrail_plugin::abi::DrBuffer;
+use dinrail_plugin::abi::{DrBuffer, DrText};
+use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
 use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
 use super::{Inbox, Queue, QueueLane, WhenFull};
@@ -29,7 +30,7 @@ pub struct TargetSpec {
     pub priority: u32,
     /// Seconds for which a message is worth keeping.
     pub ttl_secs: Option<u64>,
-    /// Largest body in bytes.
+    /// Largest message in bytes, body and properties together.
     pub max_bytes: usize,
 }
 
@@ -75,7 +76,8 @@ pub enum OutgoingBody<'a> {
 }
 
 impl<'a> OutgoingBody<'a> {
-    fn bytes(self) -> &'a [u8] {
+    /// Its bytes.
+    pub fn bytes(self) -> &'a [u8] {
         match self {
             OutgoingBody::Bytes(bytes) | OutgoingBody::Buffer(_, bytes) => bytes,
         }
@@ -86,9 +88,9 @@ impl<'a> OutgoingBody<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// Larger than a route allows.
-    #[error("the body has {bytes} bytes; the route to {endpoint} takes at most {limit}")]
+    #[error("the message has {bytes} bytes with its properties; the route to {endpoint} takes at most {limit}")]
     TooLarge {
-        /// Size of the body.
+        /// Size of body and properties.
         bytes: usize,
         /// Limit of the route.
         limit: usize,
@@ -107,11 +109,17 @@ pub enum SendError {
         /// Bytes that may wait.
         budget: u64,
     },
+    /// The disk does not take what was sent before.
+    #[error("messages for {endpoint} cannot be stored at present; send again later, or see the log for the cause")]
+    NotStored {
+        /// Endpoint.
+        endpoint: String,
+    },
     /// The instance that sends is gone or may not send.
     #[error("{0}")]
     Refused(String),
     /// A receiver did not make room in time.
-    #[error("the queue of {endpoint} stayed full for {} ms; send again later, or see why it is slow: dinrail list", MAX_HOLD.as_millis())]
+    #[error("the queue of {endpoint} is full and stays so; send again later, or see why it is slow: dinrail list")]
     Full {
         /// Endpoint.
         endpoint: String,
@@ -121,7 +129,8 @@ pub enum SendError {
 /// An output of a sender: where sequences and targets live.
 pub struct Output {
     source: Arc<Source>,
-    sending: Mutex<Sending>,
+    /// Handed on in turn where senders are held.
+    sending: FairMutex<Sending>,
     sent: AtomicU64,
     unrouted: AtomicU64,
 }
@@ -130,6 +139,20 @@ impl Output {
     /// What its messages have in common.
     pub fn source(&self) -> &Arc<Source> {
         &self.source
+    }
+
+    /// The lock, and for how long this waited for it: that time counts as being held by a slow receiver, for which another
+    /// thread is waiting with the lock.
+    #[inline]
+    fn lock(&self) -> (FairGuard<'_, Sending>, Duration) {
+        match self.sending.try_lock() {
+            Some(sending) => (sending, Duration::ZERO),
+            None => {
+                let since = clock::now();
+                let sending = self.sending.lock();
+                (sending, since.elapsed())
+            }
+        }
     }
 }
 
@@ -205,7 +228,7 @@ impl Ingest {
             .or_insert_with(|| {
                 Arc::new(Output {
                     source: Arc::new(Source { identity: sender, output, epoch: self.epoch }),
-                    sending: Mutex::default(),
+                    sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
                 })
@@ -220,7 +243,7 @@ impl Ingest {
 
     /// The queue of an input of a module of this device.
     pub fn queue(&self, module: &str, input: &str) -> Arc<Queue> {
-        let endpoint = format!("/devices/{}/modules/{module}/inputs/{input}", self.device);
+        let endpoint = endpoint(&self.device, module, input);
         let inbox = self.inbox(module);
         lock(&self.queues)
             .entry(endpoint.as_str().into())
@@ -250,15 +273,15 @@ impl Ingest {
         message: &Outgoing<'_>,
         disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
-        let mut sending = lock(&output.sending);
+        let (mut sending, held) = output.lock();
         let version = self.version.load(Ordering::Acquire);
         if sending.version != version {
             self.retarget(output, &mut sending, version);
         }
-        let body_len = message.body.bytes().len();
-        if let Some(target) = sending.targets.iter().find(|target| body_len > target.max_bytes) {
+        let bytes = message.body.bytes().len() + message.meta_len;
+        if let Some(target) = sending.targets.iter().find(|target| bytes > target.max_bytes) {
             let endpoint = target.endpoint().to_owned();
-            return Err(SendError::TooLarge { bytes: body_len, limit: target.max_bytes, endpoint });
+            return Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint });
         }
         sending.sequence += 1;
         output.sent.fetch_add(1, Ordering::Relaxed);
@@ -267,10 +290,16 @@ impl Ingest {
             return Ok(());
         }
         let stamp = (sending.sequence, clock::coarse_wall_us());
-        self.push_all(output, &sending.targets, message, stamp, disk)
+        let outcome = self.push_all(output, &sending.targets, message, stamp, held, disk);
+        if outcome.is_err() {
+            // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
+            FairGuard::unlock_fair(sending);
+        }
+        outcome
     }
 
-    /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name.
+    /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name. Never holds
+    /// the caller.
     pub fn send_to(
         &self,
         sender: &Identity,
@@ -287,13 +316,13 @@ impl Ingest {
                 let source = Source { identity: sender.to_string().into(), output: OPERATOR.into(), epoch: self.epoch };
                 Arc::new(Output {
                     source: Arc::new(source),
-                    sending: Mutex::default(),
+                    sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
                 })
             })
             .clone();
-        let mut sending = lock(&output.sending);
+        let (mut sending, _) = output.lock();
         if sending.targets.is_empty() {
             let to = To::Lane(queue.lane(&output.source, 0));
             sending.targets.push(Target {
@@ -305,7 +334,8 @@ impl Ingest {
         }
         sending.sequence += 1;
         let stamp = (sending.sequence, clock::coarse_wall_us());
-        self.push_all(&output, &sending.targets, message, stamp, &mut |_| Ok(()))
+        // Whoever asks for this serves others too, and is not to be held.
+        self.push_all(&output, &sending.targets, message, stamp, MAX_HOLD, &mut |_| Ok(()))
     }
 
     fn push_all(
@@ -314,6 +344,7 @@ impl Ingest {
         targets: &[Target],
         message: &Outgoing<'_>,
         (sequence, created_us): (u64, i64),
+        mut held: Duration,
         disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
         let bytes = message.body.bytes();
@@ -328,7 +359,6 @@ impl Ingest {
             (None, OutgoingBody::Buffer(buffer, _)) => Body::Buffer(lane::retained(buffer)),
             (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
         };
-        let mut held = Duration::ZERO;
         let mut rows = Vec::new();
         let mut outcome = Ok(());
         for target in targets {
@@ -347,8 +377,9 @@ impl Ingest {
                         WhenFull::Wait => {
                             let since = clock::now();
                             // SAFETY: as above.
-                            let has_room =
-                                unsafe { lane.lane.wait_for_room(bytes.len(), MAX_HOLD.saturating_sub(held)) };
+                            let has_room = unsafe {
+                                lane.lane.wait_for_room(bytes.len() + message.meta_len, MAX_HOLD.saturating_sub(held))
+                            };
                             held += since.elapsed();
                             let rest = if has_room { push(body).err() } else { Some(body) };
                             if rest.is_some() {
@@ -394,8 +425,13 @@ impl Ingest {
         }
         let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
         let stored = disk(rows);
-        if let Err(SendError::StoreFull { .. }) = stored {
-            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, "storeFull", sequence));
+        let reason = match stored {
+            Err(SendError::StoreFull { .. }) => Some("storeFull"),
+            Err(SendError::NotStored { .. }) => Some("notStored"),
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, reason, sequence));
         }
         stored.and(outcome)
     }
@@ -419,6 +455,37 @@ impl Ingest {
         sending.version = version;
     }
 
+    /// Counts every message that waits for an input of a module as lost, and takes it out. For the end of the runtime.
+    pub fn count_waiting_as_lost(&self, reason: &'static str) {
+        for (module, inbox) in &*lock(&self.inboxes) {
+            let Some(mut place) = inbox.consume() else { continue };
+            while let Some(kept) = place.take_returned() {
+                let message = kept.message();
+                let text = |text: DrText| -> Arc<str> {
+                    // SAFETY: points into `kept`.
+                    String::from_utf8_lossy(unsafe { text.bytes() }).into()
+                };
+                let source =
+                    Source { identity: text(message.sender), output: text(message.output), epoch: message.epoch };
+                let endpoint = endpoint(&self.device, module, &text(message.input)).into();
+                self.losses.count(&source, &endpoint, reason, message.sequence);
+            }
+            while let Some(lane) = place.next_lane() {
+                let count =
+                    |source: &Source, sequence| self.losses.count(source, lane.queue.endpoint(), reason, sequence);
+                while super::take_message(&lane, &mut place, |source, record| count(source, record.sequence)).is_some()
+                {
+                }
+            }
+        }
+        // Nobody may look into what an abandoned thread still holds: how many there are is all that can be said.
+        for queue in lock(&self.queues).values() {
+            for (source, count) in queue.left() {
+                self.losses.count_unseen(&source, queue.endpoint(), reason, count);
+            }
+        }
+    }
+
     /// Messages taken in, and of those the ones that no route wanted, per output.
     pub fn counts(&self) -> Vec<(Arc<Source>, u64, u64)> {
         lock(&self.outputs)
@@ -426,6 +493,10 @@ impl Ingest {
             .map(|o| (o.source.clone(), o.sent.load(Ordering::Relaxed), o.unrouted.load(Ordering::Relaxed)))
             .collect()
     }
+}
+
+fn endpoint(device: &str, module: &str, input: &str) -> String {
+    format!("/devices/{device}/modules/{module}/inputs/{input}")
 }
 
 impl Target {
@@ -436,3 +507,6 @@ impl Target {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,7 +92,7 @@ pub struct Record<'a> {
 pub struct LaneLimits {
     /// Messages.
     pub messages: u64,
-    /// Bytes of bodies that travel as buffers.
+    /// Bytes of bodies and encoded properties.
     pub bytes: u64,
 }
 
@@ -234,7 +234,8 @@ impl Lane {
             Body::Inline(bytes) => (bytes.len(), 0),
             Body::Buffer(buffer) => (buffer.len, HAS_BUFFER),
         };
-        if !self.has_room(side, body_len as u64) {
+        let weight = body_len as u64 + meta_len as u64;
+        if !self.has_room(side, weight) {
             return Err(body);
         }
         let boxed = meta_len > INLINE_META;
@@ -275,7 +276,7 @@ impl Lane {
         }
         side.tail += len as u64;
         side.pushed += 1;
-        side.pushed_bytes += body_len as u64;
+        side.pushed_bytes += weight;
         self.pushed_bytes.store(side.pushed_bytes, Ordering::Relaxed);
         self.pushed.0.store(side.pushed, Ordering::Relaxed);
         // SAFETY: `reserve` made sure that the ring exists; only the producer moves on from it.
@@ -290,11 +291,12 @@ impl Lane {
         !self.scheduled.0.load(Ordering::Relaxed) && !self.scheduled.0.swap(true, Ordering::AcqRel)
     }
 
-    /// Waits until the consumer has made room for a good part of the lane, or until `limit` has passed.
+    /// Waits until the consumer has made room for a good part of the lane, or until `limit` has passed. `weight`: bytes of body
+    /// and properties.
     ///
     /// # Safety
     /// As [`Lane::push`].
-    pub unsafe fn wait_for_room(&self, body_len: usize, limit: std::time::Duration) -> bool {
+    pub unsafe fn wait_for_room(&self, weight: usize, limit: std::time::Duration) -> bool {
         let end = crate::clock::now() + limit;
         *lock(&self.waiting) = Some(std::thread::current());
         loop {
@@ -302,7 +304,7 @@ impl Lane {
             // SAFETY: the caller's promise.
             let side = unsafe { &mut *self.producer.0.get() };
             let now = crate::clock::now();
-            let has_room = self.has_room(side, body_len as u64) && self.has_ring_room(side);
+            let has_room = self.has_room(side, weight as u64) && self.has_ring_room(side);
             if has_room || now >= end {
                 self.producer_waits.store(false, Ordering::Relaxed);
                 return has_room;
@@ -312,7 +314,7 @@ impl Lane {
         }
     }
 
-    fn has_room(&self, side: &mut Producer, body_len: u64) -> bool {
+    fn has_room(&self, side: &mut Producer, weight: u64) -> bool {
         if side.pushed - side.seen_popped >= self.limits.messages {
             side.seen_popped = self.popped.0.load(Ordering::Acquire);
             if side.pushed - side.seen_popped >= self.limits.messages {
@@ -320,10 +322,10 @@ impl Lane {
             }
         }
         // One message always fits, however large: admission has checked its own limit.
-        if side.pushed_bytes - side.seen_popped_bytes + body_len > self.limits.bytes && side.pushed > side.seen_popped {
+        if side.pushed_bytes - side.seen_popped_bytes + weight > self.limits.bytes && side.pushed > side.seen_popped {
             side.seen_popped = self.popped.0.load(Ordering::Acquire);
             side.seen_popped_bytes = self.popped_bytes.load(Ordering::Acquire);
-            return side.pushed_bytes - side.seen_popped_bytes + body_len <= self.limits.bytes
+            return side.pushed_bytes - side.seen_popped_bytes + weight <= self.limits.bytes
                 || side.pushed == side.seen_popped;
         }
         true
@@ -392,10 +394,10 @@ impl Lane {
         let side = unsafe { &mut *self.reader.0.get() };
         let Some(at) = self.seek(side) else { return };
         // SAFETY: a complete record; it is released once, here, and not read again.
-        let (len, body_len) = unsafe { release_record(at) };
+        let (len, weight) = unsafe { release_record(at) };
         side.head += len;
         side.popped += 1;
-        side.popped_bytes += body_len;
+        side.popped_bytes += weight;
         (side.attempts, side.faults) = (0, 0);
         // SAFETY: the reader's ring lives until the reader itself moves on.
         unsafe { (*side.ring).head.0.store(side.head, Ordering::Release) };
@@ -537,14 +539,15 @@ unsafe fn release_record(at: *mut u8) -> (u64, u64) {
     // SAFETY: the record owns its buffer reference and its boxed properties, and ends here.
     unsafe {
         let (record, head) = read_record(at);
-        let (len, body_len, flags) = (u64::from(head.len), u64::from(head.body_len), head.flags);
+        let (len, flags) = (u64::from(head.len), head.flags);
+        let weight = u64::from(head.body_len) + u64::from(head.meta_len);
         if flags & META_BOXED != 0 {
             drop(Box::from_raw(ptr::slice_from_raw_parts_mut(record.meta.as_ptr().cast_mut(), record.meta.len())));
         }
         if let Some(buffer) = record.buffer {
             (buffer.release)(buffer.owner);
         }
-        (len, body_len)
+        (len, weight)
     }
 }
 

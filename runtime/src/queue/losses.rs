@@ -38,6 +38,15 @@ pub struct Losses {
 impl Losses {
     /// Counts one message.
     pub fn count(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, sequence: u64) {
+        self.add(source, endpoint, reason, sequence, 1);
+    }
+
+    /// Counts messages that nobody may look at any more; their sequences are not known and stay 0.
+    pub fn count_unseen(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, count: u64) {
+        self.add(source, endpoint, reason, 0, count);
+    }
+
+    fn add(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, sequence: u64, count: u64) {
         let key = (source.identity.clone(), source.output.clone(), endpoint.clone(), reason, source.epoch);
         let mut fresh = lock(&self.fresh);
         let is_first = !fresh.contains_key(&key);
@@ -52,7 +61,7 @@ impl Losses {
             count: 0,
         });
         loss.last = sequence;
-        loss.count += 1;
+        loss.count += count;
         drop(fresh);
         // Parked is not lost: whoever parks says more about it.
         if is_first && reason != "parked" {

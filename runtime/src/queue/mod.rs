@@ -98,6 +98,13 @@ impl Queue {
         Arc::new(QueueLane { lane, queue: self.clone() })
     }
 
+    /// How many messages of whom wait.
+    pub(super) fn left(&self) -> Vec<(Arc<Source>, u64)> {
+        let lanes = lane::lock(&self.lanes);
+        let left = lanes.values().map(|lane| (lane.source().clone(), lane.waiting().0));
+        left.filter(|(_, count)| *count > 0).collect()
+    }
+
     /// Messages and bytes that wait.
     pub fn waiting(&self) -> (u64, u64) {
         lane::lock(&self.lanes).values().map(|lane| lane.waiting()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))

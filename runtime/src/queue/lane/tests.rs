@@ -162,3 +162,15 @@ fn a_dropped_lane_releases_what_it_still_holds() {
     let left = unsafe { Arc::from_raw(buffer.owner.cast::<Vec<u8>>()) };
     assert_eq!(Arc::strong_count(&left), 1);
 }
+
+#[test]
+fn large_properties_count_for_the_bytes_of_a_lane() {
+    let lane = lane(100, 10_000);
+    assert!(push(&lane, 0, &[0; 6000], Body::Inline(b"x")));
+    assert!(!push(&lane, 1, &[0; 6000], Body::Inline(b"x")));
+    assert_eq!(lane.waiting(), (1, 6001));
+    // SAFETY: one thread plays both sides.
+    unsafe { lane.peek().map(|_| lane.advance()) };
+    assert_eq!(lane.waiting(), (0, 0));
+    assert!(push(&lane, 1, &[0; 6000], Body::Inline(b"x")));
+}

@@ -1,0 +1,78 @@
+//! What a sender is promised: how long it is held, what it is told, and what is counted.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use super::*;
+
+const LIMITS: LaneLimits = LaneLimits { messages: 4, bytes: 1 << 20 };
+
+fn ingest() -> Ingest {
+    let ingest = Ingest::new("d", 1, LIMITS);
+    ingest.set_router(Box::new(|_| {
+        let sink = Sink::Input { module: "slow".into(), input: "in".into() };
+        vec![TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: 1 << 16 }]
+    }));
+    ingest
+}
+
+fn identity() -> Identity {
+    Identity::module("d", "m").unwrap()
+}
+
+fn bytes(body: &[u8]) -> Outgoing<'_> {
+    Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(body) }
+}
+
+fn send(ingest: &Ingest, output: &Output) -> Result<(), SendError> {
+    ingest.send(output, &bytes(b"x"), &mut |_| Ok(()))
+}
+
+#[test]
+fn a_thread_is_not_held_longer_because_others_of_its_module_send_to_the_same_full_queue() {
+    let ingest = ingest();
+    let output = ingest.output(&identity(), "out");
+    (0..LIMITS.messages).for_each(|_| send(&ingest, &output).unwrap());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(send(&ingest, &output).is_err());
+                }
+            });
+        }
+        let longest = (0..5).map(|_| {
+            let since = Instant::now();
+            assert!(send(&ingest, &output).is_err());
+            since.elapsed()
+        });
+        let longest = longest.max().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        assert!(longest < 2 * MAX_HOLD, "held for {longest:?}");
+    });
+}
+
+#[test]
+fn what_an_operator_sends_to_a_full_queue_is_refused_at_once() {
+    let ingest = ingest();
+    let device = Identity::device("d").unwrap();
+    let send = || ingest.send_to(&device, "slow", "in", &bytes(b"x"));
+    (0..LIMITS.messages).for_each(|_| send().unwrap());
+    let since = Instant::now();
+    assert!(matches!(send(), Err(SendError::Full { .. })));
+    assert!(since.elapsed() < MAX_HOLD);
+}
+
+#[test]
+fn properties_count_for_the_limits_of_a_message_and_of_a_queue() {
+    let ingest = ingest();
+    let output = ingest.output(&identity(), "out");
+    let with_properties = |meta_len| Outgoing { meta_len, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
+    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_| Ok(()));
+
+    assert!(matches!(send(1 << 16), Err(SendError::TooLarge { .. })));
+
+    send((1 << 16) - 1).unwrap();
+    assert_eq!(ingest.waiting("slow"), (1, 1 << 16));
+}
