@@ -319,3 +319,28 @@ fn module_that_was_removed_does_not_come_back_after_a_kill_9_while_it_stops() {
     runtime.wait_for("w", "running");
     assert_eq!(modules(&runtime), ["w"]);
 }
+
+#[test]
+fn deployment_that_was_interrupted_is_applied_again() {
+    let mut runtime = runtime();
+    let manifest = Manifest::new().module("old", "wayward");
+    runtime.deploy(&manifest);
+    let next = Manifest::new().module("new", "wayward").desired("new", json!({"note": 2}));
+    runtime.deploy(&next);
+    runtime.stop();
+    // As a power cut leaves it between the commit of the document and that of what follows from it.
+    let database = rusqlite::Connection::open(runtime.state().join("dinrail.db")).unwrap();
+    let sql = "UPDATE deployment SET status = 'applying' WHERE id = 2;
+               UPDATE instance SET name = 'old' WHERE name = 'new';
+               DELETE FROM twin_desired WHERE identity = (SELECT id FROM identity WHERE module = 'new');";
+    database.execute_batch(sql).unwrap();
+    drop(database);
+
+    runtime.launch();
+
+    runtime.wait_for("new", "running");
+    assert!(runtime.log().contains("was interrupted; it is applied again"), "{}", runtime.log());
+    assert_eq!(modules(&runtime), ["new"]);
+    assert_eq!(runtime.json(&["twin", "get", "new"])["properties"]["desired"]["note"], 2);
+    assert_eq!(runtime.json(&["deployment"])["status"], "applied");
+}

@@ -34,7 +34,7 @@ fn patch(runtime: &Runtime, kept: Arc<Mutex<Acknowledged>>, count: Arc<AtomicU64
         while !is_over.load(Ordering::Relaxed) {
             // No runtime just now.
             let Ok(mut api) = Api::connect(&state) else { continue };
-            loop {
+            while !is_over.load(Ordering::Relaxed) {
                 number += 1;
                 let patch = json!({"properties": {"desired": {"note": {"number": number}}}});
                 match api.ask("PATCH", TWIN, Some(&patch)) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::drop_folder::stays;
 use crate::harness::{Manifest, Runtime, SOON, misbehaving, wait_until};
 
 /// A runtime with bystanders and an instance of each of these misbehaviours, named after it in kebab case.
@@ -12,8 +13,9 @@ fn with(runtime: Runtime, kinds: &[&str]) -> Runtime {
     let runtime = runtime.start();
     runtime.add_bystanders();
     let manifest = kinds.iter().fold(Manifest::new().with_bystanders(), |manifest, kind| {
-        let options = json!({ "stopGraceSecs": 1 });
-        manifest.module_with(&name(kind), "misbehaving", options).desired(&name(kind), json!({ "misbehave": kind }))
+        let name = name(kind);
+        let desired = json!({ "misbehave": kind });
+        manifest.module(&name, "misbehaving").option(&name, "stopGraceSecs", json!(1)).desired(&name, desired)
     });
     runtime.apply(&manifest);
     runtime
@@ -114,12 +116,30 @@ fn message_whose_handler_always_panics_is_parked_and_those_behind_it_are_handled
 }
 
 #[test]
+fn message_that_is_retried_holds_those_behind_it_until_it_is_handled() {
+    let runtime = with(Runtime::new(), &["retryMessage"]);
+
+    runtime.undisturbed(|| {
+        ["bad 1", "good 1", "bad 2", "good 2"].iter().for_each(|body| send(&runtime, "retry-message", body));
+        stays(Duration::from_millis(300), "nothing overtakes it", || runtime.notes("retry-message", "seen").is_empty());
+        assert_eq!(runtime.module("retry-message")["inbox"]["messages"], 4);
+        runtime.cli(&["twin", "patch", "retry-message", "misbehave=never"]).ok();
+        runtime.cli(&["restart", "retry-message"]).ok();
+        let seen = runtime.wait_for_notes("retry-message", "seen", 4);
+        assert_eq!(seen, ["bad 1", "good 1", "bad 2", "good 2"]);
+    });
+}
+
+#[test]
 fn restart_policy_and_budget_decide_what_follows_a_failure() {
     let runtime = Runtime::new().config(&format!("{FAST}max_starts = 3\n")).start();
     runtime.add_image(&misbehaving());
     let fails = json!({ "misbehave": "failStart" });
     let manifest = ["never", "on-failure", "always"].iter().fold(Manifest::new(), |manifest, policy| {
-        manifest.module(policy, "misbehaving").with(policy, "restartPolicy", *policy).desired(policy, fails.clone())
+        manifest
+            .module(policy, "misbehaving")
+            .with(policy, "restartPolicy", json!(policy))
+            .desired(policy, fails.clone())
     });
     runtime.apply(&manifest);
 

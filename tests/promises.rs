@@ -1,10 +1,13 @@
 //! What users are promised, through the real binary: one promise a file.
 #![cfg(unix)]
-#![allow(missing_docs, dead_code, unused_imports, clippy::unwrap_used, clippy::print_stdout)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_images;
+mod bad_input;
+mod c_module;
 mod deployments;
 mod desired;
+mod documents;
 mod drop_folder;
 mod full_queue;
 mod harness;
@@ -16,7 +19,9 @@ mod module_threads;
 mod no_runtime;
 mod real_input;
 mod restarts;
+mod state_directory;
 mod stops;
+mod structure;
 mod two_names;
 mod upgrade;
 mod upstream;

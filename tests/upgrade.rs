@@ -176,6 +176,56 @@ fn rebuild_of_the_same_version_wins() {
 }
 
 #[test]
+fn bytes_of_a_version_that_arrived_last_win_also_after_a_restart() {
+    let watched = tempfile::tempdir().unwrap();
+    let library = |definitions: &[&str]| std::fs::read(c_module("counter", "1.0.0", definitions)).unwrap();
+    let (first, second) = (library(&[]), library(&["-DSTAMP=\" rebuilt\""]));
+    let mut runtime = Runtime::new().watch(watched.path()).start();
+    runtime.apply(&Manifest::new().module("counter", "counter"));
+    let uses = |runtime: &Runtime, file: &Path| {
+        let wanted = |row: &Value| row["usedBy"] == json!(["counter"]);
+        wait_until(SOON, &format!("{} is used", file.display()), || rows_of(runtime, file).iter().any(wanted));
+        runtime.wait_for("counter", "running");
+    };
+
+    uses(&runtime, &put(watched.path(), "a.so", &first));
+    let b = put(watched.path(), "b.so", &second);
+    uses(&runtime, &b);
+    runtime.kill9_and_launch();
+    uses(&runtime, &b);
+    // The old bytes once more: a person who copies them there wants them.
+    let c = put(watched.path(), "c.so", &first);
+    uses(&runtime, &c);
+    runtime.stop();
+    runtime.launch();
+    uses(&runtime, &c);
+}
+
+#[test]
+fn module_that_does_not_stop_for_its_upgrade_is_given_up_and_harms_nobody() {
+    let watched = tempfile::tempdir().unwrap();
+    let runtime = Runtime::new().watch(watched.path()).start();
+    runtime.add_bystanders();
+    let manifest =
+        Manifest::new().with_bystanders().module("stuck", "misbehaving:1").option("stuck", "stopGraceSecs", json!(1));
+    runtime.apply(&manifest.desired("stuck", json!({ "misbehave": "hangInStop" })));
+    runtime.wait_for("stuck", "running");
+
+    // Bytes behind the end of a library belong to nobody: a rebuild that does the same. It upgrades the ticker, too.
+    let mut rebuilt = std::fs::read(misbehaving()).unwrap();
+    rebuilt.extend_from_slice(b"rebuilt");
+    let file = put(watched.path(), "misbehaving.so", &rebuilt);
+
+    runtime.wait_for("stuck", "failed");
+    let shown = runtime.json(&["show", "stuck"])["reason"].as_str().unwrap().to_owned();
+    assert!(shown.contains("never returned within 1 s"), "{shown}");
+    let rows = rows_of(&runtime, &file);
+    assert!(rows.iter().any(|row| row["usedBy"].as_array().unwrap().contains(&json!("ticker"))), "{rows:#?}");
+    let seen = runtime.notes("witness", "seen").len();
+    runtime.wait_for_notes("witness", "seen", seen + 10);
+}
+
+#[test]
 fn touched_linked_and_deleted_file_changes_nothing() {
     let (runtime, file) = counting("1.0.0");
     let lines = lines_about(&runtime, &file);

@@ -24,6 +24,7 @@ use crate::queue::lane::MetaWriter;
 use crate::queue::{Consumer, Inbox, Queue};
 pub use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::Selection;
+use crate::spelling::nearest;
 use crate::state_folder::Folders;
 use crate::twin::{TwinError, TwinSnapshot, Twins};
 use crate::view::{DeploymentView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView};
@@ -165,7 +166,24 @@ impl Handle {
     }
 
     fn snapshot(&self, id: &Identity) -> Answer<Arc<TwinSnapshot>> {
-        self.twins.get(id).ok_or_else(|| TwinError::NotFound { identity: id.clone() }.into())
+        self.twins.get(id).ok_or_else(|| self.refusal(TwinError::NotFound { identity: id.clone() }))
+    }
+
+    /// For a twin that is not there: the nearest one that is.
+    fn refusal(&self, error: TwinError) -> Refusal {
+        let twins = if matches!(error, TwinError::NotFound { .. }) { self.twins.list() } else { Vec::new() };
+        let names: Vec<&str> = twins.iter().filter_map(|twin| twin.identity.module_id()).collect();
+        let near = match &error {
+            TwinError::NotFound { identity } if identity.device_id() == self.device_id() => {
+                identity.module_id().and_then(|name| nearest(name, names.iter().copied())).map(str::to_owned)
+            }
+            _ => None,
+        };
+        let mut refusal = Refusal::from(error);
+        if let Some(near) = near {
+            refusal.hint = Some(format!("did you mean '{near}'?"));
+        }
+        refusal
     }
 
     /// The root document of a twin as the service side sees it.
@@ -181,7 +199,8 @@ impl Handle {
     /// Merges `{"tags": …, "properties": {"desired": …}}`; answers with the new root document, once it is committed.
     pub async fn twin_patch(&self, id: &Identity, patch: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        self.twins.patch(id, &patch, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)))?;
+        let submitted = self.twins.patch(id, &patch, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await
     }
@@ -189,7 +208,8 @@ impl Handle {
     /// Replaces tags and desired properties.
     pub async fn twin_replace(&self, id: &Identity, doc: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        self.twins.replace(id, &doc, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)))?;
+        let submitted = self.twins.replace(id, &doc, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await
     }
@@ -288,7 +308,7 @@ impl Tail {
 
     fn take(&mut self) -> Option<Message> {
         while let Some(lane) = self.consumer.next_lane() {
-            if let Some(message) = crate::queue::take_message(&lane, &self.consumer, |source, record| {
+            if let Some(message) = crate::queue::take_message(&lane, &mut self.consumer, |source, record| {
                 Message::from_parts(
                     record.meta,
                     record.body.to_vec(),

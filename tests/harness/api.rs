@@ -93,11 +93,4 @@ impl Listener {
         }
         self.lines.pop().unwrap()
     }
-
-    /// The body of the next message, as text.
-    #[track_caller]
-    pub fn body(&mut self) -> String {
-        let message = self.next();
-        message["body"].as_str().map_or_else(|| message["body"].to_string(), str::to_owned)
-    }
 }

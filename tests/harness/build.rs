@@ -15,11 +15,6 @@ pub fn dinrail() -> PathBuf {
     plugin_folder().join("dinrail")
 }
 
-/// The library of a plugin, by its crate's name.
-pub fn plugin(name: &str) -> PathBuf {
-    plugin_folder().join(library(name))
-}
-
 /// The folder with the libraries of the plugins (and everything else that cargo puts there).
 pub fn plugin_folder() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

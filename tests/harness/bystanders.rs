@@ -17,6 +17,13 @@ impl Manifest {
 }
 
 impl Runtime {
+    /// Deploys a manifest some of whose modules may never run; returns as soon as it is applied.
+    #[track_caller]
+    pub fn apply(&self, manifest: &Manifest) {
+        let file = self.write("manifest.json", manifest.text());
+        self.cli(&["deploy", file.to_str().unwrap()]).ok();
+    }
+
     /// Adds the images of [`Manifest::with_bystanders`].
     #[track_caller]
     pub fn add_bystanders(&self) {

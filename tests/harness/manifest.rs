@@ -22,13 +22,6 @@ impl Manifest {
         self
     }
 
-    /// With a module of an image and its `createOptions`.
-    pub fn module_with(self, name: &str, image: &str, options: Value) -> Manifest {
-        let mut manifest = self.module(name, image);
-        manifest.modules[name]["settings"]["createOptions"] = options;
-        manifest
-    }
-
     /// With another value of a module's entry in `$edgeAgent`, such as `startupOrder` or `restartPolicy`.
     pub fn with(mut self, name: &str, key: &str, value: impl Into<Value>) -> Manifest {
         self.modules[name][key] = value.into();

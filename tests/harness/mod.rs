@@ -9,9 +9,9 @@ mod runtime;
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Listener};
-pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin, plugin_folder, workspace};
+pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, workspace};
 pub use manifest::Manifest;
-pub use runtime::{Followed, Output, Runtime};
+pub use runtime::Runtime;
 
 /// As long as anything may take on a busy machine that should happen soon.
 pub const SOON: Duration = Duration::from_secs(20);

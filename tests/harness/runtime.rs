@@ -97,12 +97,6 @@ impl Runtime {
         self.args([OsStr::new("--config"), file.as_os_str()])
     }
 
-    /// With a variable in its environment and in that of its clients.
-    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Runtime {
-        self.environment.push((name.to_owned(), value.into()));
-        self
-    }
-
     /// With another state directory.
     pub fn state_at(mut self, state: PathBuf) -> Runtime {
         self.state = state;
@@ -233,13 +227,6 @@ impl Runtime {
         self.json(&["deploy", &file.to_string_lossy(), "--wait", "--timeout", "20s"])
     }
 
-    /// Applies a manifest; returns as soon as that is done, whatever becomes of its modules.
-    #[track_caller]
-    pub fn apply(&self, manifest: &Manifest) -> Output {
-        let file = self.write("manifest.json", manifest.text());
-        self.cli(&["deploy", &file.to_string_lossy()]).ok()
-    }
-
     /// What the fixture `wayward` recorded as the instance `name`, a line each.
     pub fn events(&self, name: &str) -> Vec<String> {
         let file = self.state.join("data").join(name).join("events");
@@ -354,10 +341,14 @@ impl Followed {
         serde_json::from_str(&self.line()).unwrap()
     }
 
-    /// The next line of stderr.
-    #[track_caller]
-    pub fn note(&self) -> String {
-        self.notes.recv_timeout(SOON).expect("another line on stderr")
+    /// Waits for its end: exit code and what is left on stderr.
+    pub fn end(mut self) -> (i32, String) {
+        let mut code = None;
+        wait_until(SOON, "the verb ends", || {
+            code = self.child.try_wait().unwrap();
+            code.is_some()
+        });
+        (code.and_then(|status| status.code()).unwrap_or(-1), self.notes.iter().collect::<Vec<_>>().join("\n"))
     }
 }
 

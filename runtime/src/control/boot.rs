@@ -129,6 +129,7 @@ pub fn boot(
         ingest: ingest.clone(),
         disk,
         twins: twins.clone(),
+        completions: Default::default(),
         call_method: method_switchboard(directory.clone(), identities.device_id().to_owned()),
         changed: {
             let changes = changes.clone();

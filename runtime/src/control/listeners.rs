@@ -48,7 +48,15 @@ impl Listeners {
 
     /// Ends it.
     pub fn forget(&self, id: u64) {
-        self.change(|state| state.listeners.retain(|(known, ..)| *known != id));
+        self.change(|state| {
+            state.listeners.retain(|(known, _, queue)| {
+                let stays = *known != id;
+                if !stays {
+                    queue.close();
+                }
+                stays
+            });
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -91,4 +99,33 @@ fn target(spec: routing::TargetSpec) -> TargetSpec {
         }
     };
     TargetSpec { sink, priority: spec.priority, ttl_secs: spec.ttl.map(|ttl| ttl.as_secs()), max_bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::ingest::{Outgoing, OutgoingBody};
+
+    #[test]
+    fn a_listener_that_leaves_while_messages_wait_for_it_leaves_no_memory_behind() {
+        let limits = LaneLimits { messages: 10, bytes: 1 << 20 };
+        let ingest = Arc::new(Ingest::new("d", 1, limits));
+        let listeners = Listeners::new(ingest.clone());
+        let output = ingest.output(&Identity::module("d", "m").unwrap(), "out");
+        let send = || {
+            let outgoing = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
+            ingest.send(&output, &outgoing, &mut |_| Ok(())).unwrap();
+        };
+        let inbox = Arc::<Inbox>::default();
+        let (id, queue) = listeners.listen(Selection::parse("FROM /*").unwrap(), inbox.clone());
+        send();
+        assert_eq!(queue.waiting(), (1, 1));
+        let gone = (Arc::downgrade(&inbox), Arc::downgrade(&queue));
+
+        listeners.forget(id);
+        drop((inbox, queue));
+        send();
+
+        assert_eq!((gone.0.strong_count(), gone.1.strong_count()), (0, 0));
+    }
 }

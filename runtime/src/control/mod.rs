@@ -131,6 +131,7 @@ impl Control {
 
     fn keep_house(&mut self) {
         self.services.disk.retry();
+        self.services.completions.watch();
         let losses = self.services.ingest.losses().take();
         if !losses.is_empty() {
             boot::store_losses(&self.database, losses);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use dinrail_plugin::abi::*;
 use serde_json::Value;
 
+use super::completions::Completion;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
@@ -83,26 +84,6 @@ fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -> DrStatus 
 unsafe fn read<'a>(text: DrText) -> Option<&'a str> {
     // SAFETY: the caller's promise.
     unsafe { text.text() }
-}
-
-/// Runs a completion once.
-struct Completion(DrCompletion);
-
-// SAFETY: by contract a completion may be called on any thread.
-unsafe impl Send for Completion {}
-
-impl Completion {
-    /// # Safety
-    /// `completion` is null or points to a completion.
-    unsafe fn copy(completion: *const DrCompletion) -> Option<Completion> {
-        // SAFETY: the caller's promise.
-        unsafe { completion.as_ref() }.map(|c| Completion(*c))
-    }
-
-    fn done(self, status: DrStatus, detail: &str) {
-        // SAFETY: the module's function and context, called exactly once.
-        unsafe { (self.0.done)(self.0.ctx, status, DrText::new(detail)) };
-    }
 }
 
 unsafe extern "C" fn log(ticket: u64, level: DrLevel, target: DrText, text: DrText, file: DrText, line: u32) {
@@ -232,7 +213,7 @@ unsafe extern "C" fn send(
                 return Ok(());
             }
             // SAFETY: null or a completion, by contract.
-            let completion = unsafe { Completion::copy(completion) };
+            let completion = unsafe { Completion::copy(completion, link) };
             link.services.disk.enqueue(rows, move |outcome| {
                 if let Some(completion) = completion {
                     match outcome {
@@ -277,7 +258,7 @@ unsafe extern "C" fn patch_reported(
             return DR_OK;
         }
         // SAFETY: null or a completion, by contract.
-        let completion = unsafe { Completion::copy(completion) };
+        let completion = unsafe { Completion::copy(completion, link) };
         let outcome = link.services.twins.patch_reported(&link.identity, &patch, move |outcome| {
             if let Some(completion) = completion {
                 match outcome {
@@ -302,15 +283,20 @@ fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
 unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
     with_link(ticket, |link| {
         let Some(snapshot) = link.services.twins.get(&link.identity) else { return DR_NOT_FOUND };
-        // SAFETY: null, or the module's to write by contract, with its size set.
-        let Some(twin) = (unsafe { twin.as_mut() }) else { return DR_INVALID };
-        if (twin.size as usize) < size_of::<DrTwin>() {
+        // SAFETY: null, or the module's by contract, with its size set. Nothing else in it need be a value yet, so there is no
+        // reference to the whole.
+        if twin.is_null() || (unsafe { (&raw const (*twin).size).read() } as usize) < size_of::<DrTwin>() {
             return DR_INVALID;
         }
-        twin.flags = 0;
-        twin.json = lane::host_buffer(snapshot.module_view().as_bytes().to_vec());
-        twin.desired_revision = snapshot.desired.revision;
-        twin.reported_revision = snapshot.reported.revision;
+        let filled = DrTwin {
+            size: size_of::<DrTwin>() as u32,
+            flags: 0,
+            json: lane::host_buffer(snapshot.module_view().as_bytes().to_vec()),
+            desired_revision: snapshot.desired.revision,
+            reported_revision: snapshot.reported.revision,
+        };
+        // SAFETY: as large as this by the check above, and the module's to write by contract.
+        unsafe { twin.write(filled) };
         DR_OK
     })
 }
@@ -401,7 +387,7 @@ unsafe extern "C" fn invoke_method(
     with_link(ticket, |link| {
         // SAFETY: borrowed for the call, by contract; the completion is null or one.
         let (target, name, payload, completion) =
-            unsafe { (read(target), read(name), read(payload), Completion::copy(completion)) };
+            unsafe { (read(target), read(name), read(payload), Completion::copy(completion, link)) };
         let (Some(target), Some(name), Some(payload), Some(completion)) = (target, name, payload, completion) else {
             return DR_INVALID;
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::completions::Completions;
 use super::link::MethodRequest;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
@@ -18,6 +19,8 @@ pub struct Services {
     pub disk: Arc<Disk>,
     /// Twins.
     pub twins: Twins,
+    /// Tells modules what has ended.
+    pub completions: Completions,
     /// Direct methods.
     pub call_method: Box<CallMethod>,
     /// Says that something which clients may wait for has changed.

@@ -186,6 +186,7 @@ impl House {
             ingest: Arc::new(Ingest::new("d", 1, LaneLimits { messages: 1024, bytes: 1 << 20 })),
             disk: Arc::new(Disk::open(database.clone(), 1 << 30, ClockMark::default()).unwrap()),
             twins: twins.clone(),
+            completions: Default::default(),
             call_method: Box::new(move |target, request| {
                 let link = lock(&links).get(target).cloned();
                 if let Some(link) = link {

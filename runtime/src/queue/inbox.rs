@@ -27,6 +27,8 @@ pub struct Inbox {
     nudged: AtomicBool,
     sleeping: AtomicBool,
     taken: AtomicBool,
+    /// Written and read under the lock of `ready`.
+    closed: AtomicBool,
     waker: Mutex<Waker>,
     returned: Mutex<VecDeque<Kept>>,
 }
@@ -39,6 +41,7 @@ impl Default for Inbox {
             nudged: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
             taken: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             waker: Mutex::new(Waker::Nobody),
             returned: Mutex::default(),
         }
@@ -71,13 +74,35 @@ impl Inbox {
         self.wake();
     }
 
+    /// Messages, and the bytes of their bodies, that were put back.
+    pub(super) fn returned(&self) -> (u64, u64) {
+        let returned = lock(&self.returned);
+        (returned.len() as u64, returned.iter().map(|kept| kept.message().body_len as u64).sum())
+    }
+
     pub(super) fn make_ready(&self, lane: Arc<QueueLane>) {
-        {
-            let mut ready = lock(&self.ready);
-            ready.push_back(lane);
-            self.ready_count.store(ready.len(), Ordering::Release);
-        }
+        self.enlist(lane);
         self.wake();
+    }
+
+    fn enlist(&self, lane: Arc<QueueLane>) {
+        let mut ready = lock(&self.ready);
+        if self.closed.load(Ordering::Relaxed) {
+            return;
+        }
+        ready.push_back(lane);
+        self.ready_count.store(ready.len(), Ordering::Release);
+    }
+
+    /// Nobody will consume this any more: lanes are no longer held, since each of them holds the inbox.
+    pub(super) fn close(&self) {
+        let held = {
+            let mut ready = lock(&self.ready);
+            self.closed.store(true, Ordering::Relaxed);
+            self.ready_count.store(0, Ordering::Release);
+            std::mem::take(&mut *ready)
+        };
+        drop(held);
     }
 
     fn wake(&self) {
@@ -110,6 +135,10 @@ impl Consumer {
         lane
     }
 
+    pub(super) fn is_of(&self, inbox: &Arc<Inbox>) -> bool {
+        Arc::ptr_eq(&self.inbox, inbox)
+    }
+
     /// True when another lane waits for its turn.
     pub fn has_ready(&self) -> bool {
         self.inbox.ready_count.load(Ordering::Acquire) != 0
@@ -117,9 +146,7 @@ impl Consumer {
 
     /// Puts a lane, which still holds messages, at the end of the ready list.
     pub fn give_back(&mut self, lane: Arc<QueueLane>) {
-        let mut ready = lock(&self.inbox.ready);
-        ready.push_back(lane);
-        self.inbox.ready_count.store(ready.len(), Ordering::Release);
+        self.inbox.enlist(lane);
     }
 
     /// True when there was a nudge that was not taken yet.

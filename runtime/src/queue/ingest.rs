@@ -218,14 +218,15 @@ impl Ingest {
             .clone()
     }
 
-    /// Messages and bytes that wait for all inputs of a module.
+    /// Messages and bytes that wait for all inputs of a module, with those that it was given and did not decide about.
     pub fn waiting(&self, module: &str) -> (u64, u64) {
+        let returned = lock(&self.inboxes).get(module).map_or((0, 0), |inbox| inbox.returned());
         let prefix = format!("/devices/{}/modules/{module}/inputs/", self.device);
         lock(&self.queues)
             .iter()
             .filter(|(endpoint, _)| endpoint.starts_with(&prefix))
             .map(|(_, queue)| queue.waiting())
-            .fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+            .fold(returned, |a, b| (a.0 + b.0, a.1 + b.1))
     }
 
     /// Sends a message along the routes. What goes to disk is handed to `disk`, in order, before the next message of this

@@ -74,6 +74,11 @@ impl Queue {
         self.when_full
     }
 
+    /// Ends a queue whose consumer is gone for good; what still comes into its lanes goes with them.
+    pub fn close(&self) {
+        self.inbox.close();
+    }
+
     fn count_skipped(&self) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
@@ -116,14 +121,18 @@ impl QueueLane {
     }
 }
 
-/// Takes the oldest message of a lane for a consumer that needs no verdict. `None`: the lane is empty and off the ready list.
+/// Takes the oldest message of a lane for a consumer that needs no verdict. `None`: the lane is empty and off the ready list,
+/// or it is none of this consumer's.
 pub fn take_message<T>(
     lane: &Arc<QueueLane>,
-    _place: &Consumer,
+    place: &mut Consumer,
     read: impl FnOnce(&Source, Record<'_>) -> T,
 ) -> Option<T> {
+    if !place.is_of(&lane.queue.inbox) {
+        return None;
+    }
     loop {
-        // SAFETY: whoever has the `Consumer` of the lane's inbox is the one consumer.
+        // SAFETY: `place` is the only place of a consumer at the lane's inbox, and borrowed for this call alone.
         unsafe {
             if let Some(record) = lane.lane.peek() {
                 let taken = read(lane.lane.source(), record);

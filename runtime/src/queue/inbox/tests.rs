@@ -34,3 +34,15 @@ fn a_consumer_that_leaves_messages_alone_sleeps_though_some_wait() {
     inbox.nudge();
     consumer.sleep_until_nudged(None);
 }
+
+#[test]
+fn a_message_cannot_be_taken_from_the_place_of_another_inbox() {
+    let (own, other) = (Arc::<Inbox>::default(), Arc::<Inbox>::default());
+    let (mut consumer, mut stranger) = (own.consume().unwrap(), other.consume().unwrap());
+    let lane = queue(&own).lane(&source(), 0);
+    push(&lane, 1);
+
+    assert_eq!(crate::queue::take_message(&lane, &mut stranger, |_, record| record.sequence), None);
+    assert_eq!(crate::queue::take_message(&lane, &mut consumer, |_, record| record.sequence), Some(1));
+    assert!(own.consume().is_none(), "the place is taken");
+}
