@@ -151,11 +151,10 @@ impl Running {
 
     /// Waits until it has ended because somebody asked it to.
     pub fn wait(&mut self) {
-        if let Some(control) = self.control.take() {
-            if control.join().is_err() {
+        if let Some(control) = self.control.take()
+            && control.join().is_err() {
                 tracing::error!("the control loop ended with a defect; see above");
             }
-        }
         drop(self.watcher.take());
         if let Some(server) = self.server.take() {
             server.stop();

@@ -132,7 +132,7 @@ fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
     }
     let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
     let descriptor = &inspection.descriptor;
-    out.line(&format!("{} {}  admitted", descriptor.name, descriptor.version))?;
+    out.line(format!("{} {}  admitted", descriptor.name, descriptor.version))?;
     let lines = [
         ("description", descriptor.description.clone()),
         ("file", file.display().to_string()),
@@ -146,7 +146,7 @@ fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
         ("methods", list(&descriptor.methods)),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        out.line(&format!("  {name:<12} {value}"))?;
+        out.line(format!("  {name:<12} {value}"))?;
     }
     Ok(())
 }

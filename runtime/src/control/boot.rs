@@ -16,6 +16,7 @@ use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::DeployRequest;
 use crate::identity::{Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
+use crate::instance::calls::CallError;
 use crate::instance::link::{Control as Tell, MethodRequest};
 use crate::instance::services::Services;
 use crate::instance::spec::{InstanceSpec, Origin};
@@ -130,6 +131,7 @@ pub fn boot(
         disk,
         twins: twins.clone(),
         completions: Default::default(),
+        calls: Default::default(),
         call_method: method_switchboard(directory.clone(), identities.device_id().to_owned()),
         changed: {
             let changes = changes.clone();
@@ -217,7 +219,7 @@ fn method_switchboard(directory: Arc<Directory>, device: String) -> Box<crate::i
             Some(link) => {
                 link.tell(Tell::Method(request));
             }
-            None => (request.answer)(Err(format!("{target} is not running on this device"))),
+            None => request.reply.give(Err(CallError::NotFound(format!("{target} is not running on this device")))),
         }
     })
 }

@@ -134,6 +134,8 @@ impl Control {
             Action::Abandon { worker, .. } => {
                 if let Some(link) = self.link_of(name, worker) {
                     ticket::revoke(link.ticket);
+                    // Whoever waits for an answer of it waits no longer.
+                    link.fence();
                     self.forget_link(name, &link);
                 }
             }
@@ -245,16 +247,14 @@ impl Control {
     }
 
     fn forget_link(&mut self, name: &str, link: &Arc<Link>) {
-        if let Ok(mut directory) = self.directory.write() {
-            if directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
+        if let Ok(mut directory) = self.directory.write()
+            && directory.get(name).is_some_and(|known| known.ticket == link.ticket) {
                 directory.remove(name);
             }
-        }
-        if let Some(entry) = self.instances.get_mut(name) {
-            if entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
+        if let Some(entry) = self.instances.get_mut(name)
+            && entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket) {
                 entry.link = None;
             }
-        }
     }
 
     pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, event: WorkerEvent) {

@@ -12,14 +12,16 @@ use crate::clock;
 use crate::message::{Meta, MetaKind};
 use crate::queue::ingest::DiskMessage;
 use crate::queue::kept::Kept;
-use crate::queue::{Consumer, QueueLane, Record};
+use crate::queue::{Consumer, QueueLane, Record, Source};
 
-/// Deliveries of a message that faults or panics, before it is set aside as poisonous.
-const MAX_ATTEMPTS: u32 = 5;
+/// Faults and panics over one message, before it is set aside as poisonous.
+const MAX_FAULTS: u32 = 5;
 /// Wait before the second delivery where the handler does not say; doubled for each further one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Longest such wait.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// While too many deliveries are deferred: time until the next look.
+const FULL_WAIT: Duration = Duration::from_millis(5);
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
@@ -40,6 +42,20 @@ enum Then {
     Next,
     Hold(Duration),
     Panic(String),
+}
+
+/// Where a lane goes after its turn.
+enum Place {
+    /// To the end of the ready list.
+    Ready,
+    /// It is the next again.
+    InHand,
+    /// Aside, for so long.
+    Held(Duration),
+    /// Nowhere: it is empty.
+    Off,
+    /// To the ready list, for the next worker: the handler panicked.
+    Panicked(String),
 }
 
 /// See the module's documentation.
@@ -81,50 +97,72 @@ impl Delivering {
             self.release_due(consumer);
         }
         if let Some(kept) = consumer.take_returned() {
-            return match self.deliver_kept(guest, kept) {
-                Then::Panic(reason) => Step::Panicked(reason),
-                _ => Step::Busy,
+            return match survive(|| self.deliver_kept(guest, &kept)) {
+                Some(Then::Panic(reason)) => Step::Panicked(reason),
+                Some(_) => Step::Busy,
+                None => {
+                    self.held_back.push((clock::now(), kept));
+                    self.give_up()
+                }
             };
         }
         let Some(lane) = self.lane.take().or_else(|| consumer.next_lane()) else {
             self.is_hot = false;
             return Step::Idle;
         };
+        // A lane that is in nobody's hands and not on the ready list would never be looked at again.
+        match survive(|| self.handle(guest, consumer, &lane, limit)) {
+            Some(Place::Ready) => consumer.give_back(lane),
+            Some(Place::InHand) => self.lane = Some(lane),
+            Some(Place::Held(wait)) => self.held.push((clock::now() + wait, lane)),
+            Some(Place::Off) => {}
+            Some(Place::Panicked(reason)) => {
+                consumer.give_back(lane);
+                return Step::Panicked(reason);
+            }
+            None => {
+                consumer.give_back(lane);
+                return self.give_up();
+            }
+        }
+        Step::Busy
+    }
+
+    /// After a defect of ours: the message stays where it is, for the next worker.
+    #[cold]
+    fn give_up(&self) -> Step {
+        self.link.deliveries.end();
+        Step::Panicked("internal error in the worker; see the log above".to_owned())
+    }
+
+    fn handle(&mut self, guest: &mut Guest, consumer: &mut Consumer, lane: &Arc<QueueLane>, limit: u32) -> Place {
         let input = &**lane.queue.input();
         let input_index = self.inputs.iter().position(|known| known == input).map_or(DR_NO_INDEX, |at| at as u32);
         for handled in 0..limit {
             // SAFETY: this worker holds the inbox's one consumer.
             let Some(record) = (unsafe { lane.lane.peek() }) else {
                 self.is_hot |= handled > 1;
-                if self.is_hot && !consumer.has_ready() && gather(&lane) {
-                    self.lane = Some(lane);
-                    return Step::Busy;
+                if self.is_hot && !consumer.has_ready() && gather(lane) {
+                    return Place::InHand;
                 }
                 // SAFETY: as above.
-                if !unsafe { lane.lane.unschedule() } {
-                    self.lane = Some(lane);
-                }
-                return Step::Busy;
+                return match unsafe { lane.lane.unschedule() } {
+                    true => Place::Off,
+                    false if consumer.has_ready() => Place::Ready,
+                    false => Place::InHand,
+                };
             };
             if !self.link.deliveries.may_defer() {
-                self.held.push((clock::now() + Duration::from_millis(5), lane));
-                return Step::Busy;
+                return Place::Held(FULL_WAIT);
             }
-            match self.deliver(guest, &lane, input_index, &record) {
-                Then::Next if consumer.has_nudge() => break,
+            match self.deliver(guest, lane, input_index, &record) {
+                Then::Next if consumer.has_nudge() => return Place::Ready,
                 Then::Next => {}
-                Then::Hold(wait) => {
-                    self.held.push((clock::now() + wait, lane));
-                    return Step::Busy;
-                }
-                Then::Panic(reason) => {
-                    consumer.give_back(lane);
-                    return Step::Panicked(reason);
-                }
+                Then::Hold(wait) => return Place::Held(wait),
+                Then::Panic(reason) => return Place::Panicked(reason),
             }
         }
-        consumer.give_back(lane);
-        Step::Busy
+        Place::Ready
     }
 
     fn deliver(&mut self, guest: &mut Guest, lane: &Arc<QueueLane>, input_index: u32, record: &Record<'_>) -> Then {
@@ -156,7 +194,9 @@ impl Delivering {
         if !record.meta.is_empty() {
             self.unpack(record.meta, &mut message);
         }
-        let (verdict, reason) = self.hand_over(guest, delivery, &message);
+        // SAFETY: as above.
+        let faults = unsafe { lane.lane.faults() };
+        let (verdict, reason) = self.hand_over(guest, delivery, &message, faults);
         if verdict.kind == DR_ACCEPT {
             if let Some(stage) = self.link.deliveries.take_stage(delivery) {
                 self.commit(stage);
@@ -182,7 +222,11 @@ impl Delivering {
             DR_DEFER => (Then::Next, true),
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
-                self.after_failure(kind, verdict.retry_after_ms, reason, message)
+                // SAFETY: this worker holds the inbox's one consumer.
+                let faults = unsafe { lane.lane.faults() } + u32::from(is_fault(kind));
+                // SAFETY: as above.
+                unsafe { lane.lane.set_faults(faults) };
+                self.after_failure(kind, verdict.retry_after_ms, reason, message, faults)
             }
         };
         if is_done {
@@ -193,14 +237,14 @@ impl Delivering {
     }
 
     /// Delivers a message that had left its lane.
-    fn deliver_kept(&mut self, guest: &mut Guest, kept: Kept) -> Then {
+    fn deliver_kept(&mut self, guest: &mut Guest, kept: &Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
-        let (verdict, reason) = self.hand_over(guest, delivery, kept.message());
+        let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
-    fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: Kept) -> Then {
+    fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: &Kept) -> Then {
         match verdict.kind {
             DR_ACCEPT => {
                 if let Some(stage) = self.link.deliveries.take_stage(delivery) {
@@ -211,10 +255,11 @@ impl Delivering {
             DR_DEFER => Then::Next,
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
-                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, kept.message());
+                let faults = kept.faults() + u32::from(is_fault(kind));
+                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, kept.message(), faults);
                 let wait = if let Then::Hold(wait) = then { wait } else { Duration::ZERO };
                 if !is_done {
-                    self.held_back.push((clock::now() + wait, kept.next_attempt()));
+                    self.held_back.push((clock::now() + wait, kept.next_attempt(faults)));
                 }
                 if matches!(then, Then::Panic(_)) { then } else { Then::Next }
             }
@@ -226,16 +271,16 @@ impl Delivering {
         if let Some(kept) = self.link.deliveries.take_deferred(delivery) {
             // A completion is not a call of the module: a panic it speaks of happened elsewhere and counts as a fault.
             let kind = if verdict.kind == DR_PANIC { DR_FAULT } else { verdict.kind };
-            self.settle_kept(delivery, DrVerdict { kind, ..verdict }, reason, kept);
+            self.settle_kept(delivery, DrVerdict { kind, ..verdict }, reason, &kept);
         }
     }
 
-    fn hand_over(&mut self, guest: &mut Guest, delivery: u64, message: &DrMessage) -> (DrVerdict, String) {
+    fn hand_over(&mut self, guest: &mut Guest, delivery: u64, message: &DrMessage, faults: u32) -> (DrVerdict, String) {
         self.link.deliveries.begin(delivery, message);
         let (verdict, reason) = guest.on_message(delivery, message);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
-            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message) });
+            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults) });
         }
         self.link.deliveries.end();
         (verdict, reason)
@@ -248,9 +293,10 @@ impl Delivering {
         retry_after_ms: u64,
         reason: &str,
         message: &DrMessage,
+        faults: u32,
     ) -> (Then, bool) {
         let module = &*self.link.name;
-        let is_poison = message.attempt >= MAX_ATTEMPTS && matches!(kind, DR_FAULT | DR_PANIC);
+        let is_poison = faults >= MAX_FAULTS && is_fault(kind);
         let is_parked = kind == DR_PARK || is_poison;
         if is_parked {
             self.park(message, reason);
@@ -263,7 +309,7 @@ impl Delivering {
             _ => {
                 let (sequence, attempt) = (message.sequence, message.attempt);
                 tracing::warn!(module, sequence, attempt, "message not handled, will be delivered again: {reason}");
-                Then::Hold(backoff(attempt))
+                Then::Hold(backoff(faults))
             }
         };
         (then, is_parked)
@@ -275,7 +321,13 @@ impl Delivering {
         let row = unsafe { disk_message(message, &format!("{}/inputs/", self.link.identity)) };
         let (module, sequence) = (&*self.link.name, message.sequence);
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
-        self.link.services.disk.park(row, reason);
+        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+        let (ingest, endpoint) = (self.link.services.ingest.clone(), row.endpoint.clone());
+        ingest.losses().count(&source, &endpoint, "parked", sequence);
+        self.link.services.disk.park(row, reason, move |error| {
+            tracing::error!(sequence, "a parked message is lost: {error}");
+            ingest.losses().count(&source, &endpoint, "notStored", sequence);
+        });
     }
 
     /// What a handler staged takes effect: the report first, then the messages.
@@ -339,6 +391,15 @@ impl Delivering {
     }
 }
 
+/// Runs what must not take anything with it should it panic. The hook has logged it.
+fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
+}
+
+fn is_fault(kind: DrVerdictKind) -> bool {
+    matches!(kind, DR_FAULT | DR_PANIC)
+}
+
 fn backoff(attempt: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
 }
@@ -374,7 +435,7 @@ fn gather(lane: &QueueLane) -> bool {
 /// The message and everything that it points to is readable.
 unsafe fn disk_message(message: &DrMessage, endpoint_prefix: &str) -> DiskMessage {
     // SAFETY: the caller's promise.
-    let owned = unsafe { Kept::copy(message) };
+    let owned = unsafe { Kept::copy(message, 0) };
     let message = owned.message();
     // SAFETY: points into `owned`.
     let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();

@@ -1,7 +1,7 @@
 //! Deliveries: a message in a handler's hands. What is sent or reported under it is staged, and a deferred one lives on as a
 //! copy until it is completed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
@@ -14,12 +14,27 @@ use crate::queue::kept::Kept;
 /// Most deliveries of one instance that may be deferred at a time; beyond it, messages wait.
 pub const MAX_DEFERRED: usize = 1024;
 
+/// Most bytes that may be staged under one delivery.
+const MAX_STAGED_BYTES: usize = 16 << 20;
+/// What anything that is staged counts besides its contents.
+const STAGED_BYTES: usize = 128;
+
+/// Why something is not staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotStaged {
+    /// The delivery has ended.
+    Ended,
+    /// [`MAX_STAGED_BYTES`] are staged.
+    Full,
+}
+
 /// The deliveries of one instance.
 #[derive(Default)]
 pub struct Deliveries {
     current: AtomicU64,
     message: AtomicPtr<DrMessage>,
     has_stage: AtomicBool,
+    has_ending: AtomicBool,
     deferred: AtomicUsize,
     open: Mutex<Open>,
 }
@@ -28,6 +43,8 @@ pub struct Deliveries {
 struct Open {
     stages: HashMap<u64, Stage>,
     deferred: HashMap<u64, Kept>,
+    /// Deliveries whose end was given and not carried out yet.
+    ending: HashSet<u64>,
 }
 
 impl Deliveries {
@@ -44,8 +61,26 @@ impl Deliveries {
     }
 
     /// True while something can be staged under `delivery`.
+    #[inline]
     pub fn is_open(&self, delivery: u64) -> bool {
-        self.current.load(Ordering::Acquire) == delivery || lock(&self.open).deferred.contains_key(&delivery)
+        let is_current = delivery != 0 && self.current.load(Ordering::Acquire) == delivery;
+        is_current && !self.has_ending.load(Ordering::Relaxed) || self.may_stage(&lock(&self.open), delivery)
+    }
+
+    fn may_stage(&self, open: &Open, delivery: u64) -> bool {
+        let is_current = delivery != 0 && self.current.load(Ordering::Acquire) == delivery;
+        (is_current || open.deferred.contains_key(&delivery)) && !open.ending.contains(&delivery)
+    }
+
+    /// Notes that the end of a delivery was given; false where it has ended already. The handler may still be under way.
+    pub fn begin_end(&self, delivery: u64) -> bool {
+        let mut open = lock(&self.open);
+        let is_open = self.may_stage(&open, delivery);
+        if is_open {
+            open.ending.insert(delivery);
+            self.has_ending.store(true, Ordering::Relaxed);
+        }
+        is_open
     }
 
     /// The message in the handler's hands. Only meaningful on the worker's own thread.
@@ -59,10 +94,21 @@ impl Deliveries {
         lock(&self.open).deferred.get(&delivery).map(Kept::share)
     }
 
-    /// Changes what is staged under `delivery`.
-    pub fn stage(&self, delivery: u64, change: impl FnOnce(&mut Stage)) {
-        change(lock(&self.open).stages.entry(delivery).or_default());
+    /// Adds to what is staged under `delivery`: something that holds `bytes`.
+    pub fn stage(&self, delivery: u64, bytes: usize, add: impl FnOnce(&mut Stage)) -> Result<(), NotStaged> {
+        let mut open = lock(&self.open);
+        if !self.may_stage(&open, delivery) {
+            return Err(NotStaged::Ended);
+        }
+        let stage = open.stages.entry(delivery).or_default();
+        stage.bytes += bytes + STAGED_BYTES;
+        if stage.bytes > MAX_STAGED_BYTES {
+            stage.bytes -= bytes + STAGED_BYTES;
+            return Err(NotStaged::Full);
+        }
+        add(stage);
         self.has_stage.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Takes what was staged under `delivery`.
@@ -72,6 +118,9 @@ impl Deliveries {
         }
         let mut open = lock(&self.open);
         let stage = open.stages.remove(&delivery);
+        // What another thread staged in the moment in which its handler returned ends with it.
+        let Open { stages, deferred, .. } = &mut *open;
+        stages.retain(|delivery, _| deferred.contains_key(delivery));
         self.has_stage.store(!open.stages.is_empty(), Ordering::Release);
         stage
     }
@@ -91,6 +140,8 @@ impl Deliveries {
     /// Ends a deferred delivery.
     pub fn take_deferred(&self, delivery: u64) -> Option<Kept> {
         let mut open = lock(&self.open);
+        open.ending.remove(&delivery);
+        self.has_ending.store(!open.ending.is_empty(), Ordering::Relaxed);
         let kept = open.deferred.remove(&delivery);
         self.deferred.store(open.deferred.len(), Ordering::Relaxed);
         kept
@@ -100,6 +151,8 @@ impl Deliveries {
     pub fn take_all_deferred(&self) -> Vec<Kept> {
         let mut open = lock(&self.open);
         open.stages.clear();
+        open.ending.clear();
+        self.has_ending.store(false, Ordering::Relaxed);
         self.deferred.store(0, Ordering::Relaxed);
         let mut all: Vec<_> = open.deferred.drain().collect();
         all.sort_by_key(|(delivery, _)| *delivery);

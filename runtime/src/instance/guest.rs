@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use dinrail_plugin::abi::*;
 
-use super::link::{Link, MethodAnswer, MethodRequest};
+use super::calls::{CallError, MethodAnswer};
+use super::link::{Link, MethodRequest};
 use crate::image::Library;
 use crate::twin::DesiredChange;
 
@@ -186,13 +187,15 @@ impl Guest {
         });
         match verdict.kind {
             DR_ACCEPT | DR_DEFER => (verdict, String::new()),
-            _ => (verdict, text.reason()),
+            DR_RETRY..=DR_PANIC => (verdict, text.reason()),
+            unknown => (DrVerdict { kind: DR_FAULT, ..verdict }, format!("its verdict {unknown} is none")),
         }
     }
 
-    /// Calls a direct method. `Ok(Err(text))`: it has no such method.
-    pub fn on_method(&mut self, request: &MethodRequest) -> Result<Result<MethodAnswer, String>, Fault> {
-        let unknown = || Ok(Err(format!("{} has no method '{}'", self.link.identity, request.name)));
+    /// Calls a direct method. Only a panic is a fault of the instance.
+    pub fn on_method(&mut self, request: &MethodRequest) -> Result<Result<MethodAnswer, CallError>, Fault> {
+        let missing = || format!("{} has no method '{}'", self.link.identity, request.name);
+        let unknown = || Ok(Err(CallError::NotFound(missing())));
         let Some(on_method) = self.table.on_method else { return unknown() };
         let call = DrMethodCall {
             size: size_of::<DrMethodCall>() as u32,
@@ -213,7 +216,7 @@ impl Guest {
             DR_OK => Ok(Ok(MethodAnswer { status, payload: text.text() })),
             DR_NOT_FOUND => unknown(),
             DR_PANICKED => Err(Fault::Panicked(text.reason())),
-            _ => Ok(Err(text.reason())),
+            _ => Ok(Err(CallError::Failed(text.reason()))),
         }
     }
 

@@ -11,9 +11,12 @@ use std::time::Duration;
 use dinrail_plugin::abi::*;
 use serde_json::Value;
 
+use super::calls::{CallError, MethodAnswer};
 use super::completions::Completion;
+use super::delivery::NotStaged;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
+use crate::clock;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
@@ -21,6 +24,9 @@ use crate::queue::lane::{self, MetaWriter};
 
 /// Most application properties of a message.
 const MAX_PROPERTIES: usize = 1024;
+
+/// Stands for a time beyond all that a clock can say.
+const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 static MAX_LEVEL: AtomicU32 = AtomicU32::new(DR_INFO);
 
@@ -205,21 +211,29 @@ unsafe extern "C" fn send(
         if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
             return DR_GONE;
         }
-        let mut status = DR_OK;
+        let (mut status, mut not_staged) = (DR_OK, None);
         let mut disk = |rows: Vec<DiskMessage>| -> Result<(), SendError> {
             if delivery != DR_NO_DELIVERY {
                 link.services.disk.check(&rows)?;
-                link.deliveries.stage(delivery, |stage| stage.messages.extend(rows));
-                return Ok(());
+                let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
+                let staged = link.deliveries.stage(delivery, bytes, |stage| stage.messages.extend(rows));
+                return staged.map_err(|why| {
+                    not_staged = Some(why);
+                    SendError::Refused("not staged".to_owned())
+                });
             }
             // SAFETY: null or a completion, by contract.
             let completion = unsafe { Completion::copy(completion, link) };
+            let (ingest, source) = (link.services.ingest.clone(), output.source().clone());
+            let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             link.services.disk.enqueue(rows, move |outcome| {
-                if let Some(completion) = completion {
-                    match outcome {
-                        Ok(()) => completion.done(DR_OK, ""),
-                        Err(reason) => completion.done(DR_FAILED, &reason),
-                    }
+                for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
+                    ingest.losses().count(&source, endpoint, "notStored", *sequence);
+                }
+                match (completion, outcome) {
+                    (Some(completion), Ok(())) => completion.done(DR_OK, ""),
+                    (Some(completion), Err(reason)) => completion.done(DR_FAILED, &reason),
+                    (None, _) => {}
                 }
             })?;
             status = DR_PENDING;
@@ -233,7 +247,7 @@ unsafe extern "C" fn send(
             Err(_) if status == DR_PENDING => DR_PENDING,
             Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
             Err(SendError::Full { .. } | SendError::StoreFull { .. }) => DR_FULL,
-            Err(SendError::Refused(_)) => DR_DENIED,
+            Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
         }
     })
 }
@@ -245,6 +259,7 @@ unsafe extern "C" fn patch_reported(
     completion: *const DrCompletion,
 ) -> DrStatus {
     with_link(ticket, |link| {
+        let bytes = patch.len;
         // SAFETY: borrowed for the call, by contract.
         let Ok(patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
         if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
@@ -254,8 +269,8 @@ unsafe extern "C" fn patch_reported(
             if let Err(error) = link.services.twins.check_report(&link.identity, &patch) {
                 return refused_report(link, &error);
             }
-            link.deliveries.stage(delivery, |stage| stage.reported.push(patch));
-            return DR_OK;
+            let staged = link.deliveries.stage(delivery, bytes, |stage| stage.reported.push(patch));
+            return staged.map_or_else(refused_stage, |()| DR_OK);
         }
         // SAFETY: null or a completion, by contract.
         let completion = unsafe { Completion::copy(completion, link) };
@@ -272,6 +287,13 @@ unsafe extern "C" fn patch_reported(
             Err(error) => refused_report(link, &error),
         }
     })
+}
+
+fn refused_stage(why: NotStaged) -> DrStatus {
+    match why {
+        NotStaged::Ended => DR_GONE,
+        NotStaged::Full => DR_FULL,
+    }
 }
 
 /// Logs why a report is refused, which the status alone cannot say.
@@ -316,16 +338,25 @@ unsafe extern "C" fn timer_start(ticket: u64, first_ms: u64, period_ms: u64, tim
         if timer.is_null() {
             return DR_INVALID;
         }
-        let id = link.next_timer_id();
+        let Some(id) = link.add_timer() else { return DR_FULL };
         // SAFETY: not null, and the module's to write by contract.
         unsafe { timer.write(id) };
         let (first, period) = (Duration::from_millis(first_ms), Duration::from_millis(period_ms));
-        if link.tell(Control::TimerStart { id, first, period }) { DR_OK } else { DR_FULL }
+        let now = clock::now();
+        let first = now.checked_add(first).unwrap_or(now + FAR);
+        if link.tell(Control::TimerStart { id, first, period }) {
+            return DR_OK;
+        }
+        link.remove_timer(id);
+        DR_FULL
     })
 }
 
 unsafe extern "C" fn timer_stop(ticket: u64, timer: u64) -> DrStatus {
     with_link(ticket, |link| {
+        if !link.remove_timer(timer) {
+            return DR_GONE;
+        }
         link.tell(Control::TimerStop(timer));
         DR_OK
     })
@@ -344,7 +375,7 @@ unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *con
         let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
         let kept = match current {
             // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
-            Some(current) => Some(unsafe { Kept::copy(&*current) }.into_shared()),
+            Some(current) => Some(unsafe { Kept::copy(&*current, 0) }.into_shared()),
             None => link.deliveries.keep_deferred(delivery),
         };
         let Some(kept) = kept else { return DR_GONE };
@@ -363,16 +394,15 @@ unsafe extern "C" fn message_release(message: *const DrMessage) {
 
 unsafe extern "C" fn complete(ticket: u64, delivery: u64, verdict: DrVerdict, reason: DrText) -> DrStatus {
     with_link(ticket, |link| {
-        if !link.deliveries.is_open(delivery) {
-            return DR_GONE;
-        }
         if verdict.kind == DR_DEFER || verdict.kind > DR_PANIC {
             return DR_INVALID;
         }
+        if !link.deliveries.begin_end(delivery) {
+            return DR_GONE;
+        }
         // SAFETY: borrowed for the call, by contract.
         let reason = unsafe { read(reason) }.unwrap_or_default().to_owned();
-        link.tell(Control::Complete { delivery, verdict, reason });
-        DR_OK
+        if link.tell(Control::Complete { delivery, verdict, reason }) { DR_OK } else { DR_GONE }
     })
 }
 
@@ -391,21 +421,23 @@ unsafe extern "C" fn invoke_method(
         let (Some(target), Some(name), Some(payload), Some(completion)) = (target, name, payload, completion) else {
             return DR_INVALID;
         };
-        let answer = Box::new(move |outcome: Result<super::link::MethodAnswer, String>| match outcome {
+        let timeout = Duration::from_millis(timeout_ms);
+        let hear = Box::new(move |end: Result<MethodAnswer, CallError>| match end {
             Ok(answer) => {
                 let payload = if answer.payload.is_empty() { "null" } else { &answer.payload };
                 completion.done(DR_OK, &format!("{{\"status\":{},\"payload\":{payload}}}", answer.status));
             }
-            Err(reason) => completion.done(DR_FAILED, &reason),
+            Err(error) => completion.done(error.status(), &error.to_string()),
         });
         let request = MethodRequest {
             name: name.to_owned(),
             payload: payload.to_owned(),
             caller: link.identity.to_string(),
-            timeout: Duration::from_millis(timeout_ms),
-            answer,
+            timeout,
+            reply: link.services.calls.begin(timeout, hear),
         };
-        (link.services.call_method)(target, request);
+        // Whatever becomes of the request, its completion is called: even a defect of ours must not say otherwise.
+        let _ = catch_unwind(AssertUnwindSafe(|| (link.services.call_method)(target, request)));
         DR_PENDING
     })
 }

@@ -1,14 +1,15 @@
 //! A link: what a running instance and the runtime share. The module's threads reach it through the ticket, the runtime
 //! through the supervisor; whoever holds it can tell the worker something without ever waiting for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::{DR_INFO, DrVerdict};
 use serde_json::Value;
 
+use super::calls::{CallError, Reply};
 use super::delivery::Deliveries;
 use super::lock;
 use super::services::Services;
@@ -18,8 +19,12 @@ use crate::queue::Inbox;
 use crate::queue::ingest::Output;
 use crate::twin::DesiredChange;
 
-/// Most things other than messages that may wait for one instance.
+/// Most events, calls and new timers that may wait for one instance.
 const MAX_CONTROL: usize = 4096;
+/// Most changes of the desired properties that wait for one instance; it is told the whole section where one was left out.
+const MAX_CHANGES: usize = 64;
+/// Most timers of one instance.
+const MAX_TIMERS: usize = 1024;
 /// Most outputs that one instance may have: `OUTPUT_CHUNK` squared, allocated a chunk at a time.
 const OUTPUT_CHUNK: usize = 8;
 
@@ -37,8 +42,8 @@ pub enum Control {
     TimerStart {
         /// Its id.
         id: u64,
-        /// Time until it first fires.
-        first: Duration,
+        /// When it first fires.
+        first: Instant,
         /// Time between two ticks; zero for once.
         period: Duration,
     },
@@ -68,16 +73,18 @@ pub struct MethodRequest {
     /// Time for which the caller waits.
     pub timeout: Duration,
     /// Takes the answer.
-    pub answer: Box<dyn FnOnce(Result<MethodAnswer, String>) + Send>,
+    pub reply: Reply,
 }
 
-/// What a handler answered to a direct method.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MethodAnswer {
-    /// Status, 200 to 299 for success.
-    pub status: i32,
-    /// Payload: JSON text.
-    pub payload: String,
+/// What waits to be told. Bounded even for an instance that never listens: optional things are refused, changes are merged,
+/// a timer, a delivery or the instance itself ends once.
+#[derive(Default)]
+struct Told {
+    waiting: VecDeque<Control>,
+    changes: usize,
+    has_failed: bool,
+    is_fenced: bool,
+    is_closed: bool,
 }
 
 /// The module's own sentence about its state.
@@ -111,7 +118,8 @@ pub struct Link {
     pub thread: AtomicU32,
     outputs: [OnceLock<Box<[OutputSlot; OUTPUT_CHUNK]>>; OUTPUT_CHUNK],
     next_timer: AtomicU64,
-    control: Mutex<VecDeque<Control>>,
+    timers: Mutex<BTreeSet<u64>>,
+    control: Mutex<Told>,
     health: Mutex<Health>,
 }
 
@@ -130,37 +138,100 @@ impl Link {
             thread: AtomicU32::new(0),
             outputs: [const { OnceLock::new() }; OUTPUT_CHUNK],
             next_timer: AtomicU64::new(1),
+            timers: Mutex::default(),
             control: Mutex::default(),
             health: Mutex::new(Health { level: DR_INFO, sentence: String::new() }),
         }
     }
 
-    /// Tells the worker something. False when too much waits; what must not be lost is never refused.
+    /// Tells the worker something. False when too much waits or nobody listens any more; what must not be lost is refused for
+    /// the second reason only. `[any thread, never blocks]`
     pub fn tell(&self, control: Control) -> bool {
-        let is_optional = matches!(control, Control::Event(_) | Control::TimerStart { .. } | Control::Method(_));
-        {
-            let mut waiting = lock(&self.control);
-            if is_optional && waiting.len() >= MAX_CONTROL {
-                return false;
-            }
-            if matches!(control, Control::Stop) {
-                waiting.push_front(control);
-            } else {
-                waiting.push_back(control);
-            }
+        let refused = self.put(control).err();
+        if let Some(control) = refused {
+            self.refuse(control);
+            return false;
         }
         self.inbox.nudge();
         true
     }
 
+    // What is refused goes back whole, once, to be answered.
+    #[allow(clippy::result_large_err)]
+    fn put(&self, control: Control) -> Result<(), Control> {
+        let mut told = lock(&self.control);
+        let is_optional = matches!(control, Control::Event(_) | Control::TimerStart { .. } | Control::Method(_));
+        if told.is_closed || (is_optional && (told.is_fenced || told.waiting.len() >= MAX_CONTROL)) {
+            return Err(control);
+        }
+        match control {
+            Control::Stop => told.waiting.push_front(control),
+            Control::Fail(_) if told.has_failed => {}
+            Control::Fail(_) => {
+                told.has_failed = true;
+                told.waiting.push_front(control);
+            }
+            Control::Desired(_) => {
+                let is_change = |control: &Control| matches!(control, Control::Desired(_));
+                if told.changes == MAX_CHANGES {
+                    told.waiting.iter().position(is_change).map(|at| told.waiting.remove(at));
+                } else {
+                    told.changes += 1;
+                }
+                told.waiting.push_back(control);
+            }
+            _ => told.waiting.push_back(control),
+        }
+        Ok(())
+    }
+
+    /// Answers whoever waits for an answer to what is not done.
+    fn refuse(&self, control: Control) {
+        if let Control::Method(request) = control {
+            let why = format!("{} has stopped, or too many calls wait for it", self.identity);
+            request.reply.give(Err(CallError::NotFound(why)));
+        }
+    }
+
     /// The next thing that the worker was told.
     pub fn next_control(&self) -> Option<Control> {
-        lock(&self.control).pop_front()
+        let mut told = lock(&self.control);
+        let next = told.waiting.pop_front();
+        told.changes -= usize::from(matches!(next, Some(Control::Desired(_))));
+        next
+    }
+
+    /// The worker is given up: nothing new is begun, and calls that wait are answered. Its stop stays for it, should it ever
+    /// listen again.
+    pub fn fence(&self) {
+        let calls = {
+            let mut told = lock(&self.control);
+            told.is_fenced = true;
+            let (calls, others): (VecDeque<Control>, _) = told.waiting.drain(..).partition(is_call);
+            told.waiting = others;
+            calls
+        };
+        calls.into_iter().for_each(|call| self.refuse(call));
+    }
+
+    /// From now on nobody listens: later calls are answered at once, and so are those that wait. Gives what else waited.
+    pub fn close(&self) -> VecDeque<Control> {
+        self.fence();
+        let mut told = lock(&self.control);
+        told.is_closed = true;
+        told.changes = 0;
+        std::mem::take(&mut told.waiting)
+    }
+
+    /// How much waits to be told.
+    #[cfg(test)]
+    pub fn told(&self) -> usize {
+        lock(&self.control).waiting.len()
     }
 
     /// True when more waits to be told.
     pub fn has_control(&self) -> bool {
-        !lock(&self.control).is_empty()
+        !lock(&self.control).waiting.is_empty()
     }
 
     /// The id of an output, given out at first use; `None` for a bad name or too many outputs. Id 0 is "no output".
@@ -190,9 +261,25 @@ impl Link {
         Some(&chunk.get_or_init(|| Box::new([const { OnceLock::new() }; OUTPUT_CHUNK]))[id as usize % OUTPUT_CHUNK])
     }
 
-    /// A fresh timer id.
-    pub fn next_timer_id(&self) -> u64 {
-        self.next_timer.fetch_add(1, Ordering::Relaxed)
+    /// Enters a timer; `None` when there are too many.
+    pub fn add_timer(&self) -> Option<u64> {
+        let mut timers = lock(&self.timers);
+        if timers.len() >= MAX_TIMERS {
+            return None;
+        }
+        let id = self.next_timer.fetch_add(1, Ordering::Relaxed);
+        timers.insert(id);
+        Some(id)
+    }
+
+    /// Strikes a timer out; false where it has ended already.
+    pub fn remove_timer(&self, id: u64) -> bool {
+        lock(&self.timers).remove(&id)
+    }
+
+    /// True while a timer is neither stopped nor over.
+    pub fn has_timer(&self, id: u64) -> bool {
+        lock(&self.timers).contains(&id)
     }
 
     /// Sets the module's own sentence about its state.
@@ -207,6 +294,10 @@ impl Link {
     }
 }
 
+fn is_call(control: &Control) -> bool {
+    matches!(control, Control::Method(_))
+}
+
 /// What a handler staged: it takes effect with the verdict, or not at all.
 #[derive(Default)]
 pub struct Stage {
@@ -214,4 +305,6 @@ pub struct Stage {
     pub messages: Vec<crate::queue::ingest::DiskMessage>,
     /// Merge patches for the reported properties, in order; they become one change.
     pub reported: Vec<Value>,
+    /// What both hold.
+    pub bytes: usize,
 }

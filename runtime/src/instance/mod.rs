@@ -6,6 +6,7 @@
 //!
 //! Guarantee: the runtime never waits for a module. Invariant: calls of one instance never overlap.
 
+pub mod calls;
 pub mod completions;
 mod delivering;
 pub mod delivery;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::calls::Calls;
 use super::completions::Completions;
 use super::link::MethodRequest;
 use crate::queue::disk::Disk;
@@ -21,6 +22,8 @@ pub struct Services {
     pub twins: Twins,
     /// Tells modules what has ended.
     pub completions: Completions,
+    /// Direct method calls under way.
+    pub calls: Calls,
     /// Direct methods.
     pub call_method: Box<CallMethod>,
     /// Says that something which clients may wait for has changed.

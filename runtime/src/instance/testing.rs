@@ -176,6 +176,10 @@ pub struct Live {
 
 impl House {
     pub fn new() -> House {
+        House::with_store_bytes(1 << 30)
+    }
+
+    pub fn with_store_bytes(budget: u64) -> House {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(folder.path()).unwrap();
         let (identities, _) = Identities::open(&database, Some("d"), "").unwrap();
@@ -184,9 +188,10 @@ impl House {
         let links = directory.clone();
         let services = Arc::new(Services {
             ingest: Arc::new(Ingest::new("d", 1, LaneLimits { messages: 1024, bytes: 1 << 20 })),
-            disk: Arc::new(Disk::open(database.clone(), 1 << 30, ClockMark::default()).unwrap()),
+            disk: Arc::new(Disk::open(database.clone(), budget, ClockMark::default()).unwrap()),
             twins: twins.clone(),
             completions: Default::default(),
+            calls: Default::default(),
             call_method: Box::new(move |target, request| {
                 let link = lock(&links).get(target).cloned();
                 if let Some(link) = link {
@@ -198,7 +203,9 @@ impl House {
         let links = directory.clone();
         twins.on_desired(move |identity, change| {
             let link = lock(&links).get(identity.module_id().unwrap()).cloned();
-            link.inspect(|link| drop(link.tell(Control::Desired(change.clone()))));
+            if let Some(link) = link {
+                link.tell(Control::Desired(change.clone()));
+            }
         });
         House { folder, database, identities, services, directory }
     }
@@ -251,6 +258,17 @@ impl House {
     pub fn send(&self, name: &str, body: &[u8]) -> Result<(), SendError> {
         let outgoing = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(body) };
         self.services.ingest.send_to(&self.identities.device().unwrap(), name, "in", &outgoing)
+    }
+
+    /// Makes every message fail that is written from now on.
+    pub fn fail_writes(&self) {
+        let sql = "CREATE TRIGGER no_room BEFORE INSERT ON message BEGIN SELECT raise(ABORT, 'no room'); END";
+        self.database.call(File::Queue, move |tx| tx.execute_batch(sql)).unwrap();
+    }
+
+    /// Ends [`House::fail_writes`].
+    pub fn mend_writes(&self) {
+        self.database.call(File::Queue, |tx| tx.execute_batch("DROP TRIGGER no_room")).unwrap();
     }
 
     pub fn rows(&self) -> Vec<crate::database::tables::queue::ReadMessage> {

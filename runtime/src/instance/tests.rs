@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::*;
 
-use super::link::Control;
+use super::calls::{CallError, MethodAnswer};
+use super::link::{Control, MethodRequest};
 use super::lock;
 use super::testing::*;
 use super::worker::Ending;
@@ -100,7 +101,8 @@ fn handlers_that_post_again_hold_up_neither_messages_nor_timers() {
     for value in 0..100 {
         live.link.tell(Control::Event(value));
     }
-    let timer = Control::TimerStart { id: 1, first: Duration::from_millis(1), period: Duration::ZERO };
+    let timer =
+        Control::TimerStart { id: live.link.add_timer().unwrap(), first: Instant::now(), period: Duration::ZERO };
     live.link.tell(timer);
     house.send(&live.name, &[0; 8]).unwrap();
     wait_until("a tick and a message", || ticked.load(Ordering::SeqCst) && told.load(Ordering::SeqCst));
@@ -128,7 +130,8 @@ fn slow_message_handlers_do_not_keep_a_timer_waiting_for_a_whole_batch() {
         ..Script::default()
     });
     let period = Duration::from_millis(1);
-    live.link.tell(Control::TimerStart { id: 1, first: period, period });
+    let id = live.link.add_timer().unwrap();
+    live.link.tell(Control::TimerStart { id, first: Instant::now(), period });
     wait_until("the timer runs", || ticks.load(Ordering::SeqCst) > 0);
     for n in 0..60u64 {
         house.send(&live.name, &n.to_le_bytes()).unwrap();
@@ -199,4 +202,407 @@ fn a_completion_that_does_not_return_holds_up_no_other_module_for_long() {
 
     drop(bad_go);
     assert_eq!((bad.stop(), good.stop()), (Ending::Stopped, Ending::Stopped));
+}
+
+fn request(house: &House, timeout: Duration) -> (MethodRequest, Receiver<Result<MethodAnswer, CallError>>) {
+    let (say, heard) = channel();
+    let reply = house.services.calls.begin(timeout, Box::new(move |end| say.send(end).unwrap()));
+    let (name, payload, caller) = ("ping".to_owned(), String::new(), String::new());
+    (MethodRequest { name, payload, caller, timeout, reply }, heard)
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// An instance whose event handler does not return until it is let go.
+fn stuck(house: &House, mut script: Script) -> (Live, Sender<()>) {
+    let (begin, begun) = channel();
+    let (go, gone) = channel();
+    let gone = Mutex::new(gone);
+    script.event = Some(Box::new(move |_, _| {
+        begin.send(()).unwrap();
+        let _ = lock(&gone).recv();
+        DR_OK
+    }));
+    let live = house.start(script);
+    live.link.tell(Control::Event(0));
+    begun.recv().unwrap();
+    (live, go)
+}
+
+#[test]
+fn a_call_of_an_instance_that_does_not_answer_ends_by_its_deadline_and_is_not_begun_later() {
+    let house = House::new();
+    let called = Arc::new(AtomicBool::new(false));
+    let call = called.clone();
+    let method = move |_, _: &str| {
+        call.store(true, Ordering::SeqCst);
+        DR_OK
+    };
+    let (live, go) = stuck(&house, Script { method: Some(Box::new(method)), ..Script::default() });
+    let (request, heard) = request(&house, Duration::from_millis(20));
+    live.link.tell(Control::Method(request));
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::Timeout(_))));
+    drop(go);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert!(!called.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_call_of_an_instance_that_has_stopped_is_answered() {
+    let house = House::new();
+    let live = house.start(Script::default());
+    assert_eq!(live.stop(), Ending::Stopped);
+    let (request, heard) = request(&house, LONG);
+
+    assert!(!live.link.tell(Control::Method(request)));
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+}
+
+#[test]
+fn calls_that_wait_for_an_instance_that_is_given_up_are_answered() {
+    let house = House::new();
+    let (live, go) = stuck(&house, Script::default());
+    let (waiting, heard) = request(&house, LONG);
+    live.link.tell(Control::Method(waiting));
+    live.link.tell(Control::Stop);
+
+    live.link.fence();
+
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+    drop(go);
+    assert_eq!(live.ended(), Ending::Stopped, "its stop still reaches it");
+}
+
+#[test]
+fn what_waits_for_an_instance_that_never_returns_is_bounded() {
+    let house = House::new();
+    let (live, go) = stuck(&house, Script::default());
+    let (twins, identity) = (&house.services.twins, live.link.identity.clone());
+    for n in 0..300 {
+        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+        live.link.tell(Control::Fail("again".to_owned()));
+    }
+    house.database.flush().unwrap();
+    // SAFETY: the table is the runtime's.
+    let post = || unsafe { (super::host::table().post)(live.link.ticket.0, 1) };
+    let posted = (0..10_000).filter(|_| post() == DR_OK).count();
+
+    assert!(posted < 5000);
+    assert!(live.link.told() < 5000);
+
+    drop(go);
+    assert_eq!(live.ended(), Ending::Failed("again".to_owned()));
+}
+
+#[test]
+fn changes_that_were_left_out_are_made_up_for_by_the_whole_section() {
+    let house = House::new();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = seen.clone();
+    let desired = move |_, change: &DrDesired| {
+        lock(&see).push((change.revision, change.flags & DR_DESIRED_WHOLE != 0));
+        DR_OK
+    };
+    let (live, go) = stuck(&house, Script { desired: Some(Box::new(desired)), ..Script::default() });
+    let (twins, identity) = (&house.services.twins, live.link.identity.clone());
+    for n in 0..100 {
+        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+    }
+    house.database.flush().unwrap();
+    drop(go);
+    wait_until("the last one is delivered", || lock(&seen).last().is_some_and(|(revision, _)| *revision == 101));
+    let seen = lock(&seen).clone();
+    assert!(seen.len() < 100);
+    assert!(seen[0].1, "whole after the gap");
+    assert!(seen[1..].windows(2).all(|pair| pair[1] == (pair[0].0 + 1, false)));
+    assert_eq!(live.stop(), Ending::Stopped);
+}
+
+#[test]
+fn a_delivery_that_is_ended_in_the_stop_handler_is_not_delivered_again() {
+    let house = House::new();
+    let open = Arc::new(Mutex::new(Vec::new()));
+    let (opened, closing) = (open.clone(), open.clone());
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    let ended = ends.clone();
+    let live = house.start(Script {
+        message: Some(Box::new(move |_, delivery, _| {
+            lock(&opened).push(delivery);
+            verdict(DR_DEFER)
+        })),
+        stop: Some(Box::new(move |me| {
+            for delivery in lock(&closing)[..2].iter() {
+                for _ in 0..2 {
+                    // SAFETY: the table is the runtime's.
+                    let end = unsafe { (me.host.complete)(me.ticket, *delivery, ACCEPT, DrText::ABSENT) };
+                    lock(&ended).push(end);
+                }
+            }
+        })),
+        ..Script::default()
+    });
+    for n in 1..=3u64 {
+        house.send(&live.name, &n.to_le_bytes()).unwrap();
+    }
+    wait_until("all are deferred", || lock(&open).len() == 3);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert_eq!(*lock(&ends), [DR_OK, DR_GONE, DR_OK, DR_GONE], "each delivery ends once");
+
+    let (say, heard) = channel();
+    let next = house.start_as(
+        &live.name,
+        Script {
+            message: Some(Box::new(move |_, _, message| {
+                say.send((body(message), message.attempt)).unwrap();
+                ACCEPT
+            })),
+            ..Script::default()
+        },
+    );
+    assert_eq!(heard.recv(), Ok((3, 2)));
+    assert_eq!(next.stop(), Ending::Stopped);
+    assert_eq!(heard.try_iter().count(), 0);
+}
+
+#[test]
+fn a_timer_that_was_stopped_does_not_fire_and_cannot_be_stopped_twice() {
+    let house = House::new();
+    let fired = Arc::new(AtomicBool::new(false));
+    let fire = fired.clone();
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        event: Some(Box::new(move |me, value| {
+            // SAFETY: the table is the runtime's.
+            unsafe {
+                if value == 0 {
+                    let mut timer = 0;
+                    assert_eq!((me.host.timer_start)(me.ticket, 0, 1, &mut timer), DR_OK);
+                    // More is told before the stop than is heard in one go.
+                    (0..200).for_each(|_| assert_eq!((me.host.post)(me.ticket, 1), DR_OK));
+                    let stop = || (me.host.timer_stop)(me.ticket, timer);
+                    say.send([stop(), stop()]).unwrap();
+                }
+                let mut all = Vec::new();
+                let mut timer = 0;
+                while value == 2 && (me.host.timer_start)(me.ticket, 3_600_000, 0, &mut timer) == DR_OK {
+                    all.push(timer);
+                }
+                if value == 2 {
+                    say.send([all.len() as u32, 0]).unwrap();
+                }
+            }
+            DR_OK
+        })),
+        timer: Some(Box::new(move |_, _| {
+            fire.store(true, Ordering::SeqCst);
+            DR_OK
+        })),
+        ..Script::default()
+    });
+    live.link.tell(Control::Event(0));
+    assert_eq!(heard.recv(), Ok([DR_OK, DR_GONE]));
+    live.link.tell(Control::Event(2));
+    assert_eq!(heard.recv(), Ok([1024, 0]), "timers are bounded");
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert!(!fired.load(Ordering::SeqCst));
+}
+
+#[test]
+fn what_a_handler_stages_is_bounded_and_ends_with_its_delivery() {
+    let house = House::new();
+    house.route(|_| vec![upstream()]);
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        message: Some(Box::new(move |me, delivery, message| {
+            let send = || me.send(delivery, "out", &[0; 1 << 16], std::ptr::null());
+            if body(message) == 0 {
+                let staged = (0..1000).take_while(|_| send() == DR_OK).count();
+                say.send((staged as u64, send())).unwrap();
+                // SAFETY: the table is the runtime's.
+                let end = unsafe { (me.host.complete)(me.ticket, delivery, ACCEPT, DrText::ABSENT) };
+                assert_eq!(end, DR_OK);
+                say.send((0, send())).unwrap();
+                return verdict(DR_PARK);
+            }
+            say.send((delivery, me.send(delivery - 1, "out", b"x", std::ptr::null()))).unwrap();
+            ACCEPT
+        })),
+        ..Script::default()
+    });
+    for n in 0..2u64 {
+        house.send(&live.name, &n.to_le_bytes()).unwrap();
+    }
+    let (staged, refusal) = heard.recv().unwrap();
+    assert!((100..500).contains(&staged), "{staged} messages of 64 KiB");
+    assert_eq!(refusal, DR_FULL);
+    assert_eq!(heard.recv(), Ok((0, DR_GONE)), "its end was given");
+    assert_eq!(heard.recv(), Ok((2, DR_GONE)), "its handler has returned");
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert_eq!(house.rows().len(), 0);
+}
+
+#[test]
+fn a_message_that_was_retried_often_is_not_parked_at_its_first_fault() {
+    let house = House::new();
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        message: Some(Box::new(move |_, _, message| {
+            say.send(message.attempt).unwrap();
+            match message.attempt {
+                1..=6 => verdict(DR_RETRY),
+                7 => verdict(DR_FAULT),
+                // No verdict of this version: a fault.
+                8 => verdict(77),
+                _ => ACCEPT,
+            }
+        })),
+        ..Script::default()
+    });
+    house.send(&live.name, &[0; 8]).unwrap();
+    for attempt in 1..=9 {
+        assert_eq!(heard.recv(), Ok(attempt));
+    }
+    assert_eq!(live.stop(), Ending::Stopped);
+    house.database.flush().unwrap();
+    assert_eq!(house.services.disk.stored(), (0, 0, 0));
+}
+
+#[test]
+fn a_message_that_faults_again_and_again_is_parked_and_counted_whether_deferred_or_not() {
+    let house = House::new();
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    let live = house.start(Script {
+        message: Some(Box::new(move |me, delivery, message| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            if body(message) == 1 {
+                return verdict(DR_FAULT);
+            }
+            // SAFETY: the table is the runtime's.
+            unsafe { (me.host.complete)(me.ticket, delivery, verdict(DR_FAULT), DrText::new("no")) };
+            verdict(DR_DEFER)
+        })),
+        ..Script::default()
+    });
+    for n in 1..=2u64 {
+        house.send(&live.name, &n.to_le_bytes()).unwrap();
+    }
+    wait_until("both are parked", || house.services.disk.stored().1 == 2);
+    assert_eq!(count.load(Ordering::SeqCst), 10, "five times each");
+    let losses = house.services.ingest.losses().take();
+    let parked: Vec<_> = losses.iter().map(|loss| (loss.reason, loss.first, loss.last, loss.count)).collect();
+    assert_eq!(parked, [("parked", 1, 2, 2)]);
+    assert_eq!(live.stop(), Ending::Stopped);
+}
+
+#[test]
+fn the_change_after_a_refused_one_is_delivered_whole() {
+    let house = House::new();
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        desired: Some(Box::new(move |_, change| {
+            say.send((change.version, change.flags & DR_DESIRED_WHOLE != 0)).unwrap();
+            if change.version == 2 { DR_REFUSED } else { DR_OK }
+        })),
+        ..Script::default()
+    });
+    let (twins, identity) = (&house.services.twins, live.link.identity.clone());
+    for n in 0..3 {
+        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+    }
+    let changes: Vec<_> = (0..3).map(|_| heard.recv().unwrap()).collect();
+    assert_eq!(changes, [(2, false), (3, true), (4, false)]);
+    assert_eq!(live.stop(), Ending::Stopped);
+}
+
+/// Panics where it is asked to log something: a defect of ours at the worst place.
+struct Faulty;
+
+impl tracing::Subscriber for Faulty {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("the log is broken");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_defect_in_the_worker_loses_no_message() {
+    let house = House::new();
+    let seen = Arc::new(AtomicU64::new(0));
+    let see = seen.clone();
+    let name = house.name();
+    // The second message is kept: what was deferred is put back, and faults when it comes again.
+    let faulty = |message: Box<dyn Fn(u64) -> DrVerdictKind + Send + Sync>| Script {
+        message: Some(Box::new(move |_, _, m| {
+            let kind = message(body(m));
+            if kind == DR_FAULT {
+                std::mem::forget(tracing::subscriber::set_default(Faulty));
+            }
+            verdict(kind)
+        })),
+        ..Script::default()
+    };
+    for n in 1..=3u64 {
+        house.send(&name, &n.to_le_bytes()).unwrap();
+    }
+    let first = house.start_as(&name, faulty(Box::new(|n| if n == 2 { DR_DEFER } else { DR_ACCEPT })));
+    wait_until("all are handled", || house.services.ingest.waiting(&name).0 == 0);
+    assert_eq!(first.stop(), Ending::Stopped);
+    house.send(&name, &4u64.to_le_bytes()).unwrap();
+    for _ in 0..2 {
+        let broken = house.start_as(&name, faulty(Box::new(|n| if n == 2 { DR_FAULT } else { DR_ACCEPT })));
+        assert!(matches!(broken.ended(), Ending::Failed(reason) if reason.contains("internal error")));
+    }
+    let broken = house.start_as(&name, faulty(Box::new(|n| if n == 4 { DR_FAULT } else { DR_ACCEPT })));
+    assert!(matches!(broken.ended(), Ending::Failed(_)));
+
+    let last = house.start_as(
+        &name,
+        faulty(Box::new(move |n| {
+            see.fetch_add(n, Ordering::SeqCst);
+            DR_ACCEPT
+        })),
+    );
+    wait_until("what is left is handled", || seen.load(Ordering::SeqCst) == 4);
+    assert_eq!(last.stop(), Ending::Stopped);
+}
+
+fn losses(house: &House) -> Vec<(&'static str, String, u64)> {
+    let taken = house.services.ingest.losses().take();
+    taken.into_iter().map(|loss| (loss.reason, loss.endpoint.to_string(), loss.count)).collect()
+}
+
+#[test]
+fn durable_messages_that_are_refused_or_that_nobody_hears_the_end_of_are_counted() {
+    let house = House::with_store_bytes(1000);
+    house.route(|_| vec![upstream()]);
+    let (say, heard) = channel();
+    let live = house.start(Script {
+        event: Some(Box::new(move |me, _| {
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 2000], std::ptr::null())).unwrap();
+            say.send(me.send(DR_NO_DELIVERY, "out", &[0; 20], std::ptr::null())).unwrap();
+            DR_OK
+        })),
+        ..Script::default()
+    });
+    house.fail_writes();
+    live.link.tell(Control::Event(0));
+    assert_eq!((heard.recv(), heard.recv()), (Ok(DR_FULL), Ok(DR_PENDING)));
+    house.database.flush().unwrap();
+    let mut found = losses(&house);
+    found.sort();
+    let upstream = || "$upstream".to_owned();
+    assert_eq!(found, [("notStored", upstream(), 1), ("storeFull", upstream(), 1)]);
+    assert_eq!(live.stop(), Ending::Stopped);
 }

@@ -16,12 +16,14 @@ pub struct Tick {
     pub timer: u64,
     /// Ticks that were left out because the instance was busy.
     pub missed: u64,
+    /// There will be no other.
+    pub is_last: bool,
 }
 
 impl Timers {
     /// Adds a timer. A `period` of zero fires once.
-    pub fn start(&mut self, id: u64, now: Instant, first: Duration, period: Duration) {
-        self.due.insert((now + first, id), period);
+    pub fn start(&mut self, id: u64, first: Instant, period: Duration) {
+        self.due.insert((first, id), period);
     }
 
     /// Removes a timer.
@@ -42,12 +44,12 @@ impl Timers {
         }
         self.due.remove(&(at, timer));
         if period.is_zero() {
-            return Some(Tick { timer, missed: 0 });
+            return Some(Tick { timer, missed: 0, is_last: true });
         }
         let missed = (now - at).as_nanos() / period.as_nanos();
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
         self.due.insert((at + period * missed + period, timer), period);
-        Some(Tick { timer, missed: missed.into() })
+        Some(Tick { timer, missed: missed.into(), is_last: false })
     }
 }
 
@@ -61,11 +63,11 @@ mod tests {
     fn a_late_timer_counts_what_it_missed_and_keeps_its_beat() {
         let zero = crate::clock::now();
         let mut timers = Timers::default();
-        timers.start(7, zero, 10 * MS, 10 * MS);
+        timers.start(7, zero + 10 * MS, 10 * MS);
 
         assert_eq!(timers.take_due(zero + 9 * MS), None);
-        assert_eq!(timers.take_due(zero + 10 * MS), Some(Tick { timer: 7, missed: 0 }));
-        assert_eq!(timers.take_due(zero + 45 * MS), Some(Tick { timer: 7, missed: 2 }));
+        assert_eq!(timers.take_due(zero + 10 * MS), Some(Tick { timer: 7, missed: 0, is_last: false }));
+        assert_eq!(timers.take_due(zero + 45 * MS), Some(Tick { timer: 7, missed: 2, is_last: false }));
         assert_eq!(timers.next_due(), Some(zero + 50 * MS));
     }
 
@@ -73,11 +75,11 @@ mod tests {
     fn a_single_shot_fires_once_and_a_stopped_timer_never() {
         let zero = crate::clock::now();
         let mut timers = Timers::default();
-        timers.start(1, zero, MS, Duration::ZERO);
-        timers.start(2, zero, MS, MS);
+        timers.start(1, zero + MS, Duration::ZERO);
+        timers.start(2, zero + MS, MS);
         timers.stop(2);
 
-        assert_eq!(timers.take_due(zero + 5 * MS), Some(Tick { timer: 1, missed: 0 }));
+        assert_eq!(timers.take_due(zero + 5 * MS), Some(Tick { timer: 1, missed: 0, is_last: true }));
         assert_eq!(timers.take_due(zero + 5 * MS), None);
         assert_eq!(timers.next_due(), None);
     }

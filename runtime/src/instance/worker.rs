@@ -1,15 +1,16 @@
 //! A worker: the thread that is an instance. It creates the guest, brings it messages, changes, ticks and calls, one at a time,
 //! and ends with it. The runtime tells it things through the link and hears of it through `report`; neither waits.
 
-use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::calls::CallError;
 use super::delivering::{Delivering, Step};
 use super::guest::{Fault, Guest, Making};
-use super::link::{Control, Link};
+use super::link::{Control, Link, MethodRequest};
 use super::timers::Timers;
 use super::{host, ticket};
 use crate::clock;
@@ -83,10 +84,14 @@ fn run(mut assignment: Assignment) {
     // The guest's own entry points catch their panics; this is for a defect of ours, which must not pass as a clean stop.
     let load = std::mem::replace(&mut assignment.load, Box::new(|| Err("already loaded".to_owned())));
     let work = || live(&assignment, load);
-    let ending = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Ending::Failed("internal error in the worker; see the log above".to_owned()));
+    let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| internal_error());
+    link.close();
     ticket::revoke(link.ticket);
     (assignment.report)(WorkerEvent::Ended(ending));
+}
+
+fn internal_error() -> Ending {
+    Ending::Failed("internal error in the worker; see the log above".to_owned())
 }
 
 fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
@@ -105,7 +110,8 @@ fn live(assignment: &Assignment, load: LoadLibrary) -> Ending {
     let ending = match started {
         Ok(()) => {
             (assignment.report)(WorkerEvent::Started);
-            worker.serve()
+            // What it has in hand is given back whatever happens.
+            catch_unwind(AssertUnwindSafe(|| worker.serve())).unwrap_or_else(|_| internal_error())
         }
         Err(fault) => Ending::StartFailed(fault.reason().to_owned()),
     };
@@ -216,13 +222,11 @@ type Stop = Ending;
 
 impl Worker<'_> {
     fn serve(&mut self) -> Ending {
-        let ending = loop {
+        loop {
             if let Err(ending) = self.turn() {
-                break ending;
+                return ending;
             }
-        };
-        self.delivering.give_back(&mut self.consumer);
-        ending
+        }
     }
 
     fn turn(&mut self) -> Result<(), Stop> {
@@ -263,18 +267,12 @@ impl Worker<'_> {
                 Control::Fail(reason) => return Err(Ending::Failed(reason)),
                 Control::Desired(change) => self.change_desired(&change)?,
                 Control::Event(value) => self.heed("a posted event", |guest| guest.on_event(value))?,
-                Control::TimerStart { id, first, period } => self.timers.start(id, clock::now(), first, period),
+                Control::TimerStart { id, first, period } => self.timers.start(id, first, period),
                 Control::TimerStop(id) => self.timers.stop(id),
                 Control::Complete { delivery, verdict, reason } => {
                     self.delivering.complete(delivery, verdict, &reason);
                 }
-                Control::Method(request) => match self.guest.on_method(&request) {
-                    Ok(answer) => (request.answer)(answer),
-                    Err(fault) => {
-                        (request.answer)(Err(fault.reason().to_owned()));
-                        return Err(Ending::Failed(fault.reason().to_owned()));
-                    }
-                },
+                Control::Method(request) => self.answer(request)?,
             }
         }
         if self.link.has_control() {
@@ -283,9 +281,31 @@ impl Worker<'_> {
         Ok(())
     }
 
+    fn answer(&mut self, request: MethodRequest) -> Result<(), Stop> {
+        // What its caller has given up is not begun.
+        if !request.reply.is_awaited() {
+            return Ok(());
+        }
+        match self.guest.on_method(&request) {
+            Ok(answer) => {
+                request.reply.give(answer);
+                Ok(())
+            }
+            Err(fault) => {
+                request.reply.give(Err(CallError::Failed(fault.reason().to_owned())));
+                Err(Ending::Failed(fault.reason().to_owned()))
+            }
+        }
+    }
+
     /// True when a timer fired.
     fn tick(&mut self, now: Instant) -> Result<bool, Stop> {
         let Some(tick) = self.timers.take_due(now) else { return Ok(false) };
+        let is_live = if tick.is_last { self.link.remove_timer(tick.timer) } else { self.link.has_timer(tick.timer) };
+        if !is_live {
+            self.timers.stop(tick.timer);
+            return Ok(true);
+        }
         self.heed("a timer", |guest| guest.on_timer(tick.timer, tick.missed))?;
         Ok(true)
     }
@@ -310,7 +330,8 @@ impl Worker<'_> {
         let is_whole = !is_next || !self.desired.is_current;
         let patch = if is_whole { &change.whole } else { &change.patch };
         let outcome = self.guest.on_desired(change, patch, is_whole);
-        self.desired = Desired { revision: change.revision, is_current: true };
+        // After a refusal it goes on with what it had: the next change is no patch of that.
+        self.desired = Desired { revision: change.revision, is_current: outcome.is_ok() };
         let error = outcome.as_ref().err().map(Fault::reason);
         let (version, revision) = (change.version, change.revision);
         acknowledge(self.link, error, Accepted { document: change.whole.clone(), version, revision });
@@ -334,20 +355,16 @@ impl Worker<'_> {
             }
             (ending, _) => ending,
         };
-        let deferred = self.link.deliveries.take_all_deferred();
-        self.consumer.put_back(deferred.iter().map(crate::queue::kept::Kept::next_attempt));
-        self.refuse_calls();
-        ending
-    }
-
-    /// Answers the callers that still wait.
-    fn refuse_calls(&self) {
-        let waiting: VecDeque<Control> = std::iter::from_fn(|| self.link.next_control()).collect();
-        for control in waiting {
-            if let Control::Method(request) = control {
-                (request.answer)(Err(format!("{} has stopped", self.link.identity)));
+        // What the module has ended by now is ended, also in its stop; the rest is for the next worker.
+        for control in self.link.close() {
+            if let Control::Complete { delivery, verdict, reason } = control {
+                self.delivering.complete(delivery, verdict, &reason);
             }
         }
+        self.delivering.give_back(&mut self.consumer);
+        let deferred = self.link.deliveries.take_all_deferred();
+        self.consumer.put_back(deferred.iter().map(|kept| kept.next_attempt(kept.faults())));
+        ending
     }
 }
 

@@ -121,11 +121,14 @@ impl Disk {
         );
     }
 
-    /// Sets one message aside as poisonous.
-    pub fn park(&self, row: StoredMessage, reason: &str) {
+    /// Sets one message aside as poisonous. `lost` hears why where that is not possible; on the writer's thread, must not wait.
+    pub fn park(&self, row: StoredMessage, reason: &str, lost: impl FnOnce(&str) + Send + 'static) {
+        if let Err(error) = self.check(std::slice::from_ref(&row)) {
+            return lost(&error.to_string());
+        }
         let (shared, mark, bytes) = (self.shared.clone(), self.mark, size(std::slice::from_ref(&row)));
         let reason = reason.to_owned();
-        let sequence = row.sequence;
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.database.submit(
             File::Queue,
             Box::new(move |tx| {
@@ -133,11 +136,11 @@ impl Disk {
                 queue::park(tx, &[id], &reason)
             }),
             Box::new(move |outcome| match outcome {
-                Ok(()) => {
-                    shared.parked.fetch_add(1, Ordering::Relaxed);
-                    shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+                Ok(()) => drop(shared.parked.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => {
+                    shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    lost(&error.to_string());
                 }
-                Err(error) => tracing::error!(sequence, "a parked message could not be stored and is lost: {error}"),
             }),
         );
     }

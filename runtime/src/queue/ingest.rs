@@ -126,6 +126,13 @@ pub struct Output {
     unrouted: AtomicU64,
 }
 
+impl Output {
+    /// What its messages have in common.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+}
+
 #[derive(Default)]
 struct Sending {
     sequence: u64,
@@ -145,6 +152,9 @@ enum To {
     Disk(Arc<str>),
 }
 
+/// Identity of the sender, and name of the output.
+type OutputKey = (Arc<str>, Arc<str>);
+
 /// All outputs, queues and inboxes of the runtime.
 pub struct Ingest {
     device: Arc<str>,
@@ -152,7 +162,7 @@ pub struct Ingest {
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
     version: AtomicU64,
-    outputs: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Output>>>,
+    outputs: Mutex<HashMap<OutputKey, Arc<Output>>>,
     inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
     queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
     losses: super::losses::Losses,
@@ -382,7 +392,12 @@ impl Ingest {
         if rows.is_empty() {
             return outcome;
         }
-        disk(rows).and(outcome)
+        let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
+        let stored = disk(rows);
+        if let Err(SendError::StoreFull { .. }) = stored {
+            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, "storeFull", sequence));
+        }
+        stored.and(outcome)
     }
 
     #[cold]

@@ -16,7 +16,13 @@ struct Whole {
     text: Vec<u8>,
     properties: Vec<DrProperty>,
     buffer: Option<Box<DrBuffer>>,
+    faults: u32,
 }
+
+// SAFETY: as of `Kept`, which is all that refers to it.
+unsafe impl Send for Whole {}
+// SAFETY: as above.
+unsafe impl Sync for Whole {}
 
 // SAFETY: a `Whole` never changes after it was made and points only into itself and into its buffer, which may be used and
 // released on any thread by contract.
@@ -25,11 +31,11 @@ unsafe impl Send for Kept {}
 unsafe impl Sync for Kept {}
 
 impl Kept {
-    /// Copies a message; a body in a buffer is shared instead.
+    /// Copies a message whose handling failed `faults` times so far; a body in a buffer is shared instead.
     ///
     /// # Safety
     /// `message` and everything that it points to is readable during the call.
-    pub unsafe fn copy(message: &DrMessage) -> Kept {
+    pub unsafe fn copy(message: &DrMessage, faults: u32) -> Kept {
         // SAFETY: the caller's promise.
         unsafe {
             let properties = if message.property_count == 0 {
@@ -86,7 +92,7 @@ impl Kept {
                 content_type: copies[5],
                 content_encoding: copies[6],
             };
-            Kept(Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer })).cast())
+            Kept(Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults })).cast())
         }
     }
 
@@ -94,6 +100,12 @@ impl Kept {
     pub fn message(&self) -> &DrMessage {
         // SAFETY: this reference keeps it alive.
         unsafe { &*self.0 }
+    }
+
+    /// How often its handling failed.
+    pub fn faults(&self) -> u32 {
+        // SAFETY: this reference keeps it alive, and it is a `Whole`.
+        unsafe { (*self.0.cast::<Whole>()).faults }
     }
 
     /// Adds a reference and gives it to a module, which ends it with `message_release`.
@@ -120,10 +132,10 @@ impl Kept {
 
     /// The same message, counted as one more delivery.
     #[must_use]
-    pub fn next_attempt(&self) -> Kept {
+    pub fn next_attempt(&self, faults: u32) -> Kept {
         let message = DrMessage { attempt: self.message().attempt.saturating_add(1), ..*self.message() };
         // SAFETY: what it points to is kept alive by this reference during the copy.
-        unsafe { Kept::copy(&message) }
+        unsafe { Kept::copy(&message, faults) }
     }
 }
 

@@ -120,6 +120,7 @@ struct Reader {
     popped: u64,
     popped_bytes: u64,
     attempts: u32,
+    faults: u32,
 }
 
 /// See the module's documentation.
@@ -189,6 +190,7 @@ impl Lane {
                 popped: 0,
                 popped_bytes: 0,
                 attempts: 0,
+                faults: 0,
             })),
             pushed: Apart(AtomicU64::new(0)),
             pushed_bytes: AtomicU64::new(0),
@@ -394,7 +396,7 @@ impl Lane {
         side.head += len;
         side.popped += 1;
         side.popped_bytes += body_len;
-        side.attempts = 0;
+        (side.attempts, side.faults) = (0, 0);
         // SAFETY: the reader's ring lives until the reader itself moves on.
         unsafe { (*side.ring).head.0.store(side.head, Ordering::Release) };
         self.popped_bytes.store(side.popped_bytes, Ordering::Release);
@@ -408,11 +410,10 @@ impl Lane {
     fn wake_producer(&self, side: &Reader) {
         // Waking it for every single free place would make the two take turns; half a lane lets both work.
         let left = self.pushed.0.load(Ordering::Relaxed).saturating_sub(side.popped);
-        if left <= self.limits.messages / 2 && self.producer_waits.swap(false, Ordering::SeqCst) {
-            if let Some(thread) = &*lock(&self.waiting) {
+        if left <= self.limits.messages / 2 && self.producer_waits.swap(false, Ordering::SeqCst)
+            && let Some(thread) = &*lock(&self.waiting) {
                 thread.unpark();
             }
-        }
     }
 
     /// Counts a delivery of the oldest message and says which one it is: 1 at the first.
@@ -424,6 +425,24 @@ impl Lane {
         let side = unsafe { &mut *self.reader.0.get() };
         side.attempts = side.attempts.saturating_add(1);
         side.attempts
+    }
+
+    /// How often the handling of the oldest message failed, which is less than it was delivered where it was retried.
+    ///
+    /// # Safety
+    /// As [`Lane::peek`].
+    pub unsafe fn faults(&self) -> u32 {
+        // SAFETY: as in `peek`.
+        unsafe { (*self.reader.0.get()).faults }
+    }
+
+    /// Sets [`Lane::faults`], until the message is removed.
+    ///
+    /// # Safety
+    /// As [`Lane::peek`].
+    pub unsafe fn set_faults(&self, faults: u32) {
+        // SAFETY: as in `peek`.
+        unsafe { (*self.reader.0.get()).faults = faults };
     }
 
     /// Takes the lane off the ready list, unless a message arrived meanwhile: then it stays, and this says false.

@@ -14,7 +14,8 @@ pub struct Loss {
     pub output: Arc<str>,
     /// Endpoint that did not get the messages.
     pub endpoint: Arc<str>,
-    /// `full`, `parked` or `storeFull`.
+    /// `full`: a lane had no room · `storeFull`: the byte budget is spent · `notStored`: the disk failed · `parked`: set
+    /// aside as poisonous, which is not lost yet · `stopped`: waited in memory when the runtime ended.
     pub reason: &'static str,
     /// Epoch of both sequences.
     pub epoch: u64,
@@ -53,8 +54,25 @@ impl Losses {
         loss.last = sequence;
         loss.count += 1;
         drop(fresh);
-        if is_first {
+        // Parked is not lost: whoever parks says more about it.
+        if is_first && reason != "parked" {
             tracing::error!(sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
+        }
+    }
+
+    /// Counts again what was taken and could not be kept.
+    pub fn put_back(&self, losses: Vec<Loss>) {
+        let mut fresh = lock(&self.fresh);
+        for loss in losses {
+            let (sender, output, endpoint) = (loss.sender.clone(), loss.output.clone(), loss.endpoint.clone());
+            fresh
+                .entry((sender, output, endpoint, loss.reason, loss.epoch))
+                .and_modify(|later| {
+                    later.first = later.first.min(loss.first);
+                    later.last = later.last.max(loss.last);
+                    later.count += loss.count;
+                })
+                .or_insert(loss);
         }
     }
 
