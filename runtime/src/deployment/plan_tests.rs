@@ -20,8 +20,6 @@ fn manifest(modules: Vec<InstanceSpec>) -> Manifest {
         routes: Vec::new(),
         time_to_live: None,
         store_max_bytes: None,
-        agent: json!({}),
-        hub: json!({}),
     }
 }
 
