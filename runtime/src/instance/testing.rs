@@ -293,6 +293,11 @@ impl Live {
     }
 }
 
+/// Drops what the module's handlers hold.
+pub fn forget(name: &str) {
+    lock(&SCRIPTS).remove(name);
+}
+
 /// A target on disk, for `$upstream`.
 pub fn upstream() -> TargetSpec {
     TargetSpec { sink: Sink::Disk("$upstream".into()), priority: 0, ttl_secs: None, max_bytes: 1 << 20 }
