@@ -24,7 +24,7 @@ const STAGED_BYTES: usize = 128;
 pub enum NotStaged {
     /// The delivery has ended.
     Ended,
-    /// [`MAX_STAGED_BYTES`] are staged.
+    /// `MAX_STAGED_BYTES` are staged.
     Full,
 }
 
