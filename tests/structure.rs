@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 21] = [
+const IMPORTS: [(&str, &[&str]); 22] = [
     ("clock", &[]),
+    ("memory", &[]),
     ("name", &[]),
     ("spelling", &[]),
     ("view", &[]),
@@ -33,6 +34,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "identity",
             "image",
             "instance",
+            "memory",
             "message",
             "name",
             "queue",
@@ -75,7 +77,7 @@ const BENCH: &str = "bench";
 const KNOW_EACH_OTHER: (&str, &str) = ("identity", "twin");
 
 /// The only files with `unsafe`: the ABI and what calls it or is called by it, the loader, and the lanes between threads.
-const UNSAFE: [&str; 22] = [
+const UNSAFE: [&str; 23] = [
     "plugin-api/src/abi.rs",
     "plugin-api/src/body.rs",
     "plugin-api/src/client.rs",
@@ -94,6 +96,7 @@ const UNSAFE: [&str; 22] = [
     "runtime/src/instance/delivering.rs",
     "runtime/src/instance/guest.rs",
     "runtime/src/instance/host.rs",
+    "runtime/src/memory.rs",
     "runtime/src/queue/ingest.rs",
     "runtime/src/queue/kept.rs",
     "runtime/src/queue/lane.rs",

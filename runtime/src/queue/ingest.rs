@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dinrail_plugin::abi::{DrBuffer, DrText};
+use dinrail_plugin::abi::DrText;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
 use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
+pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
+pub use super::target::{Router, Sink, TargetSpec};
 use super::{Inbox, Queue, QueueLane, WhenFull};
 use crate::clock;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
@@ -21,110 +23,8 @@ use crate::name::Identity;
 /// Longest that a sender is held by a slower receiver in one send.
 pub const MAX_HOLD: Duration = Duration::from_millis(50);
 
-/// Where the messages of an output go.
-#[derive(Clone)]
-pub struct TargetSpec {
-    /// The endpoint.
-    pub sink: Sink,
-    /// 0 is the most urgent.
-    pub priority: u32,
-    /// Seconds for which a message is worth keeping.
-    pub ttl_secs: Option<u64>,
-    /// Largest message in bytes, body and properties together.
-    pub max_bytes: usize,
-}
-
-/// An endpoint.
-#[derive(Clone)]
-pub enum Sink {
-    /// An input of a module of this device, in memory.
-    Input {
-        /// Name of the module.
-        module: Arc<str>,
-        /// Name of its input.
-        input: Arc<str>,
-    },
-    /// On disk, under the endpoint's name, for whoever forwards it.
-    Disk(Arc<str>),
-    /// Someone who listens in.
-    Listener(Arc<Queue>),
-}
-
 /// Name of the output that stands for what an operator sends straight to an input. No module can have it.
 const OPERATOR: &str = "$operator";
-
-/// Gives the targets of a source; made anew at each change of the routes.
-pub type Router = dyn Fn(&Source) -> Vec<TargetSpec> + Send + Sync;
-
-/// A message as a sender hands it in.
-pub struct Outgoing<'a> {
-    /// Length of the encoded properties.
-    pub meta_len: usize,
-    /// Writes them.
-    pub fill: &'a dyn Fn(&mut MetaWriter<'_>),
-    /// Body; where it is a buffer, lanes take references of their own.
-    pub body: OutgoingBody<'a>,
-}
-
-/// The body of a message that is handed in.
-#[derive(Clone, Copy)]
-pub enum OutgoingBody<'a> {
-    /// Copied.
-    Bytes(&'a [u8]),
-    /// Shared, if it is too large for a copy.
-    Buffer(&'a DrBuffer, &'a [u8]),
-}
-
-impl<'a> OutgoingBody<'a> {
-    /// Its bytes.
-    pub fn bytes(self) -> &'a [u8] {
-        match self {
-            OutgoingBody::Bytes(bytes) | OutgoingBody::Buffer(_, bytes) => bytes,
-        }
-    }
-}
-
-/// Why a send did not reach every target. Those that had room did get the message.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// Larger than a route allows.
-    #[error("the message has {bytes} bytes with its properties; the route to {endpoint} takes at most {limit}")]
-    TooLarge {
-        /// Size of body and properties.
-        bytes: usize,
-        /// Limit of the route.
-        limit: usize,
-        /// Endpoint.
-        endpoint: String,
-    },
-    /// The byte budget of the store is spent.
-    #[error(
-        "the store is full: {stored} of {budget} bytes wait for {endpoint}; nothing more is taken until some are gone"
-    )]
-    StoreFull {
-        /// Endpoint.
-        endpoint: String,
-        /// Bytes that wait.
-        stored: u64,
-        /// Bytes that may wait.
-        budget: u64,
-    },
-    /// The disk does not take what was sent before.
-    #[error("messages for {endpoint} cannot be stored at present; send again later, or see the log for the cause")]
-    NotStored {
-        /// Endpoint.
-        endpoint: String,
-    },
-    /// The instance that sends is gone or may not send.
-    #[error("{0}")]
-    Refused(String),
-    /// A receiver did not make room in time.
-    #[error("the queue of {endpoint} is full and stays so; send again later, or see why it is slow: dinrail list")]
-    Full {
-        /// Endpoint.
-        endpoint: String,
-    },
-}
 
 /// An output of a sender: where sequences and targets live.
 pub struct Output {

@@ -14,6 +14,8 @@ pub mod ingest;
 pub mod kept;
 pub mod lane;
 pub mod losses;
+pub mod outgoing;
+pub mod target;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
