@@ -278,6 +278,13 @@ impl House {
     }
 }
 
+impl Drop for House {
+    fn drop(&mut self) {
+        // Links know the services, and these the links.
+        lock(&self.directory).clear();
+    }
+}
+
 impl Live {
     pub fn stop(&self) -> Ending {
         self.link.tell(Control::Stop);
