@@ -3,7 +3,6 @@
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
-use crate::image::Verdict;
 use crate::instance::spec::{Isolation, RestartPolicy};
 use crate::instance::usage;
 use crate::name::Identity;
@@ -89,36 +88,7 @@ impl Control {
     }
 
     pub(crate) fn image_views(&self) -> Vec<ImageView> {
-        let known = self.catalog.images().into_iter().map(|image| {
-            let used_by = self.users(&image.digest);
-            ImageView {
-                name: Some(image.descriptor.name.clone()),
-                version: Some(image.descriptor.version.to_string()),
-                digest: Some(image.digest.to_string()),
-                verdict: match image.verdict {
-                    Verdict::Admitted => "admitted",
-                    Verdict::Quarantined { .. } => "quarantined",
-                }
-                .to_owned(),
-                reason: self.catalog.explain(&image.digest, &used_by),
-                used_by,
-                source: image.source.as_ref().map(|source| source.display().to_string()),
-                arrived_utc: Some(clock::rfc3339(image.arrived_us)),
-                bytes: Some(image.bytes),
-            }
-        });
-        let refused = self.catalog.refused().map(|refused| ImageView {
-            name: None,
-            version: None,
-            digest: None,
-            verdict: "refused".to_owned(),
-            reason: refused.refusal.line(),
-            used_by: Vec::new(),
-            source: Some(refused.file.display().to_string()),
-            arrived_utc: Some(clock::rfc3339(refused.at_us)),
-            bytes: None,
-        });
-        known.chain(refused).collect()
+        self.catalog.views(|digest| self.users(digest))
     }
 
     pub(crate) fn health_view(&self) -> HealthView {

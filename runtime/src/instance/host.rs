@@ -307,6 +307,15 @@ fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
     DR_INVALID
 }
 
+/// The text of a snapshot: modules share it with everybody who reads that state of the twin.
+struct TwinText(Arc<str>);
+
+impl AsRef<[u8]> for TwinText {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
     with_link(ticket, |link| {
         let Some(snapshot) = link.services.twins.get(&link.identity) else { return DR_NOT_FOUND };
@@ -318,7 +327,7 @@ unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
         let filled = DrTwin {
             size: size_of::<DrTwin>() as u32,
             flags: 0,
-            json: lane::host_buffer(snapshot.module_view().as_bytes().to_vec()),
+            json: lane::host_buffer(TwinText(snapshot.module_view())),
             desired_revision: snapshot.desired.revision,
             reported_revision: snapshot.reported.revision,
         };

@@ -566,19 +566,20 @@ impl Drop for Lane {
     }
 }
 
-/// Wraps bytes of this side as a buffer with one reference.
-pub fn host_buffer(bytes: Vec<u8>) -> DrBuffer {
-    unsafe extern "C" fn retain(owner: *mut c_void) {
+/// Wraps bytes of this side as a buffer with one reference; they are shared, not copied.
+pub fn host_buffer<T: AsRef<[u8]> + Send + Sync + 'static>(bytes: T) -> DrBuffer {
+    unsafe extern "C" fn retain<T>(owner: *mut c_void) {
         // SAFETY: `owner` is the `Arc` below, of which the caller holds a reference.
-        unsafe { Arc::increment_strong_count(owner.cast::<Vec<u8>>()) }
+        unsafe { Arc::increment_strong_count(owner.cast::<T>()) }
     }
-    unsafe extern "C" fn release(owner: *mut c_void) {
+    unsafe extern "C" fn release<T>(owner: *mut c_void) {
         // SAFETY: as above; the caller gives its reference up.
-        unsafe { Arc::decrement_strong_count(owner.cast::<Vec<u8>>()) }
+        unsafe { Arc::decrement_strong_count(owner.cast::<T>()) }
     }
     let shared = Arc::new(bytes);
-    let (ptr, len) = (shared.as_ptr(), shared.len());
-    DrBuffer { ptr, len, owner: Arc::into_raw(shared).cast_mut().cast(), retain, release }
+    let view = (*shared).as_ref();
+    let (ptr, len) = (view.as_ptr(), view.len());
+    DrBuffer { ptr, len, owner: Arc::into_raw(shared).cast_mut().cast(), retain: retain::<T>, release: release::<T> }
 }
 
 /// Adds a reference to a buffer and gives it.
