@@ -169,7 +169,9 @@ impl Link {
             Control::Fail(_) if told.has_failed => {}
             Control::Fail(_) => {
                 told.has_failed = true;
-                told.waiting.push_front(control);
+                // A stop that was asked for stays one.
+                let at = usize::from(matches!(told.waiting.front(), Some(Control::Stop)));
+                told.waiting.insert(at, control);
             }
             Control::Desired(_) => {
                 let is_change = |control: &Control| matches!(control, Control::Desired(_));

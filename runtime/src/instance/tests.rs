@@ -268,6 +268,7 @@ fn calls_that_wait_for_an_instance_that_is_given_up_are_answered() {
     let (waiting, heard) = request(&house, LONG);
     live.link.tell(Control::Method(waiting));
     live.link.tell(Control::Stop);
+    live.link.tell(Control::Fail("too late".to_owned()));
 
     live.link.fence();
 

@@ -90,7 +90,6 @@ impl Disk {
         self.check(&rows)?;
         if !lock(&self.shared.staged).waiting.is_empty() {
             // It would be stored before what was sent earlier.
-            self.retry();
             let endpoint = rows.first().map_or(String::new(), |row| row.endpoint.to_string());
             return Err(SendError::NotStored { endpoint });
         }
