@@ -128,3 +128,20 @@ fn too_large_a_message_is_refused_and_a_large_one_arrives() {
     let is_there = || runtime.events("insight").iter().any(|event| event.len() > limit);
     crate::harness::wait_until(crate::harness::SOON, "the large one arrives", is_there);
 }
+
+#[test]
+fn manifest_with_a_merge_that_would_be_too_large_changes_nothing() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let large = |seed: &str| json!((0..6).map(|n| format!("{seed}{n}").repeat(1000)).collect::<Vec<_>>());
+    let modules = Manifest::new().module("a", "wayward").module("b", "wayward");
+    runtime.deploy(&modules.clone().desired("a", json!({"note": 1})).desired("b", json!({"note": large("x")})));
+
+    let mut document = modules.desired("a", json!({"note": 2})).json();
+    for key in ["y", "z"] {
+        document["modulesContent"]["b"][format!("properties.desired.{key}")] = large(key);
+    }
+    let file = runtime.write("large.json", document.to_string());
+    runtime.cli(&["deploy", file.to_str().unwrap()]).refused(1, &["modulesContent.b", "32"]);
+
+    assert_eq!(runtime.json(&["twin", "get", "a"])["properties"]["desired"]["note"], 1);
+}

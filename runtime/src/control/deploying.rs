@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Control;
 use super::instances::Entry;
@@ -20,6 +20,7 @@ use crate::instance::state::{By, Input};
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::{Durability, RouteTable, Sink};
+use crate::twin::patch::merge;
 use crate::twin::rules;
 use crate::twin::{Part, TwinError};
 use crate::view::{DeploymentView, PlanView};
@@ -124,9 +125,11 @@ impl Control {
             let mut found = Vec::new();
             let path = format!("modulesContent.{module}.properties.desired");
             rules::check_patch(&path, section.properties(), &mut found);
-            if matches!(section, DesiredSection::Replace(_)) {
-                rules::check_size(&path, 0, section.properties(), rules::MAX_SECTION_BYTES, &mut found);
-            }
+            let (before, after) = match section {
+                DesiredSection::Replace(properties) => (0, properties.clone()),
+                DesiredSection::Merge(properties) => self.merged(module, properties),
+            };
+            rules::check_size(&path, before, &after, rules::MAX_SECTION_BYTES, &mut found);
             details.extend(found.iter().map(ToString::to_string));
         }
         for (name, spec) in &manifest.modules {
@@ -155,6 +158,17 @@ impl Control {
             }
         }
         details
+    }
+
+    /// The size of a module's desired section as it is, and the section after a merge.
+    fn merged(&self, module: &str, properties: &Map<String, Value>) -> (usize, Map<String, Value>) {
+        let twin = Identity::module(self.identities.device_id(), module).ok().and_then(|id| self.twins.get(&id));
+        let now = twin.map(|twin| twin.section(Part::Desired).parse()).unwrap_or_default();
+        let before = rules::size_of(&now);
+        let mut after = Value::Object(now);
+        merge(&mut after, &Value::Object(properties.clone()));
+        let Value::Object(after) = after else { return (before, Map::new()) };
+        (before, after)
     }
 
     fn plan_for(&self, manifest: &Manifest) -> Plan {
