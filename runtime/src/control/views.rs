@@ -102,6 +102,10 @@ impl Control {
         if parked > 0 {
             notes.push(format!("{parked} messages are parked as poisonous"));
         }
+        let late = self.services.calls.late_answers();
+        if late > 0 {
+            notes.push(format!("{late} answers to method calls came after their deadline and were dropped"));
+        }
         let is_well = |status: Status| !matches!(status, Status::Failed | Status::Quarantined | Status::Unhealthy);
         let is_ok = self.instances.values().all(|entry| is_well(entry.life.status()));
         HealthView {
