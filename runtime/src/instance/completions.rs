@@ -112,7 +112,8 @@ impl Completions {
 
     fn replace(&self, state: &mut State) {
         let is_late = state.busy.as_ref().is_some_and(|busy| busy.since.elapsed() > PATIENCE);
-        if state.turn > 0 && !is_late {
+        let is_first = state.turn == 0 && !state.waiting.is_empty();
+        if !is_first && !is_late {
             return;
         }
         let (shared, turn) = (self.0.clone(), state.turn + 1);
