@@ -40,9 +40,13 @@ fn desired_properties_are_there_at_start_and_acknowledged() {
     let runtime = wayward(&Manifest::new().module("w", "wayward").desired("w", json!({"note": "from the manifest"})));
 
     assert_eq!(runtime.events("w"), ["create \"from the manifest\"", "start"]);
-    let twin = runtime.json(&["twin", "get", "w"]);
-    let version = &twin["properties"]["desired"]["$version"];
-    assert_eq!(twin["properties"]["reported"]["acknowledged"], json!({"version": version, "ok": true}));
+    let acknowledged = || {
+        let twin = runtime.json(&["twin", "get", "w"]);
+        let version = &twin["properties"]["desired"]["$version"];
+        twin["properties"]["reported"]["acknowledged"] == json!({"version": version, "ok": true})
+    };
+    // It runs when it has started; what it reported is committed soon.
+    wait_until(SOON, "it is acknowledged", acknowledged);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod misbehaving;
 mod module_threads;
 mod no_runtime;
 mod real_input;
+mod redeployments;
 mod restarts;
 mod state_directory;
 mod stops;

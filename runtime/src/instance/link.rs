@@ -284,8 +284,11 @@ impl Link {
 
     /// Sets the module's own sentence about its state.
     pub fn set_health(&self, health: Health) {
-        *lock(&self.health) = health;
-        (self.services.changed)();
+        let before = std::mem::replace(&mut *lock(&self.health), health.clone());
+        // A module may say the same as often as it likes, without waking whoever waits for a change.
+        if before != health {
+            (self.services.changed)();
+        }
     }
 
     /// The module's own sentence about its state.
