@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
+use crate::harness::{Manifest, Runtime, SOON, c_module, fixture, wait_until};
 
 fn runtime() -> Runtime {
     Runtime::new().supply(&[fixture("wayward")]).start()
@@ -343,4 +343,22 @@ fn deployment_that_was_interrupted_is_applied_again() {
     assert_eq!(modules(&runtime), ["new"]);
     assert_eq!(runtime.json(&["twin", "get", "new"])["properties"]["desired"]["note"], 2);
     assert_eq!(runtime.json(&["deployment"])["status"], "applied");
+}
+
+#[test]
+fn what_was_dropped_outlives_every_deployment_that_does_not_name_it() {
+    let runtime = runtime();
+    let hello = c_module("hello", "1.0.0", &[]);
+    std::fs::copy(&hello, runtime.state().join("drop").join("libhello.so")).unwrap();
+    runtime.wait_for("hello", "running");
+    let before = runtime.module("hello");
+
+    // The second one is compared with what the first one left.
+    for name in ["one", "two", "three"] {
+        runtime.deploy(&Manifest::new().module(name, "wayward"));
+        assert_eq!(modules(&runtime), ["hello", name]);
+    }
+    let shown = runtime.json(&["show", "hello"]);
+    assert_eq!(shown["origin"], "drop");
+    assert_eq!(shown["lastStartTimeUtc"], before["lastStartTimeUtc"]);
 }

@@ -116,3 +116,12 @@ fn sender_is_stamped_by_the_runtime() {
     assert_eq!(message["systemProperties"]["connectionModuleId"], "a");
     assert_eq!(message["systemProperties"]["connectionDeviceId"], "Hannover01");
 }
+
+#[test]
+fn message_for_an_input_that_the_image_does_not_have_is_refused_with_those_it_has() {
+    let runtime = Runtime::new().supply(&[crate::harness::c_module("hello", "1.0.0", &[])]).start();
+    runtime.deploy(&Manifest::new().module("hello", "hello"));
+
+    runtime.cli(&["send", "hello", "nope", "x"]).refused(1, &["hello has no input 'nope'", "it has in"]);
+    runtime.cli(&["send", "hello", "in", "x"]).ok();
+}

@@ -228,9 +228,8 @@ impl Handle {
             return Err(Refusal::new(RefusalKind::TooLarge, text, "send it in parts"));
         }
         let module = name.to_owned();
-        let receiver = self
-            .ask(move |control, _| control.status_of(&module).ok_or_else(|| control.unknown_module(&module)))
-            .await??;
+        let asked = input.to_owned();
+        let receiver = self.ask(move |control, _| control.receiver(&module, &asked)).await??;
         let device = self
             .identities
             .device()

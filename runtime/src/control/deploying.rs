@@ -1,7 +1,7 @@
 //! Deployments: reads a manifest, plans, and carries the plan out. The one in force is stored before any of it takes effect, so
 //! that a power cut in between is made up for at the next start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -216,6 +216,7 @@ impl Control {
             modules = deployment.manifest.modules.len(),
             "applied"
         );
+        let named: BTreeSet<String> = deployment.manifest.modules.keys().cloned().collect();
         self.deployment = Some(deployment);
         let mut touched = Vec::new();
         let mut fresh = Vec::new();
@@ -236,6 +237,8 @@ impl Control {
                     touched.push(spec.name.clone());
                     fresh.push((self.want(spec), true));
                 }
+                // Dropped and added instances that the manifest does not name stay what they are.
+                Step::Keep { spec, .. } if !named.contains(&spec.name) => {}
                 Step::Keep { spec, .. } => {
                     touched.push(spec.name.clone());
                     self.want(spec);

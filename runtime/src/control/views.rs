@@ -6,6 +6,7 @@ use crate::clock;
 use crate::instance::spec::{Isolation, RestartPolicy};
 use crate::instance::usage;
 use crate::name::Identity;
+use crate::refusal::{Refusal, RefusalKind};
 use crate::twin::Part;
 use crate::view::{HealthView, ImageView, InboxView, ModuleDetail, ModuleView, Status};
 
@@ -83,6 +84,23 @@ impl Control {
         })
     }
 
+    /// The state of a module that a message is sent to; refused where its image says that it has no such input.
+    pub(crate) fn receiver(&self, name: &str, input: &str) -> Result<Status, Refusal> {
+        let Some(entry) = self.instances.get(name) else { return Err(self.unknown_module(name)) };
+        let image = entry.life.digest.as_ref().and_then(|digest| digest.parse().ok());
+        if let Some(image) = image.and_then(|digest| self.catalog.get(&digest)) {
+            let inputs = &image.descriptor.inputs;
+            if !inputs.iter().any(|known| known == input) {
+                let hint = match &inputs[..] {
+                    [] => format!("{name} takes no messages"),
+                    inputs => format!("it has {}", inputs.join(", ")),
+                };
+                return Err(Refusal::new(RefusalKind::NotFound, format!("{name} has no input '{input}'"), hint));
+            }
+        }
+        Ok(entry.life.status())
+    }
+
     pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
         self.instances.get(name).map(|entry| entry.life.status())
     }
@@ -128,7 +146,7 @@ impl Control {
     }
 
     /// For an unknown module: what there is instead.
-    pub(crate) fn unknown_module(&self, name: &str) -> crate::refusal::Refusal {
+    pub(crate) fn unknown_module(&self, name: &str) -> Refusal {
         let names: Vec<&str> = self.instances.keys().map(String::as_str).collect();
         let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
         let hint = match near {
@@ -136,8 +154,8 @@ impl Control {
             _ if names.is_empty() => "nothing is deployed: dinrail deploy FILE".to_owned(),
             _ => format!("there is {}", names.join(", ")),
         };
-        crate::refusal::Refusal {
-            kind: crate::refusal::RefusalKind::NotFound,
+        Refusal {
+            kind: RefusalKind::NotFound,
             message: format!("there is no module '{name}'"),
             hint: Some(hint),
             details: Vec::new(),
