@@ -65,7 +65,7 @@ pub fn lock(state: &Path) -> Result<File, StateFolderError> {
     make_private(state).map_err(trouble)?;
     let path = state.join("lock");
     let file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(trouble)?;
-    if let Err(error) = file.try_lock() {
+    if let Err(error) = lock_soon(&file) {
         return Err(match error {
             std::fs::TryLockError::WouldBlock => {
                 let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
@@ -77,6 +77,17 @@ pub fn lock(state: &Path) -> Result<File, StateFolderError> {
     file.set_len(0).map_err(trouble)?;
     io::Write::write_all(&mut &file, format!("{}\n", std::process::id()).as_bytes()).map_err(trouble)?;
     Ok(file)
+}
+
+/// Tries for a moment: a runtime that was just killed holds its lock until the system has taken it apart.
+fn lock_soon(file: &File) -> Result<(), std::fs::TryLockError> {
+    for _ in 0..50 {
+        match file.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            outcome => return outcome,
+        }
+    }
+    file.try_lock()
 }
 
 /// Makes the folders in it.
