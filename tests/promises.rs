@@ -5,6 +5,7 @@
 mod bad_images;
 mod bad_input;
 mod c_module;
+mod check;
 mod deployments;
 mod desired;
 mod documents;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 22] = [
+const IMPORTS: [(&str, &[&str]); 23] = [
     ("clock", &[]),
     ("memory", &[]),
     ("name", &[]),
@@ -46,9 +46,12 @@ const IMPORTS: [(&str, &[&str]); 22] = [
             "view",
         ],
     ),
+    ("check", &["clock", "database", "view"]),
     (
         "handle",
         &[
+            "check",
+            "clock",
             "control",
             "deployment",
             "identity",
@@ -67,7 +70,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
     ),
     ("admin", &["clock", "handle", "message", "name", "refusal", "view"]),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "state_folder"]),
-    ("cli", &["admin", "bench", "clock", "config", "image", "name", "runtime", "spelling", "view"]),
+    ("cli", &["admin", "bench", "check", "clock", "config", "image", "name", "runtime", "spelling", "view"]),
 ];
 
 /// Measures the runtime from outside, so it may use all of it; only `cli` uses it.

@@ -2,6 +2,8 @@
 //!
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
+mod check;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

@@ -16,6 +16,7 @@
 //! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
 //! | [`admin`] | the management API and its client |
 //! | [`cli`] | the verbs of the command line, a file each |
+//! | [`check`] | the device and the runtime looked at, thing by thing, with what to do |
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
@@ -26,6 +27,7 @@
 
 pub mod admin;
 pub mod bench;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -93,19 +93,24 @@ pub struct Running {
 pub fn start(options: Options) -> Result<Running, StartError> {
     let lock = state_folder::lock(&options.state)?;
     let folders = state_folder::make(&options.state)?;
-    let Booted { control, inbox, events, parts } =
+    let Booted { mut control, inbox, events, parts } =
         boot::boot(&folders, options.config, options.device_id.as_deref(), options.manifest.as_deref())?;
     let (database, store) = (parts.database.clone(), parts.store.clone());
     let handle = Handle::new(parts, events.clone(), folders.clone());
     let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;
+    let mut watched = vec![WatchedFolder { path: folders.drop.clone(), autostart: true }];
+    watched.extend(options.watch.into_iter().map(|path| {
+        // As the watcher names it.
+        let path = std::path::absolute(&path).unwrap_or(path);
+        WatchedFolder { path, autostart: options.autostart }
+    }));
+    control.set_watched(&watched);
     let thread = |what| move |source| StartError::Thread { what, source };
     let control = std::thread::Builder::new()
         .name("control".to_owned())
         .stack_size(1 << 20)
         .spawn(move || control.run(&inbox))
         .map_err(thread("control loop"))?;
-    let mut watched = vec![WatchedFolder { path: folders.drop.clone(), autostart: true }];
-    watched.extend(options.watch.into_iter().map(|path| WatchedFolder { path, autostart: options.autostart }));
     let sink = {
         let events = events.clone();
         Box::new(move |event| drop(events.send(Event::File(event))))

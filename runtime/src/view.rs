@@ -219,3 +219,62 @@ pub struct HealthView {
     /// Anything that a person should know, a line each.
     pub notes: Vec<String>,
 }
+
+/// How a thing that was looked at is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Cannot be said, or does not apply.
+    Skipped,
+    /// All is well.
+    Ok,
+    /// Works, but a person should look.
+    Warning,
+    /// Does not work, or will not for long.
+    Error,
+}
+
+/// One line of `check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// For programs, such as `disk-space`; kept from release to release.
+    pub id: String,
+    /// How it is.
+    pub status: Severity,
+    /// What was found.
+    pub summary: String,
+    /// Every single thing, where there are several.
+    pub details: Vec<String>,
+    /// What to do, where something is to be done.
+    pub hint: Option<String>,
+}
+
+/// What `check` found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckView {
+    /// The gravest of all.
+    pub status: Severity,
+    /// In the order in which they matter.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckView {
+    /// With the gravest of `findings` as its status.
+    pub fn of(findings: Vec<Finding>) -> CheckView {
+        CheckView { status: findings.iter().map(|found| found.status).max().unwrap_or(Severity::Ok), findings }
+    }
+}
+
+/// A folder that supplies images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WatchedFolderView {
+    /// Where.
+    pub path: String,
+    /// Whether what appears there is started.
+    pub autostart: bool,
+    /// Why it is not watched, or not well.
+    pub trouble: Option<String>,
+}

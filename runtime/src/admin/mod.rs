@@ -4,6 +4,7 @@
 //! is stated in [`server`]: connections, headers, bodies, time. Routes only translate; what they ask for is a method of
 //! [`Handle`]. Where IoT Hub's service API has the call, path, verb, body and ETag rules are its own.
 
+mod check;
 pub mod client;
 mod deployment;
 pub mod error;

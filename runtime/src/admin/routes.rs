@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::error::ApiError;
-use super::{deployment, health, images, inputs, messages, modules, twins, waiting};
+use super::{check, deployment, health, images, inputs, messages, modules, twins, waiting};
 use crate::handle::Handle;
 
 /// Time of a request that only asks or commands.
@@ -19,8 +19,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 20] = [
+const ROUTES: [&str; 21] = [
     "GET /health",
+    "GET /check",
     "GET /modules",
     "GET /modules/{name}",
     "POST /modules/{name}/start",
@@ -46,6 +47,7 @@ const ROUTES: [&str; 20] = [
 pub(super) fn router(handle: Handle) -> Router {
     let commands = Router::new()
         .route("/health", get(health::show))
+        .route("/check", get(check::show))
         .route("/modules", get(modules::list))
         .route("/modules/{name}", get(modules::show))
         .route("/modules/{name}/start", post(modules::start))

@@ -5,6 +5,7 @@
 //! failed, 2 usage, 3 no runtime answers. A closed pipe ends every verb quietly.
 
 mod bench;
+mod check;
 mod deploy;
 mod deployment;
 mod durations;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::admin::client::Client;
+use crate::admin::client::{Client, ClientError};
 pub use bench::{BenchOptions, BenchPart};
 pub use failure::Failure;
 pub use out::Out;
@@ -90,6 +91,8 @@ enum Verb {
     Tail(tail::TailArgs),
     /// Look after the image store
     Image(image::ImageArgs),
+    /// Look at the device and the runtime, and say what is wrong and what to do
+    Check(check::CheckArgs),
     /// Measure this device (offline)
     Bench(bench::BenchArgs),
 }
@@ -103,11 +106,15 @@ struct Context {
 impl Context {
     /// The runtime that answers at `--state`, or at any default place.
     fn client(&self) -> Result<Client, Failure> {
+        Ok(self.find()?)
+    }
+
+    fn find(&self) -> Result<Client, ClientError> {
         let states = match &self.state {
             Some(state) => vec![state.clone()],
             None => places::Surroundings::read().client_states(),
         };
-        Ok(Client::find(&states)?)
+        Client::find(&states)
     }
 }
 
@@ -138,6 +145,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
         Verb::Image(args) => image::run(args, context),
+        Verb::Check(args) => check::run(args, context),
         Verb::Bench(args) => bench::run(args, context),
     }
 }
@@ -182,6 +190,7 @@ mod tests {
             "tail filter",
             "image inspect x.so",
             "image remove filter:1",
+            "check --warnings-as-errors",
             "bench hop --json",
             "bench all --probe p.so",
         ];

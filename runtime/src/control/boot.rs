@@ -174,6 +174,7 @@ pub fn boot(
         is_settled: false,
         shutdown: None,
         started: clock::now(),
+        watched: Vec::new(),
         notes,
         random: (clock::wall_us() as u32) | 1,
         has_grown: true,

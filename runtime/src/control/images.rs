@@ -59,11 +59,21 @@ impl Control {
             }
             FileEvent::FolderTrouble { folder, trouble, .. } => {
                 tracing::warn!(folder = %folder.display(), "watched folder: {trouble}");
+                self.folder_is(&folder, Some(trouble));
             }
-            FileEvent::FolderBack { folder } => tracing::info!(folder = %folder.display(), "is watched again"),
+            FileEvent::FolderBack { folder } => {
+                tracing::info!(folder = %folder.display(), "is watched again");
+                self.folder_is(&folder, None);
+            }
             FileEvent::FirstScanDone => self.settle(),
         }
         self.changed();
+    }
+
+    fn folder_is(&mut self, path: &std::path::Path, trouble: Option<String>) {
+        if let Some((_, known)) = self.watched.iter_mut().find(|(folder, _)| folder.path == path) {
+            *known = trouble;
+        }
     }
 
     /// Enters an image into the catalog and the database.

@@ -31,7 +31,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::database::{Database, File, StoreError};
 use crate::identity::Identities;
-use crate::image::{Catalog, ImageStore};
+use crate::image::{Catalog, ImageStore, WatchedFolder};
 use crate::instance::link::Link;
 use crate::instance::services::Services;
 use crate::instance::state;
@@ -67,6 +67,8 @@ pub struct Control {
     is_settled: bool,
     shutdown: Option<shutdown::Shutdown>,
     started: Instant,
+    /// Watched folders, and what is wrong with each.
+    watched: Vec<(WatchedFolder, Option<String>)>,
     notes: Vec<String>,
     random: u32,
     /// Workers were started since memory was last given back.
@@ -74,6 +76,11 @@ pub struct Control {
 }
 
 impl Control {
+    /// Says which folders are watched.
+    pub fn set_watched(&mut self, folders: &[WatchedFolder]) {
+        self.watched = folders.iter().map(|folder| (folder.clone(), None)).collect();
+    }
+
     /// Runs until a shutdown has ended.
     pub fn run(mut self, inbox: &Receiver<Event>) {
         let mut housekeeping = clock::now() + HOUSEKEEPING;

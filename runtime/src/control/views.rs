@@ -8,7 +8,7 @@ use crate::instance::usage;
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::twin::Part;
-use crate::view::{HealthView, ImageView, InboxView, ModuleDetail, ModuleView, Status};
+use crate::view::{HealthView, ImageView, InboxView, ModuleDetail, ModuleView, Status, WatchedFolderView};
 
 impl Control {
     pub(crate) fn module_views(&self) -> Vec<ModuleView> {
@@ -57,6 +57,19 @@ impl Control {
                 .and_then(|link| usage::cpu_seconds(link.thread.load(std::sync::atomic::Ordering::Relaxed))),
             memory_bytes: None,
         }
+    }
+
+    pub(crate) fn module_details(&self) -> Vec<ModuleDetail> {
+        self.instances.keys().filter_map(|name| self.module_detail(name)).collect()
+    }
+
+    pub(crate) fn watched_folders(&self) -> Vec<WatchedFolderView> {
+        let view = |(folder, trouble): &(crate::image::WatchedFolder, Option<String>)| WatchedFolderView {
+            path: folder.path.display().to_string(),
+            autostart: folder.autostart,
+            trouble: trouble.clone(),
+        };
+        self.watched.iter().map(view).collect()
     }
 
     pub(crate) fn module_detail(&self, name: &str) -> Option<ModuleDetail> {

@@ -8,6 +8,7 @@
 //! in the order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`)
 //! and migrations.
 
+mod damage;
 mod error;
 mod migrate;
 mod open;
@@ -22,6 +23,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction};
 
+pub use damage::damage;
 pub use error::{DatabaseError, StoreError};
 pub use writer::{Completion, Figures, Job, Work};
 

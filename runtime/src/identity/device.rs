@@ -42,14 +42,19 @@ pub(super) fn first_id(requested: Option<&str>, host_name: &str) -> Result<(Stri
     if id != host_name {
         notes.push(format!("the host name '{host_name}' cannot be a device id as it is: this device is '{id}'"));
     }
-    let short = id.split('.').next().unwrap_or(&id).to_ascii_lowercase();
-    if GENERIC.contains(&short.as_str()) {
+    if is_generic(&id) {
         notes.push(format!(
             "the device id '{id}' is the host name, which many devices share; it is fixed now. To choose another one, start \
              with an empty state directory and --device-id ID"
         ));
     }
     Ok((id, notes))
+}
+
+/// Whether an id is a host name that images and installers give.
+pub fn is_generic(id: &str) -> bool {
+    let short = id.split('.').next().unwrap_or(id).to_ascii_lowercase();
+    GENERIC.contains(&short.as_str())
 }
 
 /// Checks a later `--device-id` against the id that was fixed.

@@ -8,6 +8,7 @@ mod device;
 mod registry;
 mod store;
 
+pub use device::is_generic;
 pub use registry::Identities;
 
 use std::sync::Arc;

@@ -1,0 +1,144 @@
+//! What the runtime knows of itself, judged: instances, images, watched folders, the deployment, messages.
+
+use super::{Problem, gathered, ok, skipped, warning};
+use crate::view::{DeploymentView, Finding, HealthView, ImageView, ModuleDetail, Status, WatchedFolderView};
+
+/// Everything that the runtime can say at one moment.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Runtime.
+    pub health: HealthView,
+    /// Whether the device id is a host name that many devices share.
+    pub has_generic_id: bool,
+    /// Instances.
+    pub modules: Vec<ModuleDetail>,
+    /// Images, and files that are not taken in.
+    pub images: Vec<ImageView>,
+    /// Watched folders.
+    pub folders: Vec<WatchedFolderView>,
+    /// Deployment in force.
+    pub deployment: Option<DeploymentView>,
+    /// Modules that refused the newest desired properties, with the version and why.
+    pub refused: Vec<(String, u64, String)>,
+}
+
+/// Judges it.
+pub fn judge(seen: &Seen) -> Vec<Finding> {
+    vec![
+        device(seen),
+        folders(&seen.folders),
+        images(&seen.images),
+        deployment(seen.deployment.as_ref()),
+        instances(&seen.modules),
+        twins(&seen.refused),
+        messages(&seen.health),
+        skipped("hub", "no hub above this device is set up: it works on its own"),
+    ]
+}
+
+fn device(seen: &Seen) -> Finding {
+    let id = &seen.health.device_id;
+    if seen.has_generic_id {
+        let text = format!("the device id '{id}' is a host name that many devices share");
+        return warning("device", text, "start once with an empty state directory and --device-id ID");
+    }
+    ok("device", format!("/devices/{id}"))
+}
+
+fn folders(folders: &[WatchedFolderView]) -> Finding {
+    let problem = |folder: &WatchedFolderView| {
+        let trouble = folder.trouble.as_ref()?;
+        Some(Problem::warning(format!("{}: {trouble}", folder.path), "correct it; the folder is tried again by itself"))
+    };
+    let problems = folders.iter().filter_map(problem).collect();
+    let mut found = gathered(
+        "watched-folders",
+        format!("{} watched", count(folders.len(), "folder")),
+        "not all are watched",
+        problems,
+    );
+    if found.details.is_empty() {
+        let started =
+            |folder: &WatchedFolderView| if folder.autostart { "what appears is started" } else { "supplies images" };
+        found.details = folders.iter().map(|folder| format!("{}: {}", folder.path, started(folder))).collect();
+    }
+    found
+}
+
+fn images(images: &[ImageView]) -> Finding {
+    let line = |image: &ImageView| {
+        let name = match (&image.name, &image.version) {
+            (Some(name), Some(version)) => format!("{name} {version}"),
+            _ => image.source.clone().unwrap_or_default(),
+        };
+        format!("{name}: {}", image.reason)
+    };
+    let is_bad = |image: &&ImageView| image.verdict != "admitted";
+    let bad = images.iter().filter(is_bad).map(|image| {
+        Problem::warning(
+            line(image),
+            "supply a library that is admitted, or take the file away; details: dinrail image inspect FILE",
+        )
+    });
+    let problems: Vec<Problem> = bad.collect();
+    let ill = format!("{} cannot be used", count(problems.len(), "library"));
+    let mut found = gathered("images", format!("{} admitted", count(images.len(), "image")), &ill, problems);
+    found.details.extend(images.iter().filter(|image| !is_bad(image)).map(line));
+    found
+}
+
+fn deployment(deployment: Option<&DeploymentView>) -> Finding {
+    let Some(deployment) = deployment else { return ok("deployment", "none; what runs was dropped or added") };
+    let text = format!("{} is {} (from {})", deployment.id, deployment.status, deployment.origin);
+    if deployment.reason.is_empty() {
+        return ok("deployment", text);
+    }
+    let mut found =
+        warning("deployment", text, "correct the cause and deploy again; what went before: dinrail deployment history");
+    found.details = vec![deployment.reason.clone()];
+    found
+}
+
+fn instances(modules: &[ModuleDetail]) -> Finding {
+    let problem = |detail: &ModuleDetail| {
+        let module = &detail.module;
+        let text = format!("{} is {}: {}", module.name, module.status.as_str(), detail.reason);
+        let hint =
+            detail.next_step.clone().unwrap_or_else(|| format!("dinrail show {}; dinrail logs {0}", module.name));
+        match module.status {
+            Status::Failed | Status::Quarantined | Status::Unhealthy => Some(Problem::error(text, hint)),
+            Status::Backoff | Status::Waiting => Some(Problem::warning(text, hint)),
+            // Somebody wanted it so, or it is on its way.
+            Status::Running | Status::Starting | Status::Stopping | Status::Stopped => None,
+        }
+    };
+    let running = modules.iter().filter(|detail| detail.module.status == Status::Running).count();
+    let well = format!("{running} of {} run", count(modules.len(), "instance"));
+    let problems = modules.iter().filter_map(problem).collect();
+    gathered("instances", well.clone(), &well, problems)
+}
+
+/// Modules that go on with older desired properties than were written last.
+fn twins(refused: &[(String, u64, String)]) -> Finding {
+    let problem = |(name, version, why): &(String, u64, String)| {
+        let text =
+            format!("{name} refused version {version} of its desired properties and goes on with what it had: {why}");
+        Problem::warning(text, format!("dinrail twin patch {name} … with values that it takes"))
+    };
+    let problems = refused.iter().map(problem).collect();
+    gathered("twins", "no module refused its desired properties", "desired properties were refused", problems)
+}
+
+fn messages(health: &HealthView) -> Finding {
+    let problems =
+        health.notes.iter().map(|note| Problem::warning(note.clone(), "dinrail list; dinrail show NAME")).collect();
+    gathered("runtime-notes", "none", "the runtime has something to say", problems)
+}
+
+fn count(count: usize, what: &str) -> String {
+    let plural = match what {
+        "library" => "libraries".to_owned(),
+        what => format!("{what}s"),
+    };
+    if count == 1 { format!("1 {what}") } else { format!("{count} {plural}") }
+}
