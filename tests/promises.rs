@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod added;
 mod bad_images;
 mod bad_input;
 mod c_module;

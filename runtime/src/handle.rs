@@ -3,6 +3,7 @@
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
 mod check;
+mod modules;
 
 use std::path::PathBuf;
 use std::sync::Arc;

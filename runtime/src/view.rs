@@ -1,7 +1,9 @@
 //! What clients are shown: the documents of the management API and of `--json`, one struct each.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// State of an instance as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +120,46 @@ pub struct ModuleDetail {
     pub notes: Vec<String>,
     /// Inputs, outputs and methods of the image, as its descriptor says.
     pub descriptor: Option<Value>,
+}
+
+/// What a person wants of an instance that no manifest names.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct AddRequest {
+    /// Its name.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// Merged into its desired properties before it starts.
+    pub desired: Option<Map<String, Value>>,
+    /// What `client.env()` answers.
+    pub env: BTreeMap<String, String>,
+    /// `auto`, `thread` or `process`.
+    pub isolation: Option<String>,
+    /// `always`, `on-failure`, `on-unhealthy` or `never`.
+    pub restart_policy: Option<String>,
+    /// Lower starts earlier and stops later; `None`: last.
+    pub startup_order: Option<u32>,
+    /// It is not started before a person says so.
+    pub stopped: bool,
+}
+
+/// What became of an instance that was removed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemovedView {
+    /// Its name.
+    pub name: String,
+    /// There was an instance, and it is gone. False: only what an earlier one had left was there.
+    pub removed: bool,
+    /// What it had is gone too.
+    pub purged: bool,
+    /// Of its identity with the twin, messages and data folder: what there still is, each in words.
+    pub kept: Vec<String>,
+    /// The same for what was discarded.
+    pub discarded: Vec<String>,
+    /// What could not be done, each with the next step.
+    pub problems: Vec<String>,
 }
 
 /// One image of the store, or one file that was refused.

@@ -161,6 +161,11 @@ impl Client {
         self.ask(self.request(Method::DELETE, path, None), REQUEST_TIMEOUT)
     }
 
+    /// `DELETE path` of a route that may take up to `wait`.
+    pub fn delete_waiting<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, ClientError> {
+        self.ask(self.request(Method::DELETE, path, None), wait + WAIT_MARGIN)
+    }
+
     /// `POST path` with a file as the body. `progress` hears the bytes sent so far and those in all.
     pub fn upload<T: DeserializeOwned>(
         &self,

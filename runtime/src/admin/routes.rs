@@ -22,8 +22,8 @@ const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 const ROUTES: [&str; 21] = [
     "GET /health",
     "GET /check",
-    "GET /modules",
-    "GET /modules/{name}",
+    "GET, POST /modules",
+    "GET, DELETE /modules/{name}?purge=true",
     "POST /modules/{name}/start",
     "POST /modules/{name}/stop",
     "POST /modules/{name}/restart",
@@ -48,8 +48,7 @@ pub(super) fn router(handle: Handle) -> Router {
     let commands = Router::new()
         .route("/health", get(health::show))
         .route("/check", get(check::show))
-        .route("/modules", get(modules::list))
-        .route("/modules/{name}", get(modules::show))
+        .route("/modules", get(modules::list).post(modules::add))
         .route("/modules/{name}/start", post(modules::start))
         .route("/modules/{name}/stop", post(modules::stop))
         .route("/modules/{name}/restart", post(modules::restart))
@@ -67,6 +66,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
     // These keep time themselves.
     let lasting = Router::new()
+        .route("/modules/{name}", get(modules::show).delete(modules::remove))
         .route("/images", get(images::list).post(images::add))
         .route("/modules/{name}/wait", get(waiting::status))
         .route("/modules/{name}/acknowledged", get(waiting::acknowledged))

@@ -58,9 +58,14 @@ fn act(name: &str, verb: &str, context: &mut Context) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.document(&detail);
     }
+    tell(&detail, context)
+}
+
+/// Says where a module stands.
+pub(super) fn tell(detail: &ModuleDetail, context: &mut Context) -> Result<(), Failure> {
     let status = detail.module.status;
     let painted = context.out.paint(list::paint(status), status.as_str());
-    context.out.line(sentence(name, &painted, &detail.reason))
+    context.out.line(sentence(&printable(&detail.module.name), &painted, &detail.reason))
 }
 
 /// `filter is stopped: by meier`.

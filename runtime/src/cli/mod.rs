@@ -4,6 +4,7 @@
 //! Verbs write through [`Out`] and fail with a [`Failure`], which is the only place that knows exit codes: 0 done, 1 refused or
 //! failed, 2 usage, 3 no runtime answers. A closed pipe ends every verb quietly.
 
+mod add;
 mod bench;
 mod check;
 mod deploy;
@@ -19,6 +20,7 @@ mod out;
 mod places;
 mod plan;
 mod progress;
+mod remove;
 mod run;
 mod send;
 mod show;
@@ -71,6 +73,10 @@ enum Verb {
     Show(show::ShowArgs),
     /// Wait until a module has a status
     Wait(wait::WaitArgs),
+    /// Add a module without a manifest
+    Add(add::AddArgs),
+    /// End a module for good
+    Remove(remove::RemoveArgs),
     /// Start a module, also one that has failed or is quarantined
     Start(lifecycle::StartArgs),
     /// Stop a module; it stays stopped, over a reboot too, until it is started
@@ -135,6 +141,8 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::List(args) => list::run(args, context),
         Verb::Show(args) => show::run(args, context),
         Verb::Wait(args) => wait::run(args, context),
+        Verb::Add(args) => add::run(args, context),
+        Verb::Remove(args) => remove::run(args, context),
         Verb::Start(args) => lifecycle::start(args, context),
         Verb::Stop(args) => lifecycle::stop(args, context),
         Verb::Restart(args) => lifecycle::restart(args, context),
@@ -181,6 +189,9 @@ mod tests {
             "--state s list",
             "wait filter --for stopped --timeout 1h",
             "stop filter",
+            "add pump filter:1 --set limit=3 --set a.b=x --env TZ=UTC --isolation thread --restart-policy never --startup-order 3",
+            "add pump ./libfilter.so --stopped",
+            "remove pump --purge",
             "deploy m.json --wait --timeout 2m",
             "twin get /devices/D",
             "twin patch filter threshold=1 a.b=null --wait",

@@ -1,6 +1,8 @@
 //! A line on a terminal that says how far long work is.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::out::printable;
@@ -38,6 +40,37 @@ impl Progress {
             let waited = clock::spoken(now - self.started);
             let _ = write!(io::stderr(), "\r\x1b[K{} ({waited})", printable(text));
         }
+    }
+}
+
+/// Says the same again and again until it is dropped.
+pub struct Waiting {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Progress of work that a person waits for, and that tells nothing itself.
+    pub fn while_waiting(text: String) -> Waiting {
+        let (stop, stopped) = channel::<()>();
+        let mut progress = Progress::start();
+        if !progress.terminal {
+            return Waiting { stop: None, thread: None };
+        }
+        let say = move || {
+            while stopped.recv_timeout(PACE) == Err(RecvTimeoutError::Timeout) {
+                progress.say(&text);
+            }
+        };
+        Waiting { stop: Some(stop), thread: std::thread::Builder::new().spawn(say).ok() }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        // It only prints: a panic of it is nobody's loss.
+        self.thread.take().map(JoinHandle::join);
     }
 }
 

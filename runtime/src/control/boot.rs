@@ -11,7 +11,7 @@ use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::{Config, LogLevel};
 use crate::database::tables::queue::{self, ClockMark, LossRow};
-use crate::database::tables::{deployment, image, instance, setting};
+use crate::database::tables::{deployment, image, instance, removed, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::DeployRequest;
 use crate::identity::{Identities, IdentityError};
@@ -19,7 +19,7 @@ use crate::image::{Catalog, Digest, ImageStore, Reference};
 use crate::instance::calls::CallError;
 use crate::instance::link::{Control as Tell, MethodRequest};
 use crate::instance::services::Services;
-use crate::instance::spec::{InstanceSpec, Origin};
+use crate::instance::spec::InstanceSpec;
 use crate::instance::state::Hold;
 use crate::name::Identity;
 use crate::queue::LaneLimits;
@@ -169,6 +169,8 @@ pub fn boot(
         listeners,
         instances: Default::default(),
         deployment: None,
+        removed: database.read(File::Main, removed::load_all)?.into_iter().map(|row| (row.name.clone(), row)).collect(),
+        left_behind: Default::default(),
         events: events.clone(),
         changes,
         is_settled: false,
@@ -179,6 +181,7 @@ pub fn boot(
         random: (clock::wall_us() as u32) | 1,
         has_grown: true,
     };
+    super::removing::sweep(&folders.uploads);
     control.load_instances()?;
     control.resume(&database.read(File::Main, deployment::load_all)?);
     if let Some(file) = manifest {
@@ -276,11 +279,7 @@ impl Control {
                 }
             };
             spec.name.clone_from(&row.name);
-            let origin = match row.origin.as_str() {
-                "drop" => Origin::Drop,
-                "cli" => Origin::Cli,
-                _ => Origin::Deployment,
-            };
+            let origin = super::instances::origin_of(&row.origin);
             let hold = row.stopped_by.map(|by| Hold { by, at_us: row.stopped_us.unwrap_or_default() });
             let is_fixed = spec.image.parse::<Reference>().is_ok_and(|reference| !reference.is_moving());
             let first_found = row.digest.as_ref().filter(|_| is_fixed).and_then(|digest| digest.parse().ok());

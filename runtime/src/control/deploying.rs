@@ -47,6 +47,13 @@ struct Document {
     images: BTreeMap<String, String>,
 }
 
+impl Deployment {
+    /// Whether its manifest has a module of this name.
+    pub(super) fn names(&self, module: &str) -> bool {
+        self.manifest.modules.contains_key(module)
+    }
+}
+
 impl Control {
     /// What applying a manifest would do.
     pub(crate) fn plan_request(&self, request: &DeployRequest) -> Result<PlanView, Refusal> {

@@ -38,13 +38,15 @@ impl Control {
         match event {
             FileEvent::Taken { file, autostart, image, .. } => {
                 let name = image.inspection.descriptor.name.clone();
-                let arrival = self.image_arrived(Some(&file), &image);
+                let arrival = self.catalog.arrive(Some(&file), &image, !self.is_settled, clock::wall_us());
+                // The instance is stored first: an image that is known already would start none after a power cut in between.
                 if autostart && arrival != Arrival::Known {
-                    self.autostart(&name);
+                    self.autostart(&name, arrival);
                 }
+                self.keep_arrival(&image, arrival);
                 if self.is_settled && arrival != Arrival::Known {
                     self.choose_images();
-                    let line = self.catalog.explain(&image.inspection.digest, &self.users(&image.inspection.digest));
+                    let line = self.explain(&image.inspection.digest);
                     tracing::info!(file = %file.display(), image = name, "{line}");
                 }
             }
@@ -79,6 +81,11 @@ impl Control {
     /// Enters an image into the catalog and the database.
     pub(super) fn image_arrived(&mut self, file: Option<&std::path::Path>, taken: &TakenIn) -> Arrival {
         let arrival = self.catalog.arrive(file, taken, !self.is_settled, clock::wall_us());
+        self.keep_arrival(taken, arrival);
+        arrival
+    }
+
+    fn keep_arrival(&self, taken: &TakenIn, arrival: Arrival) {
         if arrival != Arrival::Known {
             let digest = taken.inspection.digest;
             if let Some(row) = self.catalog.get(&digest).map(row) {
@@ -93,18 +100,23 @@ impl Control {
                 );
             }
         }
-        arrival
     }
 
     /// A new image in a folder with autostart gets one instance, unless something asks for it already.
-    fn autostart(&mut self, name: &str) {
+    ///
+    /// One that a person removed stays away until there are bytes that were not there before.
+    fn autostart(&mut self, name: &str, arrival: Arrival) {
         let is_asked_for = self.instances.values().any(|entry| {
             entry.spec.name == name
                 || entry.spec.image.parse::<Reference>().is_ok_and(|reference| reference.name() == Some(name))
         });
-        if is_asked_for {
+        if is_asked_for || self.left_behind.contains(name) {
             return;
         }
+        if arrival != Arrival::New && self.removed.contains_key(name) {
+            return;
+        }
+        self.forget_removal(name);
         tracing::info!(module = name, "added: its image was dropped");
         self.add(InstanceSpec::new(name, name), Origin::Drop, None, None);
         self.keep(&[name.to_owned()]);
@@ -288,6 +300,11 @@ impl Control {
             Some(refused) => format!("{} was not used: {}", refused.file.display(), refused.refusal.line()),
             None => reason,
         }
+    }
+
+    /// One line about an image: who uses it, or why nobody does.
+    pub(super) fn explain(&self, digest: &Digest) -> String {
+        self.catalog.explain(digest, &self.users(digest), |name| self.removal_of(name))
     }
 
     /// Names of the instances that use an image.

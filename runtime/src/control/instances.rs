@@ -11,7 +11,9 @@ use crate::image::{Digest, Reference, Verdict};
 use crate::instance::host;
 use crate::instance::link::{Control as Tell, Link};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
-use crate::instance::state::{self, Action, Hold, Input, Instance, Moment, RestartPacing, Settings, WorkerId};
+use crate::instance::state::{
+    self, Action, By, Hold, Input, Instance, Moment, RestartPacing, Settings, State, Then, WorkerId,
+};
 use crate::instance::ticket::{self, Ticket};
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::name::folder_name;
@@ -38,6 +40,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Removed, and only waiting for the end of its worker.
+    pub(super) fn is_leaving(&self) -> bool {
+        matches!(self.life.state, State::Stopping { then: Then::Remove, .. } | State::Removed)
+    }
+
     fn row(&self) -> InstanceRow {
         InstanceRow {
             name: self.spec.name.clone(),
@@ -49,6 +56,15 @@ impl Entry {
             stopped_us: self.life.hold.as_ref().map(|hold| hold.at_us),
             is_local: self.origin != Origin::Deployment,
         }
+    }
+}
+
+/// The origin behind its word.
+pub(super) fn origin_of(word: &str) -> Origin {
+    match word {
+        "drop" => Origin::Drop,
+        "cli" => Origin::Cli,
+        _ => Origin::Deployment,
     }
 }
 
@@ -92,7 +108,8 @@ impl Control {
 
     /// Stores what is wanted of these instances, in one commit.
     pub(super) fn keep(&self, names: &[String]) {
-        let rows: Vec<InstanceRow> = names.iter().filter_map(|name| Some(self.instances.get(name)?.row())).collect();
+        let stays = |name: &String| self.instances.get(name).filter(|entry| !entry.is_leaving());
+        let rows: Vec<InstanceRow> = names.iter().filter_map(|name| Some(stays(name)?.row())).collect();
         if rows.is_empty() {
             return;
         }
@@ -138,6 +155,9 @@ impl Control {
                     // Whoever waits for an answer of it waits no longer.
                     link.fence();
                     self.forget_link(name, &link);
+                }
+                if self.instances.get(name).is_some_and(|entry| entry.life.state == State::Removed) {
+                    self.left_behind.insert(name.to_owned());
                 }
             }
             Action::KeepHold(_) => self.keep(&[name.to_owned()]),
@@ -265,6 +285,11 @@ impl Control {
     }
 
     pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, ticket: Ticket, event: WorkerEvent) {
+        if matches!(event, WorkerEvent::Ended(_)) && !self.instances.contains_key(name) && self.left_behind.remove(name)
+        {
+            tracing::warn!(module = name, "its thread returned long after it was removed; its name can be used again");
+            return self.changed();
+        }
         let current = self.instances.get(name).and_then(|entry| entry.link.as_ref());
         if current.is_some_and(|(_, link)| link.ticket != ticket) {
             // One that was given up and removed; an instance of its name has been added since.
@@ -302,6 +327,12 @@ impl Control {
 
     /// A person's command for one instance.
     pub(crate) fn command(&mut self, name: &str, input: Input) -> Result<(), Refusal> {
+        if let Input::StartRequested { by: By::Person(_) } = &input
+            && !self.instances.contains_key(name)
+            && self.shutdown.is_none()
+        {
+            self.bring_back(name)?;
+        }
         let Some(entry) = self.instances.get(name) else { return Err(self.unknown_module(name)) };
         if self.shutdown.is_some() {
             return Err(Refusal {
@@ -310,6 +341,10 @@ impl Control {
                 hint: Some("start it again, then repeat the command".to_owned()),
                 details: Vec::new(),
             });
+        }
+        if entry.is_leaving() {
+            let hint = "repeat it when `dinrail list` does not show it any more";
+            return Err(Refusal::new(RefusalKind::Conflict, format!("{name} is being removed"), hint));
         }
         if entry.life.is_abandoned() && !matches!(input, Input::StopRequested { .. }) {
             return Err(Refusal {

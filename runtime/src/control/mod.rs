@@ -9,16 +9,18 @@
 //! clients ──┘                                        └─► route table
 //! ```
 
+mod adding;
 pub mod boot;
 mod deploying;
 mod event;
 mod images;
 mod instances;
 mod listeners;
+mod removing;
 mod shutdown;
 mod views;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -26,9 +28,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 pub use event::{Event, Request};
 pub use listeners::Listeners;
+pub(crate) use removing::{Purge, discard};
 
 use crate::clock;
 use crate::config::Config;
+use crate::database::tables::removed::RemovedRow;
 use crate::database::{Database, File, StoreError};
 use crate::identity::Identities;
 use crate::image::{Catalog, ImageStore, WatchedFolder};
@@ -62,6 +66,10 @@ pub struct Control {
     listeners: Arc<Listeners>,
     instances: BTreeMap<String, instances::Entry>,
     deployment: Option<deploying::Deployment>,
+    /// What a person removed, by name: its file in a watched folder does not bring it back.
+    removed: BTreeMap<String, RemovedRow>,
+    /// Removed instances whose thread never returned.
+    left_behind: BTreeSet<String>,
     events: Sender<Event>,
     changes: Arc<tokio::sync::watch::Sender<u64>>,
     is_settled: bool,

@@ -119,7 +119,7 @@ impl Control {
     }
 
     pub(crate) fn image_views(&self) -> Vec<ImageView> {
-        self.catalog.views(|digest| self.users(digest))
+        self.catalog.views(|digest| self.users(digest), |name| self.removal_of(name))
     }
 
     pub(crate) fn health_view(&self) -> HealthView {

@@ -223,8 +223,14 @@ impl Catalog {
         Resolution::Quarantined { digest: best.digest, reason }
     }
 
-    /// One line for `image list`: who uses an image, or why nobody does.
-    pub fn explain(&self, digest: &Digest, used_by: &[String]) -> String {
+    /// Whether there is an image of this name.
+    pub fn has_name(&self, name: &str) -> bool {
+        self.images.values().any(|record| record.descriptor.name == name)
+    }
+
+    /// One line for `image list`: who uses an image, or why nobody does. `removed` tells of the instance of a name that a person
+    /// has ended.
+    pub fn explain(&self, digest: &Digest, used_by: &[String], removed: impl Fn(&str) -> Option<String>) -> String {
         let Some(record) = self.images.get(digest) else { return "not known".to_owned() };
         let version = &record.descriptor.version;
         if let Verdict::Quarantined { reason } = &record.verdict {
@@ -242,14 +248,18 @@ impl Catalog {
             Some((better, Ordering::Equal)) if better.order > record.order => {
                 "a rebuild of the same version arrived later".to_owned()
             }
-            _ => "no instance asks for it".to_owned(),
+            _ => removed(&record.descriptor.name).unwrap_or_else(|| "no instance asks for it".to_owned()),
         };
         format!("{version} admitted, unused: {why}")
     }
 
     /// The document of `image list`: all images, then the files that were not taken in.
-    pub fn views(&self, used_by: impl Fn(&Digest) -> Vec<String>) -> Vec<ImageView> {
-        let images = self.images().into_iter().map(|record| self.view(record, used_by(&record.digest)));
+    pub fn views(
+        &self,
+        used_by: impl Fn(&Digest) -> Vec<String>,
+        removed: impl Fn(&str) -> Option<String>,
+    ) -> Vec<ImageView> {
+        let images = self.images().into_iter().map(|record| self.view(record, used_by(&record.digest), &removed));
         let refused = self.refused.iter().map(|refused| ImageView {
             name: None,
             version: None,
@@ -265,7 +275,7 @@ impl Catalog {
     }
 
     /// The document of one image.
-    pub fn view(&self, record: &ImageRecord, used_by: Vec<String>) -> ImageView {
+    fn view(&self, record: &ImageRecord, used_by: Vec<String>, removed: impl Fn(&str) -> Option<String>) -> ImageView {
         ImageView {
             name: Some(record.descriptor.name.clone()),
             version: Some(record.descriptor.version.to_string()),
@@ -274,7 +284,7 @@ impl Catalog {
                 Verdict::Admitted => "admitted".to_owned(),
                 Verdict::Quarantined { .. } => "quarantined".to_owned(),
             },
-            reason: self.explain(&record.digest, &used_by),
+            reason: self.explain(&record.digest, &used_by, removed),
             used_by,
             source: record.source.as_ref().map(|source| source.display().to_string()),
             arrived_utc: Some(clock::rfc3339(record.arrived_us)),

@@ -104,8 +104,8 @@ fn quarantined_image_is_passed_over_and_named_when_there_is_no_other() {
     assert_eq!(resolve(&catalog, "f"), Resolution::Found(digest("good")));
     let only = resolve(&catalog, "f:1.1");
     assert_eq!(only, Resolution::Quarantined { digest: digest("bad"), reason: "create panicked".into() });
-    assert_eq!(catalog.explain(&digest("bad"), &[]), "1.1.0 quarantined: create panicked");
-    assert_eq!(catalog.explain(&digest("good"), &[]), "1.0.0 admitted, unused: no instance asks for it");
+    assert_eq!(catalog.explain(&digest("bad"), &[], |_| None), "1.1.0 quarantined: create panicked");
+    assert_eq!(catalog.explain(&digest("good"), &[], |_| None), "1.0.0 admitted, unused: no instance asks for it");
 }
 
 #[test]
@@ -130,12 +130,12 @@ fn what_is_not_found_is_answered_with_what_there_is() {
 fn image_list_says_why_an_image_is_not_used() {
     let catalog =
         catalog(&[("f", "1.2.0", "build"), ("f", "1.2.0", "rebuild"), ("f", "1.1.0", "old"), ("g", "1.0.0", "g")]);
-    let explain = |seed| catalog.explain(&digest(seed), &[]);
+    let explain = |seed| catalog.explain(&digest(seed), &[], |_| None);
 
     assert_eq!(explain("old"), "1.1.0 admitted, unused: 1.2.0 is newer");
     assert_eq!(explain("build"), "1.2.0 admitted, unused: a rebuild of the same version arrived later");
     assert_eq!(explain("g"), "1.0.0 admitted, unused: no instance asks for it");
-    assert_eq!(catalog.explain(&digest("g"), &["a".into(), "b".into()]), "used by a, b");
+    assert_eq!(catalog.explain(&digest("g"), &["a".into(), "b".into()], |_| None), "used by a, b");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn image_list_shows_images_and_refused_files() {
     let used_by = |used: &Digest| if *used == digest("b") { vec!["filter".to_owned()] } else { Vec::new() };
 
     let lines: Vec<(String, String)> =
-        catalog.views(used_by).into_iter().map(|view| (view.verdict, view.reason)).collect();
+        catalog.views(used_by, |_| None).into_iter().map(|view| (view.verdict, view.reason)).collect();
 
     let expected = [
         ("admitted", "used by filter"),

@@ -49,6 +49,10 @@ impl Change {
             }
             Input::StartRequested { by } => {
                 if self.release(&by) {
+                    // A deployment that names it again takes its removal back; a person says so with another word.
+                    if let (By::Deployment, State::Stopping { kill_at, then: Then::Remove }) = (by, &self.it.state) {
+                        self.it.state = State::Stopping { kill_at: *kill_at, then: Then::Start };
+                    }
                     self.start_requested();
                 }
             }

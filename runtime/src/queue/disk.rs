@@ -221,6 +221,17 @@ impl Disk {
         );
     }
 
+    /// Removes everything that is stored for an endpoint that begins with `prefix`, counted as lost for `reason`. Waits for the
+    /// disk.
+    pub fn purge(&self, prefix: &str, reason: &'static str) -> Result<u64, StoreError> {
+        let prefix = prefix.to_owned();
+        let purged = self.database.call(File::Queue, move |tx| queue::purge(tx, &prefix, reason))?;
+        self.shared.messages.fetch_sub(purged.messages, Ordering::Relaxed);
+        self.shared.parked.fetch_sub(purged.parked, Ordering::Relaxed);
+        self.shared.bytes.fetch_sub(purged.bytes, Ordering::Relaxed);
+        Ok(purged.messages + purged.parked)
+    }
+
     fn submit(&self, rows: Arc<Vec<StoredMessage>>, completion: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {
         let mark = self.mark;
         let held = queue::held_bytes(&rows);

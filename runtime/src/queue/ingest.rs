@@ -154,7 +154,7 @@ impl Ingest {
     /// Messages and bytes that wait for all inputs of a module, with those that it was given and did not decide about.
     pub fn waiting(&self, module: &str) -> (u64, u64) {
         let returned = lock(&self.inboxes).get(module).map_or((0, 0), |inbox| inbox.returned());
-        let prefix = format!("/devices/{}/modules/{module}/inputs/", self.device);
+        let prefix = self.endpoints_of(module);
         lock(&self.queues)
             .iter()
             .filter(|(endpoint, _)| endpoint.starts_with(&prefix))
@@ -357,26 +357,9 @@ impl Ingest {
 
     /// Counts every message that waits for an input of a module as lost, and takes it out. For the end of the runtime.
     pub fn count_waiting_as_lost(&self, reason: &'static str) {
-        for (module, inbox) in &*lock(&self.inboxes) {
-            let Some(mut place) = inbox.consume() else { continue };
-            while let Some(kept) = place.take_returned() {
-                let message = kept.message();
-                let text = |text: DrText| -> Arc<str> {
-                    // SAFETY: points into `kept`.
-                    String::from_utf8_lossy(unsafe { text.bytes() }).into()
-                };
-                let source =
-                    Source { identity: text(message.sender), output: text(message.output), epoch: message.epoch };
-                let endpoint = endpoint(&self.device, module, &text(message.input)).into();
-                self.losses.count(&source, &endpoint, reason, message.sequence);
-            }
-            while let Some(lane) = place.next_lane() {
-                let count =
-                    |source: &Source, sequence| self.losses.count(source, lane.queue.endpoint(), reason, sequence);
-                while super::take_message(&lane, &mut place, |source, record| count(source, record.sequence)).is_some()
-                {
-                }
-            }
+        let modules: Vec<Arc<str>> = lock(&self.inboxes).keys().cloned().collect();
+        for module in modules {
+            self.discard(&module, reason);
         }
         // Nobody may look into what an abandoned thread still holds: how many there are is all that can be said.
         for queue in lock(&self.queues).values() {
@@ -384,6 +367,45 @@ impl Ingest {
                 self.losses.count_unseen(&source, queue.endpoint(), reason, count);
             }
         }
+    }
+
+    /// Takes out what waits in memory for the inputs of a module and counts it as lost: how many that were. What a thread that
+    /// never returned still holds stays where it is.
+    pub fn discard(&self, module: &str, reason: &'static str) -> u64 {
+        let Some(inbox) = lock(&self.inboxes).get(module).cloned() else { return 0 };
+        let Some(mut place) = inbox.consume() else { return 0 };
+        let mut discarded = 0;
+        while let Some(kept) = place.take_returned() {
+            let message = kept.message();
+            let text = |text: DrText| -> Arc<str> {
+                // SAFETY: points into `kept`.
+                String::from_utf8_lossy(unsafe { text.bytes() }).into()
+            };
+            let source = Source { identity: text(message.sender), output: text(message.output), epoch: message.epoch };
+            let endpoint = endpoint(&self.device, module, &text(message.input)).into();
+            self.losses.count(&source, &endpoint, reason, message.sequence);
+            discarded += 1;
+        }
+        let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
+        for lane in lanes {
+            let count = |source: &Source, sequence| self.losses.count(source, lane.queue.endpoint(), reason, sequence);
+            // What is sent meanwhile waits for whoever comes next, so that no flood keeps this from its end.
+            let (mut left, _) = lane.lane.waiting();
+            while super::take_message(&lane, &mut place, |source, record| count(source, record.sequence)).is_some() {
+                discarded += 1;
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    place.give_back(lane);
+                    break;
+                }
+            }
+        }
+        discarded
+    }
+
+    /// What all endpoints of a module's inputs begin with.
+    pub fn endpoints_of(&self, module: &str) -> String {
+        endpoint(&self.device, module, "")
     }
 
     /// Messages taken in, and of those the ones that no route wanted, per output.

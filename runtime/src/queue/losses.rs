@@ -15,7 +15,8 @@ pub struct Loss {
     /// Endpoint that did not get the messages.
     pub endpoint: Arc<str>,
     /// `full`: a lane had no room · `storeFull`: the byte budget is spent · `notStored`: the disk failed · `parked`: set
-    /// aside as poisonous, which is not lost yet · `stopped`: waited in memory when the runtime ended.
+    /// aside as poisonous, which is not lost yet · `stopped`: waited in memory when the runtime ended · `purged`: discarded by
+    /// a person who removed the receiver.
     pub reason: &'static str,
     /// Epoch of both sequences.
     pub epoch: u64,

@@ -6,6 +6,7 @@ pub mod deployment;
 pub mod image;
 pub mod instance;
 pub mod queue;
+pub mod removed;
 pub mod setting;
 
 #[cfg(test)]

@@ -236,6 +236,48 @@ pub fn delete_endpoint(conn: &Connection, endpoint: &str) -> rusqlite::Result<us
     Ok(count)
 }
 
+/// What was removed for a module: messages that waited, messages that were parked, bytes of both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Messages that waited.
+    pub messages: u64,
+    /// Messages that were parked.
+    pub parked: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+}
+
+/// Removes everything that waits or is parked for an endpoint that begins with `prefix`, and counts it as lost for `reason`.
+pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<Purged> {
+    let of_prefix = "FROM message m JOIN endpoint e ON e.id = m.endpoint WHERE substr(e.name, 1, length(?1)) = ?1";
+    let mut purged = Purged::default();
+    let losses: Vec<LossRow> = conn
+        .prepare(&format!(
+            "SELECT m.sender, m.output, e.name, m.epoch, min(m.sequence), max(m.sequence), count(*), sum(m.bytes),
+             sum(m.state <> 0) {of_prefix} GROUP BY m.sender, m.output, e.name, m.epoch"
+        ))?
+        .query_map([prefix], |row| {
+            let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
+            let (epoch, count, parked) = (number(3)?, number(6)?, number(8)?);
+            purged.messages += count - parked;
+            purged.parked += parked;
+            purged.bytes += number(7)?;
+            Ok(LossRow {
+                sender: row.get(0)?,
+                output: row.get(1)?,
+                endpoint: row.get(2)?,
+                reason: reason.to_owned(),
+                first: (epoch, number(4)?),
+                last: (epoch, number(5)?),
+                count,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    add_losses(conn, &losses)?;
+    conn.execute(&format!("DELETE FROM message WHERE id IN (SELECT m.id {of_prefix})"), [prefix])?;
+    Ok(purged)
+}
+
 /// Adds losses to what is counted already: counts add up, the range grows.
 pub fn add_losses(conn: &Connection, losses: &[LossRow]) -> rusqlite::Result<()> {
     let mut add = conn.prepare_cached(

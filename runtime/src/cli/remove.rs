@@ -1,0 +1,83 @@
+//! `dinrail remove NAME`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::out::printable;
+use super::progress::Progress;
+use super::{Context, Failure};
+use crate::admin::client::{path, query};
+use crate::view::RemovedView;
+
+/// The runtime gives a worker up long before; this is for one that has stopped answering.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+It does not come back: not by its file that still lies in a watched folder, nor after a reboot; only by other bytes of its \
+image, `dinrail start` or `dinrail add`. Its identity with the twin, its data and what waits for it stay, unless --purge \
+discards them. A module of the deployment in force is not removed but left out of the next deployment.
+
+Examples:
+  dinrail remove hello
+  dinrail remove hello --purge")]
+pub struct RemoveArgs {
+    /// Name of the module
+    name: String,
+    /// With its identity, twin, data folder and what waits for it; also what an earlier removal left
+    #[arg(long)]
+    purge: bool,
+}
+
+pub(super) fn run(args: RemoveArgs, context: &mut Context) -> Result<(), Failure> {
+    let client = context.client()?;
+    let progress = Progress::while_waiting(format!("waiting for {} to stop", printable(&args.name)));
+    let purge: &[(&str, &str)] = if args.purge { &[("purge", "true")] } else { &[] };
+    let view: RemovedView = client.delete_waiting(&query(&path(&["modules", &args.name]), purge), PATIENCE)?;
+    drop(progress);
+    let out = &mut context.out;
+    if out.is_json() {
+        out.document(&view)?;
+    } else {
+        out.line(printable(&sentence(&view)))?;
+        if !view.kept.is_empty() {
+            out.note(format_args!("hint: dinrail remove {} --purge discards that too", printable(&view.name)));
+        }
+    }
+    match &view.problems[..] {
+        [] => Ok(()),
+        _ if !view.purged && !out.is_json() => {
+            view.problems.iter().for_each(|problem| out.note(format_args!("warning: {}", printable(problem))));
+            Ok(())
+        }
+        _ if !view.purged => Ok(()),
+        problems => Err(Failure::new(format!("not everything of {} could be discarded", view.name))
+            .details(problems.iter().map(|problem| printable(problem)).collect())),
+    }
+}
+
+/// `hello is removed; kept: its data folder /…`.
+fn sentence(view: &RemovedView) -> String {
+    let what = match (view.removed, &view.discarded[..]) {
+        (true, []) => format!("{} is removed", view.name),
+        (true, discarded) => format!("{} is removed, and with it {}", view.name, discarded.join(", ")),
+        (false, []) => format!("nothing of {} was there to discard", view.name),
+        (false, discarded) => format!("of {} is discarded: {}", view.name, discarded.join(", ")),
+    };
+    if view.kept.is_empty() { what } else { format!("{what}; kept: {}", view.kept.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_and_what_goes_is_said() {
+        let view = RemovedView { name: "a".into(), removed: true, kept: vec!["its twin".into()], ..Default::default() };
+        assert_eq!(sentence(&view), "a is removed; kept: its twin");
+        let view = RemovedView { name: "a".into(), purged: true, discarded: vec!["its twin".into()], ..view };
+        let view = RemovedView { removed: false, kept: Vec::new(), ..view };
+        assert_eq!(sentence(&view), "of a is discarded: its twin");
+    }
+}
