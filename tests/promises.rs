@@ -22,6 +22,7 @@ mod no_runtime;
 mod real_input;
 mod redeployments;
 mod restarts;
+mod service;
 mod state_directory;
 mod stops;
 mod structure;

@@ -10,8 +10,8 @@ use crossbeam_channel::Sender;
 
 use crate::admin::{self, AdminError, AdminServer};
 use crate::config::Config;
-use crate::control::Event;
 use crate::control::boot::{self, BootError, Booted};
+use crate::control::{Control, Event};
 use crate::database::Database;
 use crate::handle::Handle;
 use crate::image::{WatchedFolder, Watcher};
@@ -89,6 +89,17 @@ pub struct Running {
     _lock: File,
 }
 
+/// A sign of life, see [`Running::pulse`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beat {
+    /// Modules that run.
+    pub running: usize,
+    /// All modules.
+    pub modules: usize,
+    /// Why the writer cannot store anything; `None` where it can.
+    pub trouble: Option<String>,
+}
+
 /// Starts the runtime: when this returns, the management API answers.
 pub fn start(options: Options) -> Result<Running, StartError> {
     let lock = state_folder::lock(&options.state)?;
@@ -144,6 +155,22 @@ impl Running {
     pub fn ender(&self) -> impl Fn() + Send + 'static {
         let events = self.events.clone();
         move || drop(events.send(Event::Shutdown))
+    }
+
+    /// Asks for a sign of life: the answer has been through the control loop and then through a transaction of the database
+    /// writer. A loop that has ended drops the question. `[any thread; never waits for a module]`
+    pub fn pulse(&self) -> impl Fn(Box<dyn FnOnce(Beat) + Send>) + Send + 'static {
+        let events = self.events.clone();
+        move |answer| {
+            let request = Box::new(move |control: &mut Control, _| {
+                let (running, modules) = control.count_running();
+                control.when_committed(move |outcome| {
+                    answer(Beat { running, modules, trouble: outcome.err().map(|error| error.to_string()) });
+                });
+            });
+            // A loop that has ended gives the question back, which drops it.
+            drop(events.send(Event::Request(request)));
+        }
     }
 
     /// Ends it in an orderly way: instances in reverse start order, then the API, then the databases.

@@ -72,6 +72,12 @@ impl Runtime {
         self
     }
 
+    /// With a variable in the environment of it and of its clients.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Runtime {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// With `--watch FOLDER`.
     pub fn watch(self, folder: &Path) -> Runtime {
         self.args([OsStr::new("--watch"), folder.as_os_str()])

@@ -23,6 +23,7 @@ mod progress;
 mod remove;
 mod run;
 mod send;
+mod service;
 mod show;
 mod table;
 mod tail;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::places::Surroundings;
+use super::service::Service;
 use super::{Context, Failure};
 use crate::config::{Config, LogLevel};
 use crate::runtime;
@@ -88,6 +89,7 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         None => Config::default(),
     };
     log_to_stderr(options.log_format, config.log.level);
+    let state = options.state.clone();
     let running = runtime::start(runtime::Options {
         manifest: options.manifest,
         config,
@@ -98,7 +100,12 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         session_folder: options.session_folder,
     });
     let mut running = running.map_err(|error| Failure::of(&error).hint(error.hint()).details(error.details()))?;
-    end_on_signal(running.ender())?;
+    let service = Service::begin(&running, &state);
+    let end = running.ender();
+    end_on_signal(move || {
+        service.stopping();
+        end();
+    })?;
     running.wait();
     Ok(())
 }

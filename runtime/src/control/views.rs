@@ -15,6 +15,12 @@ impl Control {
         self.instances.values().map(|entry| self.module_view(entry)).collect()
     }
 
+    /// Instances that run, and all of them.
+    pub(crate) fn count_running(&self) -> (usize, usize) {
+        let running = self.instances.values().filter(|entry| entry.life.status() == Status::Running).count();
+        (running, self.instances.len())
+    }
+
     fn module_view(&self, entry: &Entry) -> ModuleView {
         let life = &entry.life;
         let name = &entry.spec.name;
