@@ -7,6 +7,7 @@ mod bad_images;
 mod bad_input;
 mod c_module;
 mod check;
+mod completions;
 mod deployments;
 mod desired;
 mod documents;

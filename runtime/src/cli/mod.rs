@@ -7,6 +7,7 @@
 mod add;
 mod bench;
 mod check;
+mod completions;
 mod deploy;
 mod deployment;
 mod durations;
@@ -15,6 +16,7 @@ mod image;
 mod json_input;
 mod lifecycle;
 mod list;
+mod man;
 mod manifest;
 mod out;
 mod places;
@@ -102,6 +104,11 @@ enum Verb {
     Check(check::CheckArgs),
     /// Measure this device (offline)
     Bench(bench::BenchArgs),
+    /// Print the completions for a shell (offline)
+    Completions(completions::CompletionsArgs),
+    /// Write the man pages (offline)
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// What every verb is given.
@@ -127,6 +134,9 @@ impl Context {
 
 /// Does what the arguments of this process say.
 pub fn main() -> ExitCode {
+    if let Some(code) = completions::answer_shell() {
+        return code;
+    }
     let cli = Cli::parse();
     let mut context = Context { out: Out::stdout(cli.json), state: cli.state };
     let done = dispatch(cli.verb, &mut context).and_then(|()| context.out.flush());
@@ -156,6 +166,8 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
         Verb::Bench(args) => bench::run(args, context),
+        Verb::Completions(args) => completions::run(args, context),
+        Verb::Man(args) => man::run(args, context),
     }
 }
 
@@ -205,6 +217,8 @@ mod tests {
             "check --warnings-as-errors",
             "bench hop --json",
             "bench all --probe p.so",
+            "completions bash",
+            "man pages",
         ];
         for line in lines {
             let parsed = Cli::try_parse_from(std::iter::once("dinrail").chain(line.split(' ')));
