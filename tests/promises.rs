@@ -27,6 +27,7 @@ mod service;
 mod state_directory;
 mod stops;
 mod structure;
+mod support_bundle;
 mod two_names;
 mod upgrade;
 mod upstream;

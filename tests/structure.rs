@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 23] = [
+const IMPORTS: [(&str, &[&str]); 24] = [
     ("clock", &[]),
     ("memory", &[]),
     ("name", &[]),
@@ -47,6 +47,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
         ],
     ),
     ("check", &["clock", "database", "view"]),
+    ("support", &[]),
     (
         "handle",
         &[
@@ -64,13 +65,14 @@ const IMPORTS: [(&str, &[&str]); 23] = [
             "routing",
             "spelling",
             "state_folder",
+            "support",
             "twin",
             "view",
         ],
     ),
-    ("admin", &["clock", "handle", "message", "name", "refusal", "view"]),
+    ("admin", &["clock", "handle", "message", "name", "refusal", "support", "view"]),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "state_folder"]),
-    ("cli", &["admin", "bench", "check", "clock", "config", "image", "name", "runtime", "spelling", "view"]),
+    ("cli", &["admin", "bench", "check", "clock", "config", "image", "name", "runtime", "spelling", "support", "view"]),
 ];
 
 /// Measures the runtime from outside, so it may use all of it; only `cli` uses it.

@@ -4,6 +4,7 @@
 
 mod check;
 mod modules;
+mod support;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -17,6 +17,7 @@
 //! | [`admin`] | the management API and its client |
 //! | [`cli`] | the verbs of the command line, a file each |
 //! | [`check`] | the device and the runtime looked at, thing by thing, with what to do |
+//! | [`support`] | the support bundle, and what is kept out of it |
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
@@ -47,5 +48,6 @@ pub mod routing;
 pub mod runtime;
 pub mod spelling;
 pub mod state_folder;
+pub mod support;
 pub mod twin;
 pub mod view;

@@ -130,6 +130,17 @@ impl Client {
         self.ask(self.request(Method::GET, path, None), REQUEST_TIMEOUT)
     }
 
+    /// `GET path` of a route that answers with a file.
+    pub fn get_bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        self.executor.block_on(self.within(REQUEST_TIMEOUT, async {
+            let response = self.send(self.request(Method::GET, path, None)).await?;
+            if !response.status().is_success() {
+                return Err(self.refused(response).await);
+            }
+            Ok(self.collect(response).await?.to_vec())
+        }))
+    }
+
     /// `GET path` of a route that waits up to `wait`.
     pub fn get_waiting<T: DeserializeOwned>(&self, path: &str, wait: Duration) -> Result<T, ClientError> {
         let separator = if path.contains('?') { '&' } else { '?' };

@@ -18,6 +18,7 @@ mod request;
 mod routes;
 pub mod server;
 pub mod socket;
+mod support;
 mod twins;
 pub mod waiting;
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::error::ApiError;
-use super::{check, deployment, health, images, inputs, messages, modules, twins, waiting};
+use super::{check, deployment, health, images, inputs, messages, modules, support, twins, waiting};
 use crate::handle::Handle;
 
 /// Time of a request that only asks or commands.
@@ -19,9 +19,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 21] = [
+const ROUTES: [&str; 22] = [
     "GET /health",
     "GET /check",
+    "GET /support-bundle?folder=NAME&withValues=true",
     "GET, POST /modules",
     "GET, DELETE /modules/{name}?purge=true",
     "POST /modules/{name}/start",
@@ -48,6 +49,7 @@ pub(super) fn router(handle: Handle) -> Router {
     let commands = Router::new()
         .route("/health", get(health::show))
         .route("/check", get(check::show))
+        .route("/support-bundle", get(support::bundle))
         .route("/modules", get(modules::list).post(modules::add))
         .route("/modules/{name}/start", post(modules::start))
         .route("/modules/{name}/stop", post(modules::stop))

@@ -27,6 +27,7 @@ mod run;
 mod send;
 mod service;
 mod show;
+mod support_bundle;
 mod table;
 mod tail;
 mod twin;
@@ -102,6 +103,8 @@ enum Verb {
     Image(image::ImageArgs),
     /// Look at the device and the runtime, and say what is wrong and what to do
     Check(check::CheckArgs),
+    /// Put together what helps to find a fault, without secrets
+    SupportBundle(support_bundle::SupportBundleArgs),
     /// Measure this device (offline)
     Bench(bench::BenchArgs),
     /// Print the completions for a shell (offline)
@@ -165,6 +168,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Tail(args) => tail::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
+        Verb::SupportBundle(args) => support_bundle::run(args, context),
         Verb::Bench(args) => bench::run(args, context),
         Verb::Completions(args) => completions::run(args, context),
         Verb::Man(args) => man::run(args, context),
@@ -215,6 +219,7 @@ mod tests {
             "image inspect x.so",
             "image remove filter:1",
             "check --warnings-as-errors",
+            "support-bundle -o f.zip --with-values",
             "bench hop --json",
             "bench all --probe p.so",
             "completions bash",

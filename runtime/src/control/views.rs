@@ -69,6 +69,11 @@ impl Control {
         self.instances.keys().filter_map(|name| self.module_detail(name)).collect()
     }
 
+    /// What is wanted of an instance.
+    pub(crate) fn spec_of(&self, name: &str) -> Option<&crate::instance::spec::InstanceSpec> {
+        self.instances.get(name).map(|entry| &entry.spec)
+    }
+
     pub(crate) fn watched_folders(&self) -> Vec<WatchedFolderView> {
         let view = |(folder, trouble): &(crate::image::WatchedFolder, Option<String>)| WatchedFolderView {
             path: folder.path.display().to_string(),

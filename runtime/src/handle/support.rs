@@ -1,0 +1,98 @@
+//! The support bundle of the running runtime. Secrets are known here, so this is where they are taken out.
+
+use std::io::Cursor;
+
+use serde_json::{Value, json};
+
+use super::{Answer, Handle, Refusal, RefusalKind};
+use crate::clock;
+use crate::control::Control;
+use crate::instance::spec::InstanceSpec;
+use crate::support::{self, Bundle, Secrets, file_name};
+use crate::view::{CheckView, DeploymentView, HealthView, ImageView, ModuleDetail};
+
+/// What goes into a bundle, as the loop knows it at one moment.
+struct Told {
+    health: HealthView,
+    images: Vec<ImageView>,
+    deployment: Option<DeploymentView>,
+    modules: Vec<(ModuleDetail, InstanceSpec)>,
+}
+
+impl Handle {
+    /// A zip file with everything in the folder `folder`; held in memory, some MiB at most.
+    pub async fn support_bundle(&self, folder: String, with_values: bool) -> Answer<Vec<u8>> {
+        let checked = self.check().await?;
+        let told = self.ask(|control, _| control.told()).await?;
+        let mut twins = Vec::new();
+        for snapshot in self.twins.list() {
+            let name = snapshot.identity.module_id().unwrap_or("$device").to_owned();
+            twins.push((name, self.twin(&snapshot.identity).await?));
+        }
+        let handle = self.clone();
+        let written = tokio::task::spawn_blocking(move || handle.write(&folder, &checked, told, twins, with_values));
+        let failed = |why: String| {
+            Refusal::new(
+                RefusalKind::Failed,
+                format!("the bundle cannot be put together: {why}"),
+                "see the log of the runtime",
+            )
+        };
+        written.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+
+    fn write(
+        &self,
+        folder: &str,
+        checked: &CheckView,
+        told: Told,
+        twins: Vec<(String, Value)>,
+        with_values: bool,
+    ) -> std::io::Result<Vec<u8>> {
+        let mut secrets = Secrets::default();
+        for (_, twin) in &twins {
+            ["/properties/desired", "/tags"]
+                .iter()
+                .filter_map(|part| twin.pointer(part))
+                .for_each(|part| secrets.learn(part));
+        }
+        told.modules.iter().flat_map(|(_, spec)| spec.env.values()).for_each(|value| secrets.add(value));
+        let mut bundle = Bundle::new(Cursor::new(Vec::new()), folder, secrets);
+        let time = clock::rfc3339(clock::wall_us());
+        bundle.text("README.txt", &support::about(env!("CARGO_PKG_VERSION"), &time, true, with_values))?;
+        bundle.document("check.json", checked)?;
+        bundle.document("health.json", &told.health)?;
+        bundle.document("images.json", &told.images)?;
+        bundle.document("deployment.json", &told.deployment)?;
+        for (detail, spec) in told.modules {
+            let name = file_name(&detail.module.name);
+            bundle
+                .document(&format!("modules/{name}.json"), &json!({ "is": detail, "wanted": without_values(spec) }))?;
+        }
+        for (name, twin) in twins {
+            bundle.twin(&format!("twins/{}.json", file_name(&name)), twin, with_values)?;
+        }
+        bundle.text("system.txt", &support::system())?;
+        bundle.text("state-directory.txt", &support::listing(&self.folders.state))?;
+        Ok(bundle.finish()?.into_inner())
+    }
+}
+
+/// The names of its environment variables stay.
+fn without_values(mut spec: InstanceSpec) -> InstanceSpec {
+    spec.env.values_mut().for_each(|value| *value = support::REMOVED.to_owned());
+    spec
+}
+
+impl Control {
+    fn told(&mut self) -> Told {
+        let details = self.module_details();
+        let specs = details.iter().filter_map(|detail| self.spec_of(&detail.module.name).cloned()).collect::<Vec<_>>();
+        Told {
+            health: self.health_view(),
+            images: self.image_views(),
+            deployment: self.deployment_view(),
+            modules: details.into_iter().zip(specs).collect(),
+        }
+    }
+}
