@@ -67,7 +67,7 @@ fn argument_that_is_no_json_is_refused_with_its_place() {
 
     runtime.cli(&["twin", "patch", "insight", "{\"note\": }"]).refused(2, &["column", "hint:"]);
     runtime.cli(&["twin", "patch", "insight", "note"]).refused(2, &["note", "hint:"]);
-    runtime.cli(&["twin", "patch", "insight", &file]).refused(2, &["bad.json", "line 2"]);
+    runtime.cli(&["twin", "patch", "insight", &file]).refused(2, &["bad.json:2:"]);
     runtime.cli(&["twin", "patch", "insight", "@missing.json"]).refused(1, &["missing.json"]);
     runtime.cli(&["twin", "patch", "insight", "[1]"]).refused(2, &["object"]);
     assert_eq!(runtime.module("insight")["desiredVersion"], 2);

@@ -16,6 +16,7 @@ mod full_queue;
 mod harness;
 mod image_store;
 mod kill_9;
+mod manifests;
 mod messages;
 mod misbehaving;
 mod module_threads;

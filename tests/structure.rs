@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 24] = [
+const IMPORTS: [(&str, &[&str]); 25] = [
     ("clock", &[]),
+    ("document", &[]),
     ("memory", &[]),
     ("name", &[]),
     ("spelling", &[]),
@@ -20,7 +21,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
     ("routing", &["name", "spelling"]),
     ("queue", &["clock", "database", "message", "name"]),
     ("instance", &["clock", "image", "message", "name", "queue", "twin", "view"]),
-    ("deployment", &["clock", "instance", "name", "routing", "spelling", "view"]),
+    ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["instance", "spelling"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),
@@ -31,6 +32,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "config",
             "database",
             "deployment",
+            "document",
             "identity",
             "image",
             "instance",
@@ -72,7 +74,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
     ),
     ("admin", &["clock", "handle", "message", "name", "refusal", "support", "view"]),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "state_folder"]),
-    ("cli", &["admin", "bench", "check", "clock", "config", "image", "name", "runtime", "spelling", "support", "view"]),
+    ("cli", &["admin", "bench", "check", "clock", "config", "document", "image", "name", "runtime", "spelling", "support", "view"]),
 ];
 
 /// Measures the runtime from outside, so it may use all of it; only `cli` uses it.

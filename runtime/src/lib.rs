@@ -10,6 +10,7 @@
 //! | [`twin`] | twins: desired, reported and tags, merged, limited, versioned, committed |
 //! | [`routing`] | the route language and the compiled table |
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
+//! | [`document`] | JSON and YAML that people write, with the place of each part |
 //! | [`deployment`] | manifests and the plan that a manifest means |
 //! | [`control`] | the loop: the one thread that decides, and the only code that knows every concept |
 //! | [`runtime`], [`state_folder`] | start and end of the whole; the directory that is one runtime's |
@@ -35,6 +36,7 @@ pub mod config;
 pub mod control;
 pub mod database;
 pub mod deployment;
+pub mod document;
 pub mod handle;
 pub mod identity;
 pub mod image;

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 
 use crate::admin::{self, AdminError, AdminServer};
 use crate::config::Config;
+pub use crate::control::boot::missing_image;
 use crate::control::boot::{self, BootError, Booted};
 use crate::control::{Control, Event};
 use crate::database::Database;

@@ -2,6 +2,7 @@
 //!
 //! A manifest comes as `{"manifest": …, "origin": …, "images": {…}}`: the document itself or its text (then problems have the
 //! lines of the text), where it came from, and the digest of each image that it names by path.
+//! `missing` says of such images why they are not there. The text is JSON or, where the origin ends so or the text is none, YAML.
 
 use std::collections::BTreeMap;
 
@@ -45,6 +46,8 @@ struct ManifestDocument {
     origin: Option<String>,
     #[serde(default)]
     images: BTreeMap<String, String>,
+    #[serde(default)]
+    missing: BTreeMap<String, String>,
 }
 
 impl From<ManifestDocument> for DeployRequest {
@@ -54,7 +57,7 @@ impl From<ManifestDocument> for DeployRequest {
             manifest => manifest.to_string(),
         };
         let origin = document.origin.unwrap_or_else(|| "api".into());
-        DeployRequest { text, origin, images: document.images }
+        DeployRequest { text, origin, images: document.images, missing: document.missing }
     }
 }
 

@@ -21,9 +21,10 @@ all its problems are told at once.
 Examples:
   dinrail plan deployments/host-monitor.json
   dinrail deploy deployments/host-monitor.json --wait
-  dinrail deploy line3.json --wait --timeout 5m")]
+  dinrail deploy line3.yaml --wait --timeout 5m
+  generate-manifest | dinrail deploy -")]
 pub struct DeployArgs {
-    /// The manifest
+    /// The manifest: JSON or YAML; - for standard input
     file: PathBuf,
     /// Wait until what is to run runs; exit code 1 if it does not
     #[arg(long)]
@@ -38,7 +39,9 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
     let client = context.client()?;
     let plan = checked_plan(&client, &manifest)?;
     let uploaded = upload(&client, &manifest)?;
-    let mut deployment: DeploymentView = client.put("/deployment", &manifest.request(&uploaded), None)?;
+    let mut deployment: DeploymentView = client
+        .put("/deployment", &manifest.request(&uploaded, &BTreeMap::new()), None)
+        .map_err(|error| manifest.refused(error))?;
     let out = &mut context.out;
     if !out.is_json() {
         plan::tell(&plan, out)?;
@@ -65,10 +68,8 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
 /// The plan, from the digests alone: nothing is sent for a manifest that is refused.
 fn checked_plan(client: &Client, manifest: &ManifestFile) -> Result<PlanView, Failure> {
     let (digests, missing) = manifest.digests();
-    match client.post("/deployment/plan", Some(&manifest.request(&digests))) {
-        Ok(plan) if missing.is_empty() => Ok(plan),
-        other => Err(manifest.refused(other.err(), missing)),
-    }
+    let request = manifest.request(&digests, &missing);
+    client.post("/deployment/plan", Some(&request)).map_err(|error| manifest.refused(error))
 }
 
 /// Sends the images; the digest under which each was taken in.
@@ -77,7 +78,8 @@ fn upload(client: &Client, manifest: &ManifestFile) -> Result<BTreeMap<String, S
     for (name, found) in &manifest.images {
         let added = image::upload(client, &found.file)?;
         let digest = added.digest.filter(|_| added.verdict == "admitted").ok_or_else(|| {
-            Failure::new(format!("{}: {name} is {}: {}", found.json_path, added.verdict, added.reason))
+            let message = format!("{name} is {}: {}", added.verdict, added.reason);
+            Failure::new(manifest.image_problem(&found.json_path, message))
                 .hint("nothing of the manifest was applied; put the image right and deploy again")
         })?;
         digests.insert(name.clone(), digest);

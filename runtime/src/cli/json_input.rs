@@ -1,4 +1,5 @@
-//! JSON as an argument: inline, `@FILE`, `-` (standard input) or `key=value` pairs, since quoting differs between shells.
+//! JSON as an argument, in one place for all verbs: inline, `@FILE`, `-` (standard input) or `key=value` pairs, since quoting
+//! differs between shells. A file or standard input may be YAML as well.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,53 +7,96 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::Failure;
+use crate::document::{Document, Format, Problem};
 
 /// Reads the JSON that these arguments stand for.
 ///
 /// Pairs make an object: dots in a key nest (`limits.high=80`), a value is JSON where it parses and text where it does not.
+/// Anything else is one argument: a document, `@FILE`, or `-`.
 pub fn read(arguments: &[String]) -> Result<Value, Failure> {
     match arguments {
         [] => Err(Failure::usage("JSON is missing").hint(FORMS)),
-        [one] if one == "-" => parse("standard input", &read_stdin()?),
+        [one] if one == "-" => parse("standard input", &text_of("standard input", read_stdin()?)?, None),
         [one] if one.starts_with('@') => {
-            let path = Path::new(&one[1..]);
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::caused(format!("{} cannot be read", path.display()), &error))?;
-            parse(&path.display().to_string(), &text)
+            let file = &one[1..];
+            parse(file, &text_of(file, read_file(Path::new(file))?)?, Format::of_name(file))
         }
-        [one] if split_pair(one).is_none() => parse("the argument", one),
+        [one] if split_pair(one).is_none() => parse("the argument", one, Some(Format::Json)),
         pairs => from_pairs(pairs),
     }
 }
 
-const FORMS: &str = r#"JSON may be '{"key": 1}', @FILE, - for standard input, or key=value pairs"#;
-
-/// All of standard input, as text.
-fn read_stdin() -> Result<String, Failure> {
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|error| Failure::caused("standard input cannot be read as text", &error))?;
-    Ok(text)
+/// [`read`] for arguments that must make an object; `what` names it, as in `desired properties`.
+pub fn read_object(what: &str, arguments: &[String]) -> Result<Map<String, Value>, Failure> {
+    match read(arguments)? {
+        Value::Object(members) => Ok(members),
+        other => {
+            let shown: String = other.to_string().chars().take(60).collect();
+            Err(Failure::usage(format!("{what}: a JSON object is expected, not {shown}")).hint(FORMS))
+        }
+    }
 }
 
-/// Parses text from `place`; a failure points at line and column.
-pub fn parse(place: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        let what = error.to_string();
-        let what = what.split(" at line ").next().unwrap_or(&what);
-        let message = format!("{place} is not JSON: line {line}, column {column}: {what}");
-        Failure::usage(message).details(pointer(text, line, column)).hint(FORMS)
+/// Reads one argument that stands for octets: the text itself, `@FILE`, or `-`.
+pub fn read_body(argument: &str) -> Result<Vec<u8>, Failure> {
+    match argument.strip_prefix('@') {
+        Some(file) => read_file(Path::new(file)),
+        None if argument == "-" => read_stdin(),
+        None => Ok(argument.as_bytes().to_vec()),
+    }
+}
+
+/// A file's octets.
+pub fn read_file(file: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| Failure::caused(format!("{} cannot be read", file.display()), &error))
+}
+
+/// All of standard input.
+pub fn read_stdin() -> Result<Vec<u8>, Failure> {
+    let mut octets = Vec::new();
+    std::io::stdin()
+        .read_to_end(&mut octets)
+        .map_err(|error| Failure::caused("standard input cannot be read", &error))?;
+    Ok(octets)
+}
+
+/// The octets of `place` as text.
+pub fn text_of(place: &str, octets: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(octets).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        Failure::usage(format!("{place} is not text: line {line} has an octet that is not UTF-8"))
+            .hint("save it as UTF-8")
     })
+}
+
+const FORMS: &str = r#"JSON may be '{"key": 1}', @FILE, - for standard input, or key=value pairs; a file may be YAML"#;
+
+/// Parses text from `place`; a failure tells every problem with line and column.
+pub fn parse(place: &str, text: &str, format: Option<Format>) -> Result<Value, Failure> {
+    let document = Document::read(text, format).map_err(|problem| {
+        let excerpt = problem.place.map(|at| pointer(text, at.line as usize, at.column as usize)).unwrap_or_default();
+        Failure::usage(told(place, &problem)).details(excerpt).hint(FORMS)
+    })?;
+    match &document.problems[..] {
+        [] => Ok(document.value),
+        [one] => Err(Failure::usage(told(place, one)).hint(FORMS)),
+        several => {
+            let details = several.iter().map(|problem| told(place, problem)).collect();
+            Err(Failure::usage(format!("{place} has {} problems", several.len())).details(details).hint(FORMS))
+        }
+    }
+}
+
+fn told(place: &str, problem: &Problem) -> String {
+    let is_file = !["standard input", "the argument"].contains(&place);
+    if is_file { problem.in_file(place) } else { format!("{place}: {problem}") }
 }
 
 /// The line in question and a mark below the column.
 fn pointer(text: &str, line: usize, column: usize) -> Vec<String> {
     const AROUND: usize = 60;
     let Some(shown) = line.checked_sub(1).and_then(|at| text.lines().nth(at)) else { return Vec::new() };
-    // Columns are counted in bytes.
-    let before = shown.char_indices().take_while(|(at, _)| at + 1 < column).count();
+    let before = column.saturating_sub(1);
     let from = before.saturating_sub(AROUND);
     let excerpt: String =
         shown.chars().skip(from).take(2 * AROUND).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -66,7 +110,8 @@ fn split_pair(text: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value))
 }
 
-fn from_pairs(pairs: &[String]) -> Result<Value, Failure> {
+/// The object that `key=value` pairs make, for options such as `--set`.
+pub fn from_pairs(pairs: &[String]) -> Result<Value, Failure> {
     let mut object = Map::new();
     for pair in pairs {
         let Some((key, value)) = split_pair(pair) else {
@@ -112,6 +157,11 @@ mod tests {
         read(&arguments.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
+    fn words(failure: Failure) -> String {
+        let Failure::Told(told) = failure else { panic!() };
+        format!("{told:?}")
+    }
+
     #[test]
     fn pairs_and_inline_json_mean_the_same() {
         let table: [(&[&str], Value); 9] = [
@@ -141,20 +191,38 @@ mod tests {
 
     #[test]
     fn mistake_is_shown_with_line_and_column() {
-        let Failure::Told(told) = parse("limits.json", "{\n  \"a\": 1,\n  \"b\" 2\n}").unwrap_err() else { panic!() };
+        let text = "{\n  \"a\": 1,\n  \"b\" 2\n}";
+        let told = words(parse("limits.json", text, Some(Format::Json)).unwrap_err());
 
-        let text = format!("{told:?}");
-        assert!(text.contains("limits.json is not JSON: line 3, column 7: expected `:`"), "{text}");
-        assert_eq!(pointer("{\n  \"a\": 1,\n  \"b\" 2\n}", 3, 7), ["  \"b\" 2", "      ^"]);
+        assert!(told.contains("limits.json:3:7: not JSON: expected `:`"), "{told}");
+        assert_eq!(pointer(text, 3, 7), ["  \"b\" 2", "      ^"]);
+        let twice = words(parse("the argument", r#"{"a": 1, "a": 2}"#, Some(Format::Json)).unwrap_err());
+        assert!(twice.contains("the argument: line 1, column 10: a: this key is given twice"), "{twice}");
     }
 
     #[test]
     fn file_is_read_where_an_at_sign_stands() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.json");
-        std::fs::write(&file, "{\"a\": 1}").unwrap();
+        let write = |name: &str, octets: &[u8]| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, octets).unwrap();
+            format!("@{}", file.display())
+        };
 
-        assert_eq!(read_all(&[&format!("@{}", file.display())]).unwrap(), json!({"a": 1}));
+        assert_eq!(read_all(&[&write("a.json", b"{\"a\": 1}")]).unwrap(), json!({"a": 1}));
+        assert_eq!(read_all(&[&write("a.yaml", b"a: 1\nb:\n- no\n")]).unwrap(), json!({"a": 1, "b": ["no"]}));
+        assert_eq!(read_all(&[&write("settings", b"a: 1")]).unwrap(), json!({"a": 1}));
+        assert_eq!(read_body(&write("b", b"\xff")).unwrap(), b"\xff");
+        let not_text = words(read_all(&[&write("c.json", b"{\n\xff}")]).unwrap_err());
+        assert!(not_text.contains("line 2 has an octet"), "{not_text}");
+        let two = words(read_all(&[&write("d.yaml", b"a: .nan\nb: 007\n")]).unwrap_err());
+        assert!(two.contains("d.yaml:1:4: a: is .nan") && two.contains("d.yaml:2:4: b: is 007"), "{two}");
         assert!(read_all(&["@/does/not/exist"]).is_err());
+    }
+
+    #[test]
+    fn what_must_be_an_object_is_one() {
+        assert!(read_object("a patch", &["a=1".to_owned()]).is_ok());
+        assert!(words(read_object("a patch", &["[1]".to_owned()]).unwrap_err()).contains("a patch: a JSON object"));
     }
 }

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Failure;
+use super::{Failure, json_input};
 use crate::admin::client::ClientError;
+use crate::document::{Document, Format, Problem, child_path};
+use crate::runtime::missing_image;
 
-/// A manifest file that was read.
+/// A manifest that was read, from a file or from standard input (`-`).
 pub struct ManifestFile {
     path: PathBuf,
+    /// Its path from the root, as the runtime is told it.
+    origin: String,
     text: String,
     /// Images named by path, where they are found, and the JSON path of the first mention.
     pub images: BTreeMap<String, ImageFile>,
@@ -29,69 +33,82 @@ pub struct ImageFile {
 }
 
 impl ManifestFile {
-    /// Reads the file.
+    /// Reads the file, or standard input for `-`.
     pub fn read(path: &Path) -> Result<ManifestFile, Failure> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::caused(format!("{} cannot be read", path.display()), &error))?;
+        let (octets, origin) = if path == Path::new("-") {
+            (json_input::read_stdin()?, STDIN.to_owned())
+        } else {
+            let origin = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            (json_input::read_file(path)?, origin.to_string_lossy().into_owned())
+        };
+        let text = json_input::text_of(&path.display().to_string(), octets)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut images = BTreeMap::new();
         // What does not parse is sent as it is: the runtime says what is wrong, and where.
-        if let Ok(document) = serde_json::from_str::<Value>(&text) {
-            collect_images("$", &document, folder, &mut images);
+        if let Ok(document) = Document::read(&text, Format::of_name(&origin)) {
+            collect_images("", &document.value, folder, &mut images);
         }
-        Ok(ManifestFile { path: path.to_owned(), text, images })
+        Ok(ManifestFile { path: path.to_owned(), origin, text, images })
     }
 
-    /// The request that applies or plans it, with the digest of each image that is there.
-    pub fn request(&self, digests: &BTreeMap<String, String>) -> Value {
-        let origin = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
-        json!({"manifest": self.text, "origin": origin.to_string_lossy(), "images": digests})
+    /// The request that applies or plans it, with the digest of each image that is there, and why others are not.
+    pub fn request(&self, digests: &BTreeMap<String, String>, missing: &BTreeMap<String, String>) -> Value {
+        json!({"manifest": self.text, "origin": self.origin, "images": digests, "missing": missing})
     }
 
-    /// The digest of every image file, without sending it. Second: what cannot be read, a line each.
-    pub fn digests(&self) -> (BTreeMap<String, String>, Vec<String>) {
+    /// The digest of every image file, without sending it. Second: images that cannot be read, with the reason.
+    pub fn digests(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
         let mut digests = BTreeMap::new();
-        let mut problems = Vec::new();
+        let mut missing = BTreeMap::new();
         for (name, image) in &self.images {
             match digest(&image.file) {
-                Ok(digest) => {
-                    digests.insert(name.clone(), digest);
+                Ok(digest) => digests.insert(name.clone(), digest),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    missing.insert(name.clone(), missing_image(&image.file))
                 }
-                Err(error) => {
-                    problems.push(format!("{}: {} cannot be read: {error}", image.json_path, image.file.display()));
-                }
-            }
+                Err(error) => missing.insert(name.clone(), format!("{} cannot be read: {error}", image.file.display())),
+            };
         }
-        (digests, problems)
+        (digests, missing)
     }
 
-    /// The refusal of a manifest, with what this side found missing.
-    pub fn refused(&self, refused: Option<ClientError>, missing: Vec<String>) -> Failure {
-        match refused {
-            None => Failure::new(format!("{} names images that are not there", self.path.display()))
-                .details(missing)
-                .hint("paths are relative to the manifest; build the images first"),
-            Some(ClientError::Refused { status, mut error }) if !missing.is_empty() => {
-                error.details.extend(missing);
-                ClientError::Refused { status, error }.into()
+    /// The refusal of the manifest, with the name of the file as it was given.
+    pub fn refused(&self, refused: ClientError) -> Failure {
+        let ClientError::Refused { status, mut error } = refused else { return refused.into() };
+        if self.origin != STDIN {
+            let shown = self.path.display().to_string();
+            error.message = error.message.replacen(&self.origin, &shown, 1);
+            for detail in &mut error.details {
+                if let Some(rest) = detail.strip_prefix(&self.origin) {
+                    *detail = format!("{shown}{rest}");
+                }
             }
-            Some(other) => other.into(),
         }
+        ClientError::Refused { status, error }.into()
+    }
+
+    /// A problem of the image at `json_path`, with its place.
+    pub fn image_problem(&self, json_path: &str, message: String) -> String {
+        let document = Document::read(&self.text, Format::of_name(&self.origin));
+        let place = document.ok().and_then(|document| document.place(json_path));
+        Problem { place, ..Problem::at(json_path, message, "") }.in_file(&self.path.display().to_string())
     }
 }
+
+/// What a manifest from standard input is called.
+const STDIN: &str = "standard input";
 
 /// Finds every `settings.image` that is a path, wherever it stands: the flattened form of a manifest has them elsewhere.
 fn collect_images(at: &str, value: &Value, folder: &Path, images: &mut BTreeMap<String, ImageFile>) {
     let Value::Object(members) = value else { return };
     if let Some(image) = members.get("settings").and_then(|settings| settings["image"].as_str()).filter(|i| is_path(i))
     {
-        let found =
-            ImageFile { file: folder.join(image).components().collect(), json_path: format!("{at}.settings.image") };
+        let json_path = child_path(at, "settings.image");
+        let found = ImageFile { file: folder.join(image).components().collect(), json_path };
         images.entry(image.to_owned()).or_insert(found);
     }
     for (key, member) in members {
-        let step = if key.contains('.') { format!("{at}['{key}']") } else { format!("{at}.{key}") };
-        collect_images(&step, member, folder, images);
+        collect_images(&child_path(at, key), member, folder, images);
     }
 }
 
@@ -123,24 +140,30 @@ mod tests {
     #[test]
     fn images_named_by_path_are_found_relative_to_the_manifest() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("m.json");
-        let text = r#"{"modulesContent": {"$edgeAgent": {
+        let json = r#"{"modulesContent": {"$edgeAgent": {
             "properties.desired": {"modules": {
                 "a": {"settings": {"image": "./a.so"}}, "b": {"settings": {"image": "filter:1"}},
                 "d": {"settings": {"image": "mcr.example/d:1"}}}},
             "properties.desired.modules.c": {"settings": {"image": "lib/c.so"}}}}}"#;
-        std::fs::write(&file, text).unwrap();
+        let yaml = "modulesContent:\n  $edgeAgent:\n    properties.desired:\n      modules:\n        \
+                    a: {settings: {image: ./a.so}}\n    properties.desired.modules.c: {settings: {image: lib/c.so}}\n";
         std::fs::write(folder.path().join("a.so"), "abc").unwrap();
+        for (name, text) in [("m.json", json), ("m.yaml", yaml)] {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
 
-        let manifest = ManifestFile::read(&file).unwrap();
+            let manifest = ManifestFile::read(&file).unwrap();
 
-        assert_eq!(manifest.images.keys().collect::<Vec<_>>(), ["./a.so", "lib/c.so"]);
-        let (digests, problems) = manifest.digests();
-        let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(digests, BTreeMap::from([("./a.so".to_owned(), abc.to_owned())]));
-        assert_eq!(problems.len(), 1);
-        let expected = "$.modulesContent.$edgeAgent['properties.desired.modules.c'].settings.image: ";
-        assert!(problems[0].starts_with(expected), "{}", problems[0]);
+            assert_eq!(manifest.images.keys().collect::<Vec<_>>(), ["./a.so", "lib/c.so"]);
+            let (digests, missing) = manifest.digests();
+            let abc = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+            assert_eq!(digests, BTreeMap::from([("./a.so".to_owned(), abc.to_owned())]));
+            assert!(missing["lib/c.so"].starts_with("there is no file "), "{missing:?}");
+            let path = &manifest.images["lib/c.so"].json_path;
+            assert_eq!(path, "modulesContent.$edgeAgent.properties.desired.modules.c.settings.image");
+            let line = manifest.image_problem(path, "is refused".to_owned());
+            assert!(line.starts_with(&format!("{}:6:", file.display())) || name == "m.json", "{line}");
+        }
     }
 
     #[test]
@@ -152,6 +175,6 @@ mod tests {
         let manifest = ManifestFile::read(&file).unwrap();
 
         assert!(manifest.images.is_empty());
-        assert_eq!(manifest.request(&BTreeMap::new())["manifest"], "{");
+        assert_eq!(manifest.request(&BTreeMap::new(), &BTreeMap::new())["manifest"], "{");
     }
 }

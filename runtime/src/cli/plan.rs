@@ -16,9 +16,9 @@ Nothing is changed, and no image is sent.
 
 Examples:
   dinrail plan deployments/host-monitor.json
-  dinrail plan deployments/host-monitor.json --json")]
+  dinrail plan line3.yaml --json")]
 pub struct PlanArgs {
-    /// The manifest
+    /// The manifest: JSON or YAML; - for standard input
     file: PathBuf,
 }
 
@@ -26,11 +26,8 @@ pub(super) fn run(args: PlanArgs, context: &mut Context) -> Result<(), Failure> 
     let manifest = ManifestFile::read(&args.file)?;
     let client = context.client()?;
     let (digests, missing) = manifest.digests();
-    let planned = client.post("/deployment/plan", Some(&manifest.request(&digests)));
-    let plan: PlanView = match planned {
-        Ok(plan) if missing.is_empty() => plan,
-        other => return Err(manifest.refused(other.err(), missing)),
-    };
+    let planned = client.post("/deployment/plan", Some(&manifest.request(&digests, &missing)));
+    let plan: PlanView = planned.map_err(|error| manifest.refused(error))?;
     if context.out.is_json() {
         return context.out.document(&plan);
     }

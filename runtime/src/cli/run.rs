@@ -50,7 +50,7 @@ Examples:
   dinrail run --watch target/release deployments/host-monitor.json
   dinrail run --state /tmp/try --device-id Hannover01 --log-format json")]
 pub struct RunArgs {
-    /// Deployment manifest; applied if it differs from the one given last time
+    /// Deployment manifest, JSON or YAML; applied if it differs from the one given last time
     manifest: Option<PathBuf>,
     /// Configuration file
     #[arg(long, value_name = "FILE")]

@@ -1,12 +1,11 @@
 //! `dinrail send NAME INPUT BODY`.
 
 use std::fmt::Write;
-use std::io::Read;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure};
+use super::{Context, Failure, json_input};
 use crate::admin::client::path;
 use crate::view::{SendView, Status};
 
@@ -35,7 +34,7 @@ pub struct SendArgs {
 }
 
 pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
-    let body = read_body(&args.body)?;
+    let body = json_input::read_body(&args.body)?;
     let document = document(&body, &args.properties, args.content_type.as_deref());
     let sent: SendView =
         context.client()?.post(&path(&["modules", &args.name, "inputs", &args.input]), Some(&document))?;
@@ -49,18 +48,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a property reads KEY=VALUE".into()),
-    }
-}
-
-fn read_body(argument: &str) -> Result<Vec<u8>, Failure> {
-    if argument == "-" {
-        let mut body = Vec::new();
-        let read = std::io::stdin().read_to_end(&mut body);
-        return read.map(|_| body).map_err(|error| Failure::caused("standard input cannot be read", &error));
-    }
-    match argument.strip_prefix('@') {
-        Some(file) => std::fs::read(file).map_err(|error| Failure::caused(format!("{file} cannot be read"), &error)),
-        None => Ok(argument.as_bytes().to_vec()),
     }
 }
 

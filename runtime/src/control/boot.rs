@@ -13,7 +13,7 @@ use crate::config::{Config, LogLevel};
 use crate::database::tables::queue::{self, ClockMark, LossRow};
 use crate::database::tables::{deployment, image, instance, removed, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
-use crate::deployment::DeployRequest;
+use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
 use crate::instance::calls::CallError;
@@ -26,7 +26,7 @@ use crate::queue::LaneLimits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::queue::losses::Loss;
-use crate::refusal::{Refusal, RefusalKind};
+use crate::refusal::Refusal;
 use crate::state_folder::Folders;
 use crate::twin::Twins;
 
@@ -190,6 +190,11 @@ pub fn boot(
     Ok(Booted { control, inbox, events, parts })
 }
 
+/// What is said of an image that a manifest names by a path where nothing is.
+pub fn missing_image(file: &Path) -> String {
+    format!("there is no file {}: paths are relative to the manifest; build the image first", file.display())
+}
+
 fn clock_mark(database: &Database) -> Result<ClockMark, StoreError> {
     let Ok(boot_id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
         return Ok(ClockMark::default());
@@ -302,16 +307,16 @@ impl Control {
             tracing::info!(manifest = %file.display(), "is the one applied before; the deployment in force goes on");
             return Ok(());
         }
-        let mut request = DeployRequest { text, origin: file.display().to_string(), images: Default::default() };
-        self.take_in_named(file, &mut request)?;
+        let mut request = DeployRequest { text, origin: file.display().to_string(), ..DeployRequest::default() };
+        self.take_in_named(file, &mut request);
         self.deploy(&request).map_err(BootError::Refused)?;
         self.database.call(File::Main, move |tx| setting::set(tx, setting::key::LAST_MANIFEST, &hash))?;
         Ok(())
     }
 
     /// Takes the images in that a manifest names by path, relative to itself.
-    fn take_in_named(&mut self, manifest: &Path, request: &mut DeployRequest) -> Result<(), BootError> {
-        let Ok(parsed) = crate::deployment::manifest::Manifest::parse(&request.text) else { return Ok(()) };
+    fn take_in_named(&mut self, manifest: &Path, request: &mut DeployRequest) {
+        let Ok(parsed) = Manifest::parse_with(&request.text, request.format(), &|_| Ok(())) else { return };
         let base = manifest.parent().unwrap_or(Path::new(""));
         for spec in parsed.manifest.modules.values() {
             let is_path = spec.image.parse::<Reference>().is_ok_and(|reference| reference.name().is_none());
@@ -319,18 +324,19 @@ impl Control {
                 continue;
             }
             let file = base.join(&spec.image);
-            let taken = self.store.take_in(&file).map_err(|refusal| {
-                BootError::Refused(Refusal {
-                    kind: RefusalKind::Invalid,
-                    message: format!("the manifest {} is refused: 1 problem", manifest.display()),
-                    hint: Some(refusal.hint.clone()),
-                    details: vec![format!("module {}: image {}: {}", spec.name, file.display(), refusal.line())],
-                })
-            })?;
-            let digest = taken.inspection.digest.to_string();
-            self.image_arrived(Some(&file), &taken);
-            request.images.insert(spec.image.clone(), digest);
+            match self.store.take_in(&file) {
+                Err(_) if !file.exists() => {
+                    request.missing.insert(spec.image.clone(), missing_image(&file));
+                }
+                Ok(taken) => {
+                    let digest = taken.inspection.digest.to_string();
+                    self.image_arrived(Some(&file), &taken);
+                    request.images.insert(spec.image.clone(), digest);
+                }
+                Err(refusal) => {
+                    request.missing.insert(spec.image.clone(), format!("{}: {}", file.display(), refusal.line()));
+                }
+            }
         }
-        Ok(())
     }
 }

@@ -12,7 +12,8 @@ use crate::clock;
 use crate::database::File;
 use crate::database::tables::deployment::{self as deployment_table, DeploymentRow};
 use crate::deployment::DeployRequest;
-use crate::deployment::manifest::{DesiredSection, Manifest, Parsed};
+use crate::deployment::Problem;
+use crate::deployment::manifest::{DesiredSection, Manifest, Parsed, place_all};
 use crate::deployment::plan::{Actual, ActualInstance, Plan, Step, plan};
 use crate::image::{Digest, Reference};
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
@@ -27,6 +28,10 @@ use crate::view::{DeploymentView, PlanView};
 
 /// Deployments that are kept for looking back.
 const KEPT_DEPLOYMENTS: u32 = 50;
+
+/// Why a durable route to an input is refused, and what to do.
+pub(super) const NOT_DURABLE: (&str, &str) =
+    ("'disk' is not available for the inputs of modules in this version", "leave it out, or route to $upstream");
 
 /// The deployment in force.
 pub(super) struct Deployment {
@@ -104,14 +109,19 @@ impl Control {
     /// `is_final`: images named by path must be in the store; a plan is asked for before they are uploaded.
     fn read_manifest(&self, request: &DeployRequest, is_final: bool) -> Result<Parsed, Refusal> {
         let check = |image: &str| image.parse::<Reference>().map(drop).map_err(|error| error.to_string());
-        let parsed = Manifest::parse_with(&request.text, &check);
-        let mut details: Vec<String> = match &parsed {
-            Err(problems) => problems.iter().map(ToString::to_string).collect(),
-            Ok(parsed) => self.check_meaning(&parsed.manifest, &request.images, is_final),
+        let parsed = Manifest::parse_with(&request.text, request.format(), &check);
+        let problems = match &parsed {
+            Err(problems) => problems.clone(),
+            Ok(parsed) => {
+                let mut problems = self.check_meaning(&parsed.manifest, request, is_final);
+                place_all(&request.text, request.format(), &mut problems);
+                problems
+            }
         };
         match parsed {
-            Ok(parsed) if details.is_empty() => Ok(parsed),
+            Ok(parsed) if problems.is_empty() => Ok(parsed),
             _ => {
+                let mut details: Vec<String> = problems.iter().map(|problem| request.tell(problem)).collect();
                 details.dedup();
                 let count =
                     if details.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", details.len()) };
@@ -126,8 +136,8 @@ impl Control {
     }
 
     /// What only the runtime can tell: limits of twins, images named by path, what this version cannot do yet.
-    fn check_meaning(&self, manifest: &Manifest, images: &BTreeMap<String, String>, is_final: bool) -> Vec<String> {
-        let mut details = Vec::new();
+    fn check_meaning(&self, manifest: &Manifest, request: &DeployRequest, is_final: bool) -> Vec<Problem> {
+        let mut problems = Vec::new();
         for (module, section) in &manifest.desired {
             let mut found = Vec::new();
             let path = format!("modulesContent.{module}.properties.desired");
@@ -137,18 +147,24 @@ impl Control {
                 DesiredSection::Merge(properties) => self.merged(module, properties),
             };
             rules::check_size(&path, before, &after, rules::MAX_SECTION_BYTES, &mut found);
-            details.extend(found.iter().map(ToString::to_string));
+            problems.extend(found.iter().map(|v| Problem::at(&v.path, format!("{} — {}", v.value, v.limit), "")));
         }
         for (name, spec) in &manifest.modules {
             let is_path = spec.image.parse::<Reference>().is_ok_and(|reference| reference.name().is_none());
             let path = format!("modulesContent.$edgeAgent.properties.desired.modules.{name}.settings.image");
-            match images.get(&spec.image) {
-                None if is_path => details.push(format!(
-                    "{path}: the file {} did not come with the manifest; deploy it with dinrail deploy, which uploads it",
-                    spec.image
+            match (request.images.get(&spec.image), request.missing.get(&spec.image)) {
+                (None, Some(why)) if is_path => problems.push(Problem::at(path, why, "")),
+                (None, None) if is_path => problems.push(Problem::at(
+                    path,
+                    format!("the file {} did not come with the manifest", spec.image),
+                    "deploy it with dinrail deploy, which uploads it",
                 )),
-                Some(digest) if is_final && digest.parse().ok().and_then(|d| self.catalog.get(&d)).is_none() => {
-                    details.push(format!("{path}: the image {digest} is not in the store; upload it again"));
+                (Some(digest), _) if is_final && digest.parse().ok().and_then(|d| self.catalog.get(&d)).is_none() => {
+                    problems.push(Problem::at(
+                        path,
+                        format!("the image {digest} is not in the store"),
+                        "upload it again",
+                    ));
                 }
                 _ => {}
             }
@@ -156,15 +172,15 @@ impl Control {
         if let Ok(table) = RouteTable::compile(&manifest.routes) {
             for route in table.routes() {
                 if route.target.durability == Durability::Disk && matches!(route.target.sink, Sink::Input { .. }) {
-                    details.push(format!(
-                        "modulesContent.$edgeHub.properties.desired.routes.{}: durability 'disk' is not available for the inputs \
-                         of modules in this version; leave it out, or route to $upstream",
-                        route.name
+                    problems.push(Problem::at(
+                        format!("modulesContent.$edgeHub.properties.desired.routes.{}.durability", route.name),
+                        NOT_DURABLE.0,
+                        NOT_DURABLE.1,
                     ));
                 }
             }
         }
-        details
+        problems
     }
 
     /// The size of a module's desired section as it is, and the section after a merge.

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::document::{Document, child_path};
 use super::hub::read_hub;
 use super::modules::read_agent;
-use super::problem::Problem;
 use super::reader::{Object, Reader};
+use crate::document::{Document, Format, Problem, child_path};
 use crate::instance::spec::InstanceSpec;
 use crate::routing::RouteSpec;
 use crate::spelling::nearest;
@@ -93,15 +92,15 @@ impl Manifest {
     /// # Errors
     /// Every problem of the document, in the order of their places.
     pub fn parse(text: &str) -> Result<Parsed, Vec<Problem>> {
-        Manifest::parse_with(text, &|_| Ok(()))
+        Manifest::parse_with(text, None, &|_| Ok(()))
     }
 
-    /// [`Manifest::parse`] that also asks `check` about each image reference.
+    /// [`Manifest::parse`] that also asks `check` about each image reference, and is told how the text is written.
     ///
     /// # Errors
     /// Every problem of the document, in the order of their places.
-    pub fn parse_with(text: &str, check: ImageCheck<'_>) -> Result<Parsed, Vec<Problem>> {
-        let document = Document::parse(text).map_err(|problem| vec![problem])?;
+    pub fn parse_with(text: &str, format: Option<Format>, check: ImageCheck<'_>) -> Result<Parsed, Vec<Problem>> {
+        let document = Document::read(text, format).map_err(|problem| vec![problem])?;
         let mut reader = Reader::new(&document);
         let manifest = read(&mut reader, text, &document.value, check);
         let Reader { mut problems, notes, .. } = reader;
@@ -113,6 +112,19 @@ impl Manifest {
             }
         }
     }
+}
+
+/// Gives each problem its place, where its path is that of a manifest without wrapping, and sorts them.
+pub fn place_all(text: &str, format: Option<Format>, problems: &mut [Problem]) {
+    let Ok(document) = Document::read(text, format) else { return };
+    let is_wrapped = document.value.get("content").is_some() && document.value.get(CONTENT).is_none();
+    for problem in problems.iter_mut() {
+        if is_wrapped {
+            problem.path = child_path("content", &problem.path);
+        }
+        problem.place = document.place(&problem.path);
+    }
+    problems.sort_by_key(|problem| problem.place);
 }
 
 fn read(reader: &mut Reader<'_>, text: &str, root: &Value, check: ImageCheck<'_>) -> Option<Manifest> {

@@ -329,7 +329,7 @@ fn the_size_of_a_message_is_bounded_for_memory_routes_only() {
 #[test]
 fn image_references_are_asked_about() {
     let text = manifest(json!({"a": module(json!({}))}), json!({}), json!({}));
-    let problems = Manifest::parse_with(&text, &|image| Err(format!("{image} is no reference"))).unwrap_err();
+    let problems = Manifest::parse_with(&text, None, &|image| Err(format!("{image} is no reference"))).unwrap_err();
     assert_eq!(problems[0].message, "filter is no reference");
     assert!(problems[0].path.ends_with("modules.a.settings.image"));
 }

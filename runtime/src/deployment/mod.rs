@@ -3,26 +3,38 @@
 //! A manifest is parsed (all problems at once), compared with what there is into a [`Plan`], and only then carried out, elsewhere.
 //! Everything here is pure: no clock, no file, no database.
 
-mod document;
 mod hub;
 pub mod manifest;
 mod modules;
 mod options;
 pub mod plan;
-pub mod problem;
 mod reader;
 
+pub use crate::document::{Format, Place, Problem};
 pub use manifest::{DesiredSection, Manifest, Parsed};
 pub use plan::{Actual, ActualInstance, Plan, Step, plan};
-pub use problem::{Place, Problem};
 
 /// A manifest to plan or to apply.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DeployRequest {
-    /// The manifest: JSON.
+    /// The manifest: JSON or YAML.
     pub text: String,
     /// Where it came from, for `deployment`: a path, or `cli`.
     pub origin: String,
     /// Images named by path in the manifest, by that path: the digest (`sha256:…`) under which they were added.
     pub images: std::collections::BTreeMap<String, String>,
+    /// Images named by path that are not there, each with the reason.
+    pub missing: std::collections::BTreeMap<String, String>,
+}
+
+impl DeployRequest {
+    /// How the manifest is written, as far as the name of its file says.
+    pub fn format(&self) -> Option<Format> {
+        Format::of_name(&self.origin)
+    }
+
+    /// A problem as a person is told it: `FILE:LINE:COLUMN: …` where the manifest is a file.
+    pub fn tell(&self, problem: &Problem) -> String {
+        if self.origin.contains(['/', '\\', '.']) { problem.in_file(&self.origin) } else { problem.to_string() }
+    }
 }

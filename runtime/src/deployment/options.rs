@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::document::Document;
 use super::reader::{Object, Reader};
+use crate::document::{Document, Format};
 use crate::instance::spec::{CreateOptions, Isolation, Limits};
 
 const KEYS: &[&str] = &["isolation", "limits", "stopGraceSecs", "watchdogSecs", "stackBytes"];
@@ -102,9 +102,9 @@ fn read_text(reader: &mut Reader<'_>, path: &str, text: &str) -> CreateOptions {
     if text.trim().is_empty() {
         return CreateOptions::default();
     }
-    match Document::parse(text) {
+    match Document::read(text, Some(Format::Json)) {
         Ok(inner) => {
-            for mut problem in inner.twice {
+            for mut problem in inner.problems {
                 problem.path = format!("{path}.{}", problem.path);
                 reader.problem(&problem.path, problem.message, problem.hint.unwrap_or_default());
             }

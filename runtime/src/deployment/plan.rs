@@ -244,13 +244,13 @@ fn differences(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
     match (a, b) {
         (Value::Object(a), Value::Object(b)) => {
             for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-                let path = super::document::child_path(path, key);
+                let path = crate::document::child_path(path, key);
                 differences(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &path, found);
             }
         }
         (Value::Object(members), Value::Null) | (Value::Null, Value::Object(members)) if !members.is_empty() => {
             for (key, value) in members {
-                differences(value, &Value::Null, &super::document::child_path(path, key), found);
+                differences(value, &Value::Null, &crate::document::child_path(path, key), found);
             }
         }
         (a, b) if a != b => found.push(path.to_owned()),

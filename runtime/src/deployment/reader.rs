@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::document::{Document, child_path};
-use super::problem::Problem;
+use crate::document::{Document, Problem, child_path};
 use crate::spelling::suggestion;
 
 /// What was found so far.
@@ -36,11 +35,14 @@ impl Object<'_> {
 impl<'d> Reader<'d> {
     /// A reader that places its problems in `document`.
     pub fn new(document: &'d Document<'d>) -> Reader<'d> {
-        Reader { document, problems: document.twice.clone(), notes: Vec::new() }
+        Reader { document, problems: document.problems.clone(), notes: Vec::new() }
     }
 
     /// Adds a problem at `path`.
     pub fn problem(&mut self, path: &str, message: impl Into<String>, hint: impl Into<String>) {
+        if self.document.is_spoiled(path) {
+            return;
+        }
         let hint: String = hint.into();
         self.problems.push(Problem {
             path: path.to_owned(),
@@ -106,13 +108,21 @@ impl<'d> Reader<'d> {
             other => {
                 let path = object.path_of(key);
                 let hint = match other {
-                    Value::Number(_) | Value::Bool(_) => format!("put it in quotes: \"{other}\""),
+                    Value::Number(_) | Value::Bool(_) => {
+                        format!("put it in quotes: \"{}\"", self.written(&path, other))
+                    }
                     _ => String::new(),
                 };
                 self.problem(&path, format!("{}, expected a text", found(other)), hint);
                 None
             }
         }
+    }
+
+    /// A scalar as its author wrote it: `1.10` is the number 1.1, but was hardly meant so.
+    fn written(&self, path: &str, value: &Value) -> String {
+        let written = self.document.written(path).and_then(|range| self.document.text().get(range));
+        written.map_or_else(|| value.to_string(), str::to_owned)
     }
 
     /// [`Reader::string`] that must be there and not be blank.

@@ -25,10 +25,7 @@ pub struct ReplaceArgs {
 }
 
 pub(super) fn run(args: ReplaceArgs, client: &Client, out: &mut Out) -> Result<(), Failure> {
-    let desired = json_input::read(&args.document)?;
-    if !desired.is_object() {
-        return Err(Failure::usage("desired properties are a JSON object, such as {\"threshold\": 1}"));
-    }
+    let desired = json_input::read_object("desired properties", &args.document)?;
     let twin_path = super::twin_path(&super::identity(client, &args.id)?);
     let before: Value = client.get(&twin_path)?;
     let root = json!({"tags": before.get("tags").unwrap_or(&json!({})), "properties": {"desired": desired}});

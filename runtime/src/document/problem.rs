@@ -1,8 +1,8 @@
-//! What is wrong with a manifest: each problem with its path, its place in the text where there is one, and what to write.
+//! What is wrong with a document: each problem with its path, its place in the text where there is one, and what to write.
 
 use std::fmt;
 
-/// One problem of a manifest.
+/// One problem of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// JSON path, as in `modulesContent.$edgeAgent.properties.desired.modules.filter.restartPolicy`; empty for the whole text.
@@ -39,6 +39,24 @@ impl Place {
         Place {
             line: count(before.bytes().filter(|b| *b == b'\n').count()),
             column: count(before[line_start..].chars().count()),
+        }
+    }
+}
+
+impl Problem {
+    /// A problem at a path whose place is not known, or not yet.
+    pub fn at(path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Problem {
+        let hint: String = hint.into();
+        let hint = Some(hint).filter(|hint| !hint.is_empty());
+        Problem { path: path.into(), place: None, message: message.into(), hint, excerpt: None }
+    }
+
+    /// `FILE:12:9: path: message (hint)`, and the excerpt on lines of its own: editors and terminals find such places.
+    pub fn in_file(&self, file: &str) -> String {
+        let rest = Problem { place: None, ..self.clone() };
+        match self.place {
+            Some(Place { line, column }) => format!("{file}:{line}:{column}: {rest}"),
+            None => format!("{file}: {rest}"),
         }
     }
 }
