@@ -84,7 +84,7 @@ fn all_problems_of_a_manifest_are_told_at_once_and_nothing_is_applied() {
 fn text_that_is_no_manifest_is_refused_with_its_place() {
     let runtime = runtime();
     let table = [
-        ("{\"modulesContent\": {\n  \"$edgeAgent\": oops}}", "bad.json:2:18:"),
+        ("{\"modulesContent\": {\n  \"$edgeAgent\": oops}}", "bad.json:2:17:"),
         ("[]", "object"),
         ("{}", "modulesContent"),
         ("", "1"),

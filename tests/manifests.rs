@@ -107,7 +107,7 @@ fn what_only_the_runtime_finds_has_its_place_too_and_run_tells_the_same() {
     let file = runtime.write("line.json", serde_json::to_string_pretty(&manifest).unwrap());
     let agent = "content.modulesContent.$edgeAgent.properties.desired.modules";
     let expected = [
-        &*format!("line.json:10:17: {agent}.a.settings.image: there is no file "),
+        &*format!("line.json:11:17: {agent}.a.settings.image: there is no file "),
         &*format!("line.json:19:13: {agent}.b.settings.image: there is no file "),
         "line.json:29:15: content.modulesContent.$edgeHub.properties.desired.routes.kept.durability: 'disk' is not",
         "line.json:38:15: content.modulesContent.a.properties.desired.deep[0].number: ",
