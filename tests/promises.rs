@@ -30,5 +30,6 @@ mod stops;
 mod structure;
 mod support_bundle;
 mod two_names;
+mod unhealthy;
 mod upgrade;
 mod upstream;

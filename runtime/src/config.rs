@@ -7,6 +7,7 @@
 //! | `restart.max_starts` | 20 | restarts before an instance is left alone |
 //! | `restart.steady_after_secs` | 600 | running so long clears the count of failures |
 //! | `restart.jitter_percent` | 20 | each delay varies by up to so much |
+//! | `instance.watchdog_secs` | 30 | longest time in one call of a module before it counts as unhealthy; 0: never |
 //! | `queue.lane_messages` | 1024 | messages in memory for each sending thread and endpoint |
 //! | `queue.lane_bytes` | 16 MiB | their bytes |
 //! | `queue.store_bytes` | 1 GiB | bytes of durable messages on disk |
@@ -29,12 +30,27 @@ use crate::spelling::suggestion;
 pub struct Config {
     /// How failures of instances are paced.
     pub restart: RestartPacing,
+    /// What holds for every instance that does not say otherwise.
+    pub instance: InstanceConfig,
     /// Bounds of the queues.
     pub queue: QueueConfig,
     /// Watched folders.
     pub watch: WatchConfig,
     /// The runtime's own log.
     pub log: LogConfig,
+}
+
+/// What holds for every instance that does not say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InstanceConfig {
+    /// Longest time in one call; zero: none is too long.
+    pub watchdog: Duration,
+}
+
+impl Default for InstanceConfig {
+    fn default() -> InstanceConfig {
+        InstanceConfig { watchdog: Duration::from_secs(30) }
+    }
 }
 
 /// Bounds of the queues.
@@ -163,6 +179,7 @@ const KEYS: &[(&str, &str, Set)] = &[
     ("restart", "max_starts", |c, v| whole(v, 0..=u64::from(u32::MAX)).map(|n| c.restart.max_starts = n)),
     ("restart", "steady_after_secs", |c, v| seconds(v, 0..=YEAR_SECS).map(|span| c.restart.steady_after = span)),
     ("restart", "jitter_percent", |c, v| whole(v, 0..=100).map(|n| c.restart.jitter_percent = n)),
+    ("instance", "watchdog_secs", |c, v| seconds(v, 0..=86_400).map(|span| c.instance.watchdog = span)),
     ("queue", "lane_messages", |c, v| whole(v, 1..=1 << 24).map(|n| c.queue.lane_messages = n)),
     ("queue", "lane_bytes", |c, v| whole(v, 1 << 12..=1 << 40).map(|n| c.queue.lane_bytes = n)),
     ("queue", "store_bytes", |c, v| whole(v, 1 << 20..=1 << 50).map(|n| c.queue.store_bytes = n)),

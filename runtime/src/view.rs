@@ -87,16 +87,58 @@ pub struct ModuleView {
     pub exit_code: Option<i32>,
     /// One sentence: why it is in this state, or the module's own health sentence.
     pub status_description: String,
+    /// The module's own sentence about its state; `null` where it has none.
+    #[serde(default)]
+    pub health: Option<HealthSentence>,
     /// `$version` of the desired properties.
     pub desired_version: Option<u64>,
     /// `$version` of the reported properties.
     pub reported_version: Option<u64>,
     /// What waits for it.
     pub inbox: InboxView,
-    /// Processor time of its thread, in seconds.
+    /// Processor time of all its threads since the runtime started, in seconds.
     pub cpu_seconds: Option<f64>,
-    /// Memory of its own; `null` where it is not known.
+    /// Memory of its image, which all instances of that image share; `null` where it is not known.
     pub memory_bytes: Option<u64>,
+}
+
+/// What a module says about its own state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthSentence {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Such as `2 of 3 PLCs connected`.
+    pub sentence: String,
+}
+
+/// Desired properties that a module refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedView {
+    /// Their `$version`.
+    pub version: u64,
+    /// Why.
+    pub error: String,
+}
+
+/// A thread of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ThreadView {
+    /// Its name, as the system shows it.
+    pub name: String,
+    /// Processor time, in seconds.
+    pub cpu_seconds: Option<f64>,
+}
+
+/// Messages that were lost by an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LossView {
+    /// `sent` by it, or on their way `to` it.
+    pub way: String,
+    /// Why, such as `full`, `purged` or `runtimeDied`.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Everything about one instance.
@@ -118,6 +160,27 @@ pub struct ModuleDetail {
     pub startup_order: u32,
     /// Facts worth a line each, such as what an old image still occupies.
     pub notes: Vec<String>,
+    /// How its last worker ended, with the place of a panic.
+    #[serde(default)]
+    pub last_exit: Option<String>,
+    /// When it starts again after a failure: RFC 3339.
+    #[serde(default)]
+    pub next_start_time_utc: Option<String>,
+    /// The newest desired properties, where it refused them: it goes on with older ones.
+    #[serde(default)]
+    pub refused: Option<RefusedView>,
+    /// Its threads: its own first, then those that it started.
+    #[serde(default)]
+    pub threads: Vec<ThreadView>,
+    /// Instances of its image, which share `memoryBytes`.
+    #[serde(default)]
+    pub image_instances: usize,
+    /// Messages to it that are set aside as poisonous.
+    #[serde(default)]
+    pub parked: u64,
+    /// Messages that were lost.
+    #[serde(default)]
+    pub losses: Vec<LossView>,
     /// Inputs, outputs and methods of the image, as its descriptor says.
     pub descriptor: Option<Value>,
 }

@@ -15,7 +15,7 @@ pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<Vec<Module
 }
 
 pub(super) async fn show(State(handle): State<Handle>, Path(name): Path<String>) -> ModuleAnswer {
-    Ok(Json(handle.module(&name).await?))
+    Ok(Json(handle.module_in_full(&name).await?))
 }
 
 pub(super) async fn add(State(handle): State<Handle>, by: By, body: Body) -> ModuleAnswer {

@@ -42,10 +42,20 @@ fn table(modules: &[ModuleView], now_us: i64) -> Table {
             module.isolation.as_str().into(),
             module.restart_count.to_string().into(),
             uptime(module, now_us).map_or("-".into(), clock::spoken).into(),
-            module.status_description.as_str().into(),
+            description(module),
         ]);
     }
     table
+}
+
+/// Why it is in its state, or what it says itself; a warning is told as one.
+fn description(module: &ModuleView) -> Cell {
+    let text = module.status_description.as_str();
+    match module.health.as_ref().filter(|health| health.sentence == text).map(|health| health.level.as_str()) {
+        Some("error") => Cell::painted(text, Paint::Red),
+        Some("warn") => Cell::painted(text, Paint::Yellow),
+        _ => text.into(),
+    }
 }
 
 /// The colour of a status.

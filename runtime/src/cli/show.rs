@@ -9,7 +9,7 @@ use super::out::printable;
 use super::{Context, Failure, list};
 use crate::admin::client::path;
 use crate::clock;
-use crate::view::ModuleDetail;
+use crate::view::{HealthSentence, ModuleDetail};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -46,8 +46,9 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
     line("identity", printable(&module.identity));
     let uptime = list::uptime(module, now_us).map(|up| format!(" for {}", clock::spoken(up))).unwrap_or_default();
     line("status", format!("{status}{uptime}"));
-    line("health", printable(&module.status_description));
+    line("health", module.health.as_ref().map(health).unwrap_or_default());
     line("reason", printable(&detail.reason));
+    line("next start", said(&detail.next_start_time_utc));
     line("next step", said(&detail.next_step));
     line("image", printable(&list::image(module)));
     line("digest", said(&module.digest));
@@ -60,7 +61,8 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
     );
     line("last start", said(&module.last_start_time_utc));
     let code = module.exit_code.map(|code| format!(", exit code {code}")).unwrap_or_default();
-    line("last exit", module.last_exit_time_utc.as_ref().map(|time| format!("{time}{code}")).unwrap_or_default());
+    let how = detail.last_exit.as_ref().map(|how| format!(": {}", printable(how))).unwrap_or_default();
+    line("last exit", module.last_exit_time_utc.as_ref().map(|time| format!("{time}{code}{how}")).unwrap_or_default());
     line(
         "twin",
         format!(
@@ -69,12 +71,30 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
             version(module.reported_version)
         ),
     );
+    if let Some(refused) = &detail.refused {
+        line("refused", format!("desired version {}: {}", refused.version, printable(&refused.error)));
+    }
     let inbox = &module.inbox;
     let spilled = if inbox.spilled > 0 { format!(", {} of them on disk", inbox.spilled) } else { String::new() };
     line("inbox", format!("{} messages, {} bytes{spilled}", inbox.messages, inbox.bytes));
     line("data folder", detail.data_folder.clone());
+    if detail.parked > 0 {
+        line("parked", format!("{}, set aside as poisonous", counted(detail.parked)));
+    }
+    for loss in &detail.losses {
+        let way = if loss.way == "sent" { "that it sent" } else { "on their way to it" };
+        line("lost", format!("{} {way}: {}", counted(loss.count), printable(&loss.reason)));
+    }
     line("processor", module.cpu_seconds.map(|secs| format!("{secs:.2} s")).unwrap_or_default());
-    line("memory", module.memory_bytes.map(|bytes| format!("{bytes} bytes")).unwrap_or_default());
+    for thread in &detail.threads {
+        let spent = thread.cpu_seconds.map(|secs| format!(", {secs:.2} s")).unwrap_or_default();
+        line("thread", format!("{}{spent}", printable(&thread.name)));
+    }
+    let shared = match detail.image_instances {
+        0 | 1 => String::new(),
+        n => format!(", shared by {n} instances of this image"),
+    };
+    line("memory", module.memory_bytes.map(|bytes| format!("{bytes} bytes{shared}")).unwrap_or_default());
     for (key, member) in [("inputs", "inputs"), ("outputs", "outputs"), ("methods", "methods")] {
         line(key, names(detail.descriptor.as_ref(), member));
     }
@@ -82,6 +102,20 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
         line("note", printable(note));
     }
     text
+}
+
+fn counted(messages: u64) -> String {
+    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
+}
+
+/// The module's own sentence; what is not well is told as such.
+fn health(health: &HealthSentence) -> String {
+    let sentence = printable(&health.sentence);
+    match health.level.as_str() {
+        "error" => format!("error: {sentence}"),
+        "warn" => format!("warning: {sentence}"),
+        _ => sentence,
+    }
 }
 
 /// The names in a list of the descriptor, whose members are names or objects with a `name`.
@@ -105,7 +139,12 @@ mod tests {
         let more = json!({
             "origin": "deployment", "reason": "handler panicked at src/lib.rs:12", "nextStep": "starts again in 10 s",
             "dataFolder": "/s/data/filter", "startupOrder": 4_294_967_295u32, "notes": ["1.1.0 still occupies 0.5 MB"],
-            "descriptor": {"inputs": ["readings"], "outputs": [{"name": "alarms"}]}
+            "descriptor": {"inputs": ["readings"], "outputs": [{"name": "alarms"}]},
+            "health": {"level": "warn", "sentence": "2 of 3 sensors answer"}, "lastExitTimeUtc": "2026-11-21T14:05:10.000Z",
+            "exitCode": 1, "lastExit": "panicked at src/lib.rs:12: no", "nextStartTimeUtc": "2026-11-21T14:05:20.000Z",
+            "refused": {"version": 3, "error": "limit: too high"}, "parked": 2, "imageInstances": 2, "memoryBytes": 1024,
+            "losses": [{"way": "to", "reason": "full", "count": 4}], "cpuSeconds": 1.25,
+            "threads": [{"name": "filter", "cpuSeconds": 1.0}, {"name": "filter/poll", "cpuSeconds": 0.25}]
         });
         document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let detail: ModuleDetail = serde_json::from_value(document).unwrap();
@@ -118,8 +157,9 @@ mod tests {
 name         filter
 identity     /devices/D/modules/filter
 status       backoff
-health       2 of 3 sensors answer
+health       warning: 2 of 3 sensors answer
 reason       handler panicked at src/lib.rs:12
+next start   2026-11-21T14:05:20.000Z
 next step    starts again in 10 s
 image        filter:1 (1.2.0)
 digest       sha256:00ff
@@ -128,9 +168,17 @@ isolation    thread
 restarts     0, policy always
 start order  last
 last start   2026-11-21T14:05:09.123Z
+last exit    2026-11-21T14:05:10.000Z, exit code 1: panicked at src/lib.rs:12: no
 twin         desired version 3, reported version 5
+refused      desired version 3: limit: too high
 inbox        2 messages, 512 bytes
 data folder  /s/data/filter
+parked       2 messages, set aside as poisonous
+lost         4 messages on their way to it: full
+processor    1.25 s
+thread       filter, 1.00 s
+thread       filter/poll, 0.25 s
+memory       1024 bytes, shared by 2 instances of this image
 inputs       readings
 outputs      alarms
 note         1.1.0 still occupies 0.5 MB

@@ -15,6 +15,7 @@ use crate::instance::state::{
     self, Action, By, Hold, Input, Instance, Moment, RestartPacing, Settings, State, Then, WorkerId,
 };
 use crate::instance::ticket::{self, Ticket};
+use crate::instance::watchdog::Watch;
 use crate::instance::worker::{self, Assignment, Ending, WorkerEvent};
 use crate::name::folder_name;
 use crate::refusal::{Refusal, RefusalKind};
@@ -33,9 +34,11 @@ pub(super) struct Entry {
     /// The image that the database knows of.
     pub stored_digest: Option<String>,
     pub link: Option<(WorkerId, Arc<Link>)>,
+    pub watch: Watch,
     pub last_start_us: Option<i64>,
     pub last_exit_us: Option<i64>,
     pub exit_code: Option<i32>,
+    pub last_exit: Option<String>,
     pub notes: Vec<String>,
 }
 
@@ -98,9 +101,11 @@ impl Control {
             first_found,
             stored_digest: None,
             link: None,
+            watch: Watch::default(),
             last_start_us: None,
             last_exit_us: None,
             exit_code: None,
+            last_exit: None,
             notes: Vec::new(),
         };
         self.instances.insert(name, entry);
@@ -243,6 +248,7 @@ impl Control {
             directory.insert(link.name.clone(), link.clone());
         }
         entry.link = Some((worker, link.clone()));
+        entry.watch = Watch::default();
         entry.last_start_us = Some(clock::wall_us());
         // The first worker of an image asks it, for all of them.
         let ask = self.described.insert(digest);
@@ -304,6 +310,7 @@ impl Control {
                 if let Some(entry) = self.instances.get_mut(name) {
                     entry.last_exit_us = Some(clock::wall_us());
                     entry.exit_code = Some(i32::from(ending != Ending::Stopped));
+                    entry.last_exit = Some(ending.reason().to_owned());
                 }
                 match ending {
                     Ending::Stopped => state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true },

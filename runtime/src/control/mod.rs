@@ -19,6 +19,7 @@ mod listeners;
 mod removing;
 mod shutdown;
 mod views;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
@@ -92,8 +93,9 @@ impl Control {
     /// Runs until a shutdown has ended.
     pub fn run(mut self, inbox: &Receiver<Event>) {
         let mut housekeeping = clock::now() + HOUSEKEEPING;
+        let mut watch = housekeeping;
         loop {
-            let deadline = self.next_deadline().map_or(housekeeping, |at| at.min(housekeeping));
+            let deadline = self.next_deadline().map_or(housekeeping, |at| at.min(housekeeping)).min(watch);
             match inbox.recv_deadline(deadline) {
                 Ok(event) => {
                     self.handle(event);
@@ -106,6 +108,9 @@ impl Control {
             }
             let now = clock::now();
             self.tick(now);
+            if now >= watch {
+                watch = self.watch(now);
+            }
             if now >= housekeeping {
                 self.keep_house();
                 housekeeping = now + HOUSEKEEPING;

@@ -4,11 +4,14 @@ use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
 use crate::instance::spec::{Isolation, RestartPolicy};
+use crate::instance::state::State;
 use crate::instance::usage;
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::twin::Part;
-use crate::view::{HealthView, ImageView, InboxView, ModuleDetail, ModuleView, Status, WatchedFolderView};
+use crate::view::{
+    HealthSentence, HealthView, ImageView, InboxView, ModuleDetail, ModuleView, RefusedView, Status, WatchedFolderView,
+};
 
 impl Control {
     pub(crate) fn module_views(&self) -> Vec<ModuleView> {
@@ -31,8 +34,12 @@ impl Control {
             life.digest.as_ref().and_then(|digest| digest.parse().ok()).and_then(|digest| self.catalog.get(&digest));
         let (messages, bytes) = self.services.ingest.waiting(name);
         let link = entry.link.as_ref().map(|(_, link)| link);
-        let reason = life.reason(clock::now());
-        let health = link.map(|link| link.health().sentence).unwrap_or_default();
+        let now = clock::now();
+        let stuck = if life.status() == Status::Unhealthy { self.stuck_in(entry, now) } else { None };
+        let reason = stuck.unwrap_or_else(|| life.reason(now));
+        let health = link.map(|link| link.health()).filter(|health| !health.sentence.is_empty());
+        let health = health
+            .map(|health| HealthSentence { level: level_word(health.level).to_owned(), sentence: health.sentence });
         ModuleView {
             name: name.clone(),
             identity: identity.map(|identity| identity.to_string()).unwrap_or_default(),
@@ -55,7 +62,11 @@ impl Control {
             last_start_time_utc: entry.last_start_us.map(clock::rfc3339),
             last_exit_time_utc: entry.last_exit_us.map(clock::rfc3339),
             exit_code: entry.exit_code,
-            status_description: if reason.is_empty() { health } else { reason },
+            status_description: match &health {
+                Some(health) if reason.is_empty() => health.sentence.clone(),
+                _ => reason,
+            },
+            health,
             desired_version: version_of(Part::Desired),
             reported_version: version_of(Part::Reported),
             inbox: InboxView { messages, bytes, spilled: 0 },
@@ -92,13 +103,32 @@ impl Control {
         if entry.spec.options.isolation == Isolation::Process {
             notes.push("isolation 'process' is not available in this version: it runs as a thread".to_owned());
         }
+        let is_running = module.status == Status::Running;
+        let twin = Identity::module(self.identities.device_id(), name).ok().and_then(|id| self.twins.get(&id));
+        let refused = twin.and_then(|twin| {
+            let said = twin.acknowledged().filter(|said| !said.ok && said.version == twin.desired.version)?;
+            Some(RefusedView { version: said.version, error: said.error.unwrap_or_default() })
+        });
         Some(ModuleDetail {
             origin: origin_word(entry.origin).to_owned(),
-            reason: if module.status_description.is_empty() {
-                "up and doing its work".to_owned()
-            } else {
-                module.status_description.clone()
+            reason: match is_running {
+                true => "up and doing its work".to_owned(),
+                false => module.status_description.clone(),
             },
+            last_exit: entry.last_exit.clone(),
+            next_start_time_utc: match entry.life.state {
+                State::Backoff { until, .. } => {
+                    let left = until.saturating_duration_since(clock::now());
+                    let left = i64::try_from(left.as_micros()).unwrap_or(i64::MAX);
+                    Some(clock::rfc3339(clock::wall_us().saturating_add(left)))
+                }
+                _ => None,
+            },
+            refused,
+            threads: Vec::new(),
+            image_instances: image.map_or(0, |image| self.users(&image.digest).len()),
+            parked: 0,
+            losses: Vec::new(),
             next_step: entry.life.next_step(),
             data_folder: self.folders.data.join(crate::name::folder_name(name)).display().to_string(),
             startup_order: entry.spec.startup_order,
@@ -144,6 +174,7 @@ impl Control {
         if parked > 0 {
             notes.push(format!("{parked} messages are parked as poisonous"));
         }
+        notes.extend(self.unwell());
         let late = self.services.calls.late_answers();
         if late > 0 {
             notes.push(format!("{late} answers to method calls came after their deadline and were dropped"));
@@ -159,6 +190,15 @@ impl Control {
             uptime_secs: self.started.elapsed().as_secs(),
             notes,
         }
+    }
+
+    /// Instances that are not well, a line each.
+    fn unwell(&self) -> Vec<String> {
+        let is_unwell = |view: &ModuleView| {
+            matches!(view.status, Status::Failed | Status::Quarantined | Status::Unhealthy | Status::Backoff)
+        };
+        let views = self.module_views().into_iter().filter(is_unwell);
+        views.map(|view| format!("{} is {}: {}", view.name, view.status.as_str(), view.status_description)).collect()
     }
 
     /// Whether an identity's module runs: its `connectionState`.
@@ -184,5 +224,17 @@ impl Control {
             hint: Some(hint),
             details: Vec::new(),
         }
+    }
+}
+
+/// The word for a level of the ABI.
+fn level_word(level: u32) -> &'static str {
+    use dinrail_plugin::abi::{DR_DEBUG, DR_ERROR, DR_TRACE, DR_WARN};
+    match level {
+        DR_ERROR => "error",
+        DR_WARN => "warn",
+        DR_DEBUG => "debug",
+        DR_TRACE => "trace",
+        _ => "info",
     }
 }

@@ -143,7 +143,7 @@ fn read_value(reader: &mut Reader<'_>, path: &str, value: &Value) -> CreateOptio
     if let Some(grace) = reader.seconds(&object, "stopGraceSecs", 0.0..=3600.0) {
         options.stop_grace = grace;
     }
-    options.watchdog = reader.seconds(&object, "watchdogSecs", 0.1..=86400.0);
+    options.watchdog = reader.seconds(&object, "watchdogSecs", 0.0..=86400.0);
     options.stack_bytes =
         reader.integer(&object, "stackBytes", 65_536..=1_073_741_824).and_then(|bytes| usize::try_from(bytes).ok());
     if let Some(limits) = reader.member_object(&object, "limits") {

@@ -7,12 +7,28 @@ use tokio::sync::oneshot;
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::control::{Purge, discard};
-use crate::view::{AddRequest, ModuleDetail, RemovedView};
+use crate::view::{AddRequest, LossView, ModuleDetail, RemovedView};
 
 /// Beyond its stop grace, until an instance that is given up has gone.
 const REMOVAL_MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
 
 impl Handle {
+    /// One instance, with what is known of it on disk too.
+    pub async fn module_in_full(&self, name: &str) -> Answer<ModuleDetail> {
+        let mut detail = self.module(name).await?;
+        let (sender, prefix) = (detail.module.identity.clone(), self.services.ingest.endpoints_of(name));
+        match self.services.disk.toll(&sender, &prefix) {
+            Ok((parked, losses)) => {
+                detail.parked = parked;
+                let way = |is_sender: bool| if is_sender { "sent" } else { "to" }.to_owned();
+                detail.losses =
+                    losses.into_iter().map(|(own, reason, count)| LossView { way: way(own), reason, count }).collect();
+            }
+            Err(error) => detail.notes.push(format!("what it has lost cannot be read: {error}")),
+        }
+        Ok(detail)
+    }
+
     /// Adds an instance without a manifest; it is stored when this returns.
     pub async fn add(&self, request: AddRequest, by: &str) -> Answer<ModuleDetail> {
         let (by, name) = (by.to_owned(), request.name.clone());

@@ -10,6 +10,7 @@ use dinrail_plugin::abi::*;
 
 use super::calls::{CallError, MethodAnswer};
 use super::link::{Link, MethodRequest};
+use super::watchdog::Callback;
 use crate::image::Library;
 use crate::twin::DesiredChange;
 
@@ -117,6 +118,7 @@ impl Guest {
         let mut instance = std::ptr::null_mut();
         let mut text = Collector(Vec::new());
         let sink = text.sink();
+        Callback::Create.begin(&link.doing);
         let status = in_call(link, || {
             // SAFETY: the table was checked at load; all arguments live until the call returns.
             unsafe { (table.create)(&args, &mut instance, &sink) }
@@ -134,14 +136,14 @@ impl Guest {
     pub fn start(&mut self) -> Result<(), Fault> {
         let Some(start) = self.table.start else { return Ok(()) };
         // SAFETY: a live instance of this table.
-        self.call(|instance, sink| unsafe { start(instance, sink) })
+        self.call(Callback::Start, |instance, sink| unsafe { start(instance, sink) })
     }
 
     /// Closes what the instance opened.
     pub fn stop(&mut self) -> Result<(), Fault> {
         let Some(stop) = self.table.stop else { return Ok(()) };
         // SAFETY: a live instance of this table.
-        self.call(|instance, sink| unsafe { stop(instance, sink) })
+        self.call(Callback::Stop, |instance, sink| unsafe { stop(instance, sink) })
     }
 
     /// Tells it about a change of the desired properties.
@@ -156,21 +158,21 @@ impl Guest {
             revision: change.revision,
         };
         // SAFETY: a live instance of this table; the change lives until the call returns.
-        self.call(|instance, sink| unsafe { on_desired(instance, &change, sink) })
+        self.call(Callback::Desired, |instance, sink| unsafe { on_desired(instance, &change, sink) })
     }
 
     /// A timer fired.
     pub fn on_timer(&mut self, timer: u64, missed: u64) -> Result<(), Fault> {
         let Some(on_timer) = self.table.on_timer else { return Ok(()) };
         // SAFETY: a live instance of this table.
-        self.call(|instance, sink| unsafe { on_timer(instance, timer, missed, sink) })
+        self.call(Callback::Timer, |instance, sink| unsafe { on_timer(instance, timer, missed, sink) })
     }
 
     /// A posted value arrived.
     pub fn on_event(&mut self, value: u64) -> Result<(), Fault> {
         let Some(on_event) = self.table.on_event else { return Ok(()) };
         // SAFETY: a live instance of this table.
-        self.call(|instance, sink| unsafe { on_event(instance, value, sink) })
+        self.call(Callback::Event, |instance, sink| unsafe { on_event(instance, value, sink) })
     }
 
     /// Hands a message over. The reason is there for every verdict but acceptance and deferral.
@@ -181,6 +183,7 @@ impl Guest {
         let mut text = Collector(Vec::new());
         let sink = text.sink();
         let instance = self.instance;
+        Callback::begin_message(&self.link.doing, message.input_index);
         let verdict = in_call(&self.link, || {
             // SAFETY: a live instance of this table; the message lives until the call returns.
             unsafe { on_message(instance, delivery, message, &sink) }
@@ -208,6 +211,7 @@ impl Guest {
         let (mut status, mut text) = (200, Collector(Vec::new()));
         let sink = text.sink();
         let instance = self.instance;
+        Callback::Method.begin(&self.link.doing);
         let outcome = in_call(&self.link, || {
             // SAFETY: a live instance of this table; the call's parts live until it returns.
             unsafe { on_method(instance, &call, &mut status, &sink) }
@@ -220,7 +224,12 @@ impl Guest {
         }
     }
 
-    fn call(&mut self, act: impl FnOnce(*mut c_void, *const DrSink) -> DrStatus) -> Result<(), Fault> {
+    fn call(
+        &mut self,
+        callback: Callback,
+        act: impl FnOnce(*mut c_void, *const DrSink) -> DrStatus,
+    ) -> Result<(), Fault> {
+        callback.begin(&self.link.doing);
         let mut text = Collector(Vec::new());
         let sink = text.sink();
         let instance = self.instance;
@@ -231,6 +240,7 @@ impl Guest {
 
 impl Drop for Guest {
     fn drop(&mut self) {
+        Callback::Destroy.begin(&self.link.doing);
         // SAFETY: the last call for this instance, on the thread that created it.
         in_call(&self.link, || unsafe { (self.table.destroy)(self.instance) });
     }

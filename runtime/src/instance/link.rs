@@ -82,6 +82,8 @@ pub struct MethodRequest {
 struct Told {
     waiting: VecDeque<Control>,
     changes: usize,
+    /// How much was taken up so far.
+    taken: u64,
     has_failed: bool,
     is_fenced: bool,
     is_closed: bool,
@@ -114,6 +116,8 @@ pub struct Link {
     pub deliveries: Deliveries,
     /// Odd while module code runs; moves on with every call.
     pub calls: AtomicU64,
+    /// Which: see [`Callback`](super::watchdog::Callback).
+    pub doing: AtomicU32,
     /// Kernel id of the worker's thread; 0 before it runs.
     pub thread: AtomicU32,
     outputs: [OnceLock<Box<[OutputSlot; OUTPUT_CHUNK]>>; OUTPUT_CHUNK],
@@ -135,6 +139,7 @@ impl Link {
             services,
             deliveries: Deliveries::default(),
             calls: AtomicU64::new(0),
+            doing: AtomicU32::new(0),
             thread: AtomicU32::new(0),
             outputs: [const { OnceLock::new() }; OUTPUT_CHUNK],
             next_timer: AtomicU64::new(1),
@@ -199,6 +204,7 @@ impl Link {
     pub fn next_control(&self) -> Option<Control> {
         let mut told = lock(&self.control);
         let next = told.waiting.pop_front();
+        told.taken += u64::from(next.is_some());
         told.changes -= usize::from(matches!(next, Some(Control::Desired(_))));
         next
     }
@@ -229,6 +235,12 @@ impl Link {
     #[cfg(test)]
     pub fn told(&self) -> usize {
         lock(&self.control).waiting.len()
+    }
+
+    /// Whether anything waits to be told, and how much was taken up so far.
+    pub fn told_and_taken(&self) -> (bool, u64) {
+        let told = lock(&self.control);
+        (!told.waiting.is_empty(), told.taken)
     }
 
     /// True when more waits to be told.

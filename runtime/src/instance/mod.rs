@@ -23,6 +23,7 @@ pub mod ticket;
 pub mod timers;
 mod transition;
 pub mod usage;
+pub mod watchdog;
 pub mod worker;
 
 use crate::queue::lane::lock;

@@ -97,7 +97,7 @@ pub struct CreateOptions {
     /// From being asked to stop until it is given up.
     #[serde(with = "millis", rename = "stopGraceMs")]
     pub stop_grace: Duration,
-    /// Longest time in one call before it counts as unhealthy; `None`: it is not watched.
+    /// Longest time in one call before it counts as unhealthy; zero: it is not watched; `None`: the runtime's default.
     #[serde(with = "optional_millis", rename = "watchdogMs")]
     pub watchdog: Option<Duration>,
     /// Stack of its thread, in bytes; `None`: the runtime's default.

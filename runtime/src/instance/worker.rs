@@ -68,6 +68,16 @@ pub enum Ending {
     Failed(String),
 }
 
+impl Ending {
+    /// In words.
+    pub fn reason(&self) -> &str {
+        match self {
+            Ending::Stopped => "stopped as asked",
+            Ending::StartFailed(reason) | Ending::Failed(reason) => reason,
+        }
+    }
+}
+
 /// Starts the worker's thread.
 pub fn spawn(assignment: Assignment) -> std::io::Result<()> {
     std::thread::Builder::new()

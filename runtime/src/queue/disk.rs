@@ -232,6 +232,11 @@ impl Disk {
         Ok(purged.messages + purged.parked)
     }
 
+    /// See [`queue::toll`]. Reads, and waits for nobody's commit.
+    pub fn toll(&self, sender: &str, prefix: &str) -> Result<(u64, Vec<(bool, String, u64)>), StoreError> {
+        self.database.read(File::Queue, |conn| queue::toll(conn, sender, prefix))
+    }
+
     fn submit(&self, rows: Arc<Vec<StoredMessage>>, completion: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {
         let mark = self.mark;
         let held = queue::held_bytes(&rows);
