@@ -21,6 +21,7 @@ mod messages;
 mod misbehaving;
 mod module_threads;
 mod no_runtime;
+mod projects;
 mod real_input;
 mod redeployments;
 mod restarts;

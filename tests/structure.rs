@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 25] = [
+const IMPORTS: [(&str, &[&str]); 26] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -23,6 +23,7 @@ const IMPORTS: [(&str, &[&str]); 25] = [
     ("instance", &["clock", "image", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["instance", "spelling"]),
+    ("project", &["name"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),
     (
@@ -74,7 +75,13 @@ const IMPORTS: [(&str, &[&str]); 25] = [
     ),
     ("admin", &["clock", "handle", "message", "name", "refusal", "support", "view"]),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "state_folder"]),
-    ("cli", &["admin", "bench", "check", "clock", "config", "document", "image", "name", "runtime", "spelling", "support", "view"]),
+    (
+        "cli",
+        &[
+            "admin", "bench", "check", "clock", "config", "document", "image", "name", "project", "runtime",
+            "spelling", "support", "view",
+        ],
+    ),
 ];
 
 /// Measures the runtime from outside, so it may use all of it; only `cli` uses it.

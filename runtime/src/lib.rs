@@ -12,6 +12,7 @@
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
 //! | [`document`] | JSON and YAML that people write, with the place of each part |
 //! | [`deployment`] | manifests and the plan that a manifest means |
+//! | [`project`] | module projects: what `dinrail new` makes, and what the binary carries for them |
 //! | [`control`] | the loop: the one thread that decides, and the only code that knows every concept |
 //! | [`runtime`], [`state_folder`] | start and end of the whole; the directory that is one runtime's |
 //! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
@@ -44,6 +45,7 @@ pub mod instance;
 pub mod memory;
 pub mod message;
 pub mod name;
+pub mod project;
 pub mod queue;
 pub mod refusal;
 pub mod routing;

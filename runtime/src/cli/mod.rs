@@ -18,6 +18,7 @@ mod lifecycle;
 mod list;
 mod man;
 mod manifest;
+mod new;
 mod out;
 mod places;
 mod plan;
@@ -105,6 +106,8 @@ enum Verb {
     Check(check::CheckArgs),
     /// Put together what helps to find a fault, without secrets
     SupportBundle(support_bundle::SupportBundleArgs),
+    /// Make a module project in Rust, C or C++ (offline)
+    New(new::NewArgs),
     /// Measure this device (offline)
     Bench(bench::BenchArgs),
     /// Print the completions for a shell (offline)
@@ -169,6 +172,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
         Verb::SupportBundle(args) => support_bundle::run(args, context),
+        Verb::New(args) => new::run(args, context),
         Verb::Bench(args) => bench::run(args, context),
         Verb::Completions(args) => completions::run(args, context),
         Verb::Man(args) => man::run(args, context),
@@ -220,6 +224,8 @@ mod tests {
             "image remove filter:1",
             "check --warnings-as-errors",
             "support-bundle -o f.zip --with-values",
+            "new hello --lang rust --json",
+            "new hello --path ../plugin-api",
             "bench hop --json",
             "bench all --probe p.so",
             "completions bash",

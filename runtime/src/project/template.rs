@@ -1,0 +1,145 @@
+//! The files of a project, out of the templates in `runtime/templates`. Pure.
+
+use std::path::Path;
+
+use super::{Crates, Language, Names};
+
+/// Path in the project and template.
+type Template = (&'static str, &'static str);
+
+macro_rules! template {
+    ($file:literal) => {
+        include_str!(concat!("../../templates/", $file))
+    };
+}
+
+const RUST: &[Template] = &[
+    ("Cargo.toml", template!("rust/Cargo.toml")),
+    ("src/lib.rs", template!("rust/lib.rs")),
+    ("deployment.json", template!("deployment.json")),
+    ("README.md", template!("rust/README.md")),
+    (".gitignore", template!("rust/gitignore")),
+];
+
+/// Makes a project build from what lies beside it.
+const CARGO_CONFIG: Template = (".cargo/config.toml", template!("rust/config.toml"));
+
+/// The author's files.
+pub fn files(names: &Names, language: Language, crates: &Crates) -> Vec<(&'static str, String)> {
+    let mut templates = match language {
+        Language::Rust => RUST.to_vec(),
+        Language::C | Language::Cpp => Vec::new(),
+    };
+    if language == Language::Rust && *crates == Crates::Carried {
+        templates.push(CARGO_CONFIG);
+    }
+    let words = words(names, language, crates);
+    templates.into_iter().map(|(path, template)| (path, filled(template, &words))).collect()
+}
+
+/// The commands that build, test and try it, one after the other.
+pub fn next_steps(names: &Names, language: Language, drop: &Path) -> Vec<String> {
+    let folder = shell_word(names.folder());
+    let module = shell_word(names.module());
+    let build: Vec<String> = match language {
+        Language::Rust => vec![
+            "cargo test".into(),
+            "cargo build --release".into(),
+            format!("cp target/release/{} {}", names.library(), shell_word(&drop.to_string_lossy())),
+        ],
+        Language::C | Language::Cpp => vec!["make".into(), "make test".into(), "make drop".into()],
+    };
+    let steps = [format!("cd {folder}")].into_iter().chain(build);
+    steps.chain([format!("dinrail wait {module}")]).collect()
+}
+
+/// What stands for each word in `{{…}}`.
+fn words(names: &Names, language: Language, crates: &Crates) -> Vec<(&'static str, String)> {
+    let export = if names.module() == names.file() {
+        "export_module!(Alarm);".to_owned()
+    } else {
+        format!("export_module!(Alarm, name: \"{}\");", names.module())
+    };
+    let plugin_api = match crates {
+        Crates::Checkout(folder) => folder.to_string_lossy().into_owned(),
+        Crates::Carried | Crates::Registry => ".dinrail/plugin-api".to_owned(),
+    };
+    let image = match language {
+        Language::Rust => format!("./target/release/{}", names.library()),
+        Language::C | Language::Cpp => format!("./{}", names.library()),
+    };
+    vec![
+        ("module", names.module().to_owned()),
+        ("module_word", shell_word(names.module())),
+        ("file", names.file().to_owned()),
+        ("library", names.library()),
+        ("image", image),
+        ("export", export),
+        // A string of JSON is one of TOML.
+        ("plugin_api", serde_json::Value::from(plugin_api).to_string()),
+    ]
+}
+
+fn filled(template: &str, words: &[(&'static str, String)]) -> String {
+    words.iter().fold(template.to_owned(), |text, (word, meaning)| text.replace(&format!("{{{{{word}}}}}"), meaning))
+}
+
+/// As a shell takes it for one word.
+fn shell_word(text: &str) -> String {
+    let is_plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:+,@%\\".contains(&b));
+    if is_plain && !text.is_empty() { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::Manifest;
+
+    const LANGUAGES: [Language; 3] = [Language::Rust, Language::C, Language::Cpp];
+
+    fn text<'a>(files: &'a [(&'static str, String)], path: &str) -> &'a str {
+        &files.iter().find(|(found, _)| *found == path).unwrap_or_else(|| panic!("{path}: {files:?}")).1
+    }
+
+    #[test]
+    fn every_word_of_the_templates_has_a_meaning() {
+        for language in LANGUAGES {
+            let names = Names::new("line:3", language).unwrap();
+            for (path, text) in files(&names, language, &Crates::Carried) {
+                assert!(!text.contains("{{") && !text.contains("}}"), "{path}: {text}");
+                assert!(text.ends_with('\n'), "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn manifest_is_accepted_whatever_the_module_is_called() {
+        for name in ["hello", "line:3", "a.b+c%d_e#f?g!h(i),j=k@l;m'n"] {
+            let names = Names::new(name, Language::Rust).unwrap();
+            let files = files(&names, Language::Rust, &Crates::Carried);
+            let parsed = Manifest::parse(text(&files, "deployment.json"));
+            assert!(parsed.is_ok(), "{name}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn crates_come_from_where_they_are_wanted_from() {
+        let names = Names::new("hello", Language::Rust).unwrap();
+        let of = |crates| files(&names, Language::Rust, &crates);
+        let is_offline = |files: &[(&str, String)]| files.iter().any(|(path, _)| *path == ".cargo/config.toml");
+
+        let carried = of(Crates::Carried);
+        assert!(is_offline(&carried) && text(&carried, "Cargo.toml").contains("path = \".dinrail/plugin-api\""));
+        let registry = of(Crates::Registry);
+        assert!(!is_offline(&registry) && text(&registry, "Cargo.toml").contains("path = \".dinrail/plugin-api\""));
+        let checkout = of(Crates::Checkout("/a b/plugin-api".into()));
+        assert!(!is_offline(&checkout) && text(&checkout, "Cargo.toml").contains("path = \"/a b/plugin-api\""));
+    }
+
+    #[test]
+    fn commands_survive_the_shell() {
+        assert_eq!(shell_word("line-3"), "line-3");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word("a;b c"), "'a;b c'");
+    }
+}
