@@ -15,9 +15,11 @@ pub enum Lang {
     Rust,
     /// C99, with the header
     #[value(skip)]
+    #[expect(dead_code, reason = "its templates follow")]
     C,
     /// C++17, with the header
     #[value(skip)]
+    #[expect(dead_code, reason = "its templates follow")]
     Cpp,
 }
 
