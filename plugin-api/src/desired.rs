@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::problems::Problems;
 
 /// Reads `section` as a `T`: what it leaves out, at any depth, comes from `T::default()`.
 ///
@@ -12,18 +13,18 @@ use crate::error::Error;
 /// `{"range": [1, 2]}` of one enum), only the outermost level is merged.
 ///
 /// # Errors
-/// Names the path: `limits.high: invalid type: string "x", expected f64`.
+/// Names every problem with its path: `limits.high: invalid type: string "x", expected f64; treshold: unknown field …`.
 pub(crate) fn typed<T: Serialize + DeserializeOwned + Default>(section: &Value) -> Result<T, Error> {
     if !section.is_object() {
         return Err(Error::refused("the desired properties must be a JSON object"));
     }
     let defaults = serde_json::to_value(T::default())
         .map_err(|e| Error::new(e).context("the module's own defaults cannot be written as JSON"))?;
-    let read = |depth| serde_path_to_error::deserialize(overlaid(defaults.clone(), section.clone(), depth));
-    read(usize::MAX).or_else(|first| read(1).map_err(|_| first)).map_err(|e: serde_path_to_error::Error<_>| {
-        let path = e.path().to_string();
-        if path == "." { Error::refused(e.inner()) } else { Error::refused(e.inner()).context(path) }
-    })
+    let whole = |depth| overlaid(defaults.clone(), section.clone(), depth);
+    let read = |depth| serde_path_to_error::deserialize(whole(depth));
+    read(usize::MAX)
+        .or_else(|_: serde_path_to_error::Error<_>| read(1))
+        .map_err(|_| Error::refused(Problems::of::<T>(whole(usize::MAX)).join("; ")))
 }
 
 /// As [`typed`], from JSON text; empty text is an empty section.
@@ -118,5 +119,13 @@ mod tests {
             assert!(refused.to_string().contains(said), "{refused}");
             assert_eq!(refused.kind(), crate::ErrorKind::Refused);
         }
+    }
+
+    #[test]
+    fn a_refusal_names_all_that_is_wrong() {
+        let refused = typed::<Desired>(&json!({"threshold": "x", "limits": {"low": [], "high": true}})).unwrap_err();
+        let said = "threshold: invalid type: string \"x\", expected f64; limits.low: invalid type: sequence, expected f64; \
+                    limits.high: invalid type: boolean `true`, expected f64";
+        assert_eq!(refused.to_string(), said);
     }
 }

@@ -140,9 +140,11 @@ mod logs;
 mod message;
 mod module;
 mod outgoing;
+mod problems;
 #[cfg(feature = "abi-proof")]
 pub mod proof;
 pub mod reading;
+mod span;
 pub mod testing;
 mod twin;
 mod work;
@@ -155,6 +157,7 @@ pub use message::{KeptMessage, Message, Property};
 pub use module::{MethodCall, MethodResponse, Module, Timer};
 pub use outgoing::Outgoing;
 pub use reading::{Quality, Reading, ReadingValue};
+pub use span::Span;
 pub use twin::Twin;
 pub use work::Stop;
 
@@ -164,7 +167,7 @@ pub use {schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Body, Client, Context, Deferred, Delivery, Error, Fault, Level, Message, MethodCall, MethodResponse, Module,
-        Outgoing, Output, Property, Quality, Reading, Stop, Timer, Twin, export_module,
+        Outgoing, Output, Property, Quality, Reading, Span, Stop, Timer, Twin, export_module,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

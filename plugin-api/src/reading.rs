@@ -254,6 +254,13 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
 
 const DAY_SECS: i64 = 86_400;
 
+/// A time in microseconds since 1970-01-01 UTC as a source time is written: RFC 3339 in UTC with microseconds.
+pub fn format_time(us: i64) -> String {
+    let mut out = Vec::with_capacity(27);
+    write_time(&mut out, us);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 /// Appends an RFC 3339 time in UTC with microseconds.
 fn write_time(out: &mut Vec<u8>, us: i64) {
     let (secs, us) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
@@ -282,8 +289,8 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
 }
 
-/// Reads an RFC 3339 time. `None` where it is none.
-fn parse_time(text: &str) -> Option<i64> {
+/// Reads an RFC 3339 time, in any offset, as microseconds since 1970-01-01 UTC. `None` where it is none.
+pub fn parse_time(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = bytes.get(from..to)?;

@@ -58,9 +58,17 @@ pub struct BenchBuilder {
     name: String,
     env: Map<String, Value>,
     is_trial: bool,
+    folder: Option<PathBuf>,
 }
 
 impl BenchBuilder {
+    /// Gives it a data folder that stays, such as that of an instance before it: what a restart looks like to a module.
+    #[must_use]
+    pub fn data_folder(mut self, folder: impl Into<PathBuf>) -> BenchBuilder {
+        self.folder = Some(folder.into());
+        self
+    }
+
     /// Sets a variable of the deployment's `env`.
     #[must_use]
     pub fn env(mut self, key: &str, value: &str) -> BenchBuilder {
@@ -88,13 +96,15 @@ impl BenchBuilder {
     /// What `create` said; [`crate::ErrorKind::Refused`] where the desired properties are at fault.
     pub fn create(self) -> Result<Bench, Error> {
         let bed = Bed::make(&self.desired, self.is_trial);
-        let folder = std::env::temp_dir().join(format!("dinrail-bench-{}-{}", std::process::id(), bed.ticket));
+        let scratch = || std::env::temp_dir().join(format!("dinrail-bench-{}-{}", std::process::id(), bed.ticket));
+        let (is_scratch, folder) = (self.folder.is_none(), self.folder.unwrap_or_else(scratch));
         std::fs::create_dir_all(&folder)?;
         let mut bench = Bench {
             module: self.module,
             inputs: self.inputs,
             bed,
             folder,
+            is_scratch,
             instance: std::ptr::null_mut(),
             to_stop: false,
             deliveries: 0,
@@ -131,6 +141,7 @@ pub struct Bench {
     inputs: Vec<String>,
     bed: Arc<Bed>,
     folder: PathBuf,
+    is_scratch: bool,
     instance: *mut c_void,
     to_stop: bool,
     deliveries: u64,
@@ -166,7 +177,7 @@ impl Bench {
 
     fn build(module: DrModule, inputs: Vec<String>, desired: Value) -> BenchBuilder {
         let (module, name) = (Rc::new(module), "bench".to_owned());
-        BenchBuilder { module, inputs, desired, name, env: Map::new(), is_trial: false }
+        BenchBuilder { module, inputs, desired, name, env: Map::new(), is_trial: false, folder: None }
     }
 
     /// Starts the instance.
@@ -333,7 +344,7 @@ impl Bench {
         self.bed.decided()
     }
 
-    /// The scratch data folder.
+    /// The data folder.
     pub fn data_folder(&self) -> &std::path::Path {
         &self.folder
     }
@@ -370,7 +381,9 @@ impl Drop for Bench {
             unsafe { (self.module.destroy)(self.instance) };
         }
         self.bed.close();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        if self.is_scratch {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
@@ -402,6 +415,20 @@ impl BenchMessage<'_> {
         self
     }
 
+    /// Sets `(epoch, n)`; without, it is counted up with every message.
+    #[must_use]
+    pub fn sequence(mut self, epoch: u64, n: u64) -> Self {
+        (self.message.epoch, self.message.sequence) = (epoch, n);
+        self
+    }
+
+    /// Sets when the runtime took it in, in microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn created_us(mut self, us: i64) -> Self {
+        self.message.created_us = us;
+        self
+    }
+
     /// Makes it the nth delivery.
     #[must_use]
     pub fn attempt(mut self, n: u32) -> Self {
@@ -414,7 +441,9 @@ impl BenchMessage<'_> {
         let BenchMessage { bench, mut message } = self;
         bench.deliveries += 1;
         let delivery = bench.deliveries;
-        message.sequence = delivery;
+        if message.sequence == 0 {
+            message.sequence = delivery;
+        }
         message.input_index = bench.inputs.iter().position(|input| *input == message.input);
         let Some(on_message) = bench.module.on_message else {
             return Verdict::Failed("the module does not handle messages".into());

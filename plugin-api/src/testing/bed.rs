@@ -22,7 +22,9 @@ pub(super) struct Stored {
     pub sender: String,
     pub content_type: Option<String>,
     pub attempt: u32,
+    pub epoch: u64,
     pub sequence: u64,
+    pub created_us: i64,
 }
 
 impl Default for Stored {
@@ -35,7 +37,9 @@ impl Default for Stored {
             sender: String::new(),
             content_type: None,
             attempt: 1,
+            epoch: 1,
             sequence: 0,
+            created_us: 0,
         }
     }
 }
