@@ -15,6 +15,7 @@ mod drop_folder;
 mod full_queue;
 mod harness;
 mod image_store;
+mod insight;
 mod kill_9;
 mod manifests;
 mod messages;
