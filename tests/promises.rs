@@ -17,6 +17,7 @@ mod harness;
 mod image_store;
 mod insight;
 mod kill_9;
+mod logs;
 mod manifests;
 mod messages;
 mod misbehaving;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 26] = [
+const IMPORTS: [(&str, &[&str]); 27] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -17,12 +17,13 @@ const IMPORTS: [(&str, &[&str]); 26] = [
     ("database", &["clock", "message"]),
     ("identity", &["clock", "database", "name", "twin"]),
     ("twin", &["clock", "database", "identity", "name"]),
+    ("log", &["clock", "name"]),
     ("image", &["clock", "name", "spelling", "view"]),
     ("routing", &["name", "spelling"]),
     ("queue", &["clock", "database", "message", "name"]),
-    ("instance", &["clock", "image", "message", "name", "queue", "twin", "view"]),
+    ("instance", &["clock", "image", "log", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
-    ("config", &["instance", "spelling"]),
+    ("config", &["instance", "log", "spelling"]),
     ("project", &["name"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),
@@ -37,6 +38,7 @@ const IMPORTS: [(&str, &[&str]); 26] = [
             "identity",
             "image",
             "instance",
+            "log",
             "memory",
             "message",
             "name",
@@ -61,6 +63,7 @@ const IMPORTS: [(&str, &[&str]); 26] = [
             "identity",
             "image",
             "instance",
+            "log",
             "message",
             "name",
             "queue",
@@ -74,11 +77,11 @@ const IMPORTS: [(&str, &[&str]); 26] = [
         ],
     ),
     ("admin", &["clock", "handle", "message", "name", "refusal", "support", "view"]),
-    ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "state_folder"]),
+    ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder"]),
     (
         "cli",
         &[
-            "admin", "bench", "check", "clock", "config", "document", "image", "name", "project", "runtime",
+            "admin", "bench", "check", "clock", "config", "document", "image", "log", "name", "project", "runtime",
             "spelling", "support", "view",
         ],
     ),

@@ -14,6 +14,10 @@
 //! | `watch.poll` | false | look at watched folders by time only, as network shares need it |
 //! | `watch.poll_interval_secs` | 10 | how often folders are looked at besides what the system reports |
 //! | `log.level` | `"info"` | `error`, `warn`, `info`, `debug` or `trace` |
+//! | `log.instance_bytes` | 8 MiB | bytes that the log of one instance may occupy |
+//! | `log.runtime_bytes` | 16 MiB | bytes of the runtime's own |
+//! | `log.lines_per_sec` | 200 | lines a second of one instance for as long as it likes; a line counts once for each KiB |
+//! | `log.burst_lines` | 2000 | lines of one instance at once |
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -23,6 +27,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use crate::instance::state::RestartPacing;
+use crate::log::{Level, LogLimits};
 use crate::spelling::suggestion;
 
 /// Settings of the runtime.
@@ -36,7 +41,7 @@ pub struct Config {
     pub queue: QueueConfig,
     /// Watched folders.
     pub watch: WatchConfig,
-    /// The runtime's own log.
+    /// The log of modules and of the runtime.
     pub log: LogConfig,
 }
 
@@ -85,40 +90,13 @@ impl Default for WatchConfig {
     }
 }
 
-/// Which lines are logged.
+/// Which lines are logged, and how many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogConfig {
     /// The least grave that is.
-    pub level: LogLevel,
-}
-
-/// How grave a line is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Something is lost, or a person is needed.
-    Error,
-    /// Nothing is lost.
-    Warn,
-    /// What happens.
-    #[default]
-    Info,
-    /// How it happens.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl LogLevel {
-    /// Its word, as in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-            LogLevel::Trace => "trace",
-        }
-    }
+    pub level: Level,
+    /// Its bounds.
+    pub limits: LogLimits,
 }
 
 /// One problem of a configuration file.
@@ -186,6 +164,10 @@ const KEYS: &[(&str, &str, Set)] = &[
     ("watch", "poll", |c, v| v.as_bool().map(|poll| c.watch.poll = poll).ok_or("expected true or false".to_owned())),
     ("watch", "poll_interval_secs", |c, v| seconds(v, 1..=86_400).map(|span| c.watch.poll_interval = span)),
     ("log", "level", |c, v| level(v).map(|level| c.log.level = level)),
+    ("log", "instance_bytes", |c, v| whole(v, 256 << 10..=1 << 40).map(|n| c.log.limits.instance_bytes = n)),
+    ("log", "runtime_bytes", |c, v| whole(v, 256 << 10..=1 << 40).map(|n| c.log.limits.runtime_bytes = n)),
+    ("log", "lines_per_sec", |c, v| whole(v, 1..=1_000_000).map(|n| c.log.limits.lines_per_sec = n)),
+    ("log", "burst_lines", |c, v| whole(v, 20..=1_000_000).map(|n| c.log.limits.burst_lines = n)),
 ];
 
 impl Config {
@@ -264,9 +246,8 @@ fn seconds(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<Duration, 
     }
 }
 
-fn level(value: &DeValue<'_>) -> Result<LogLevel, String> {
-    let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
-    let found = value.as_str().and_then(|word| levels.into_iter().find(|level| level.as_str() == word));
+fn level(value: &DeValue<'_>) -> Result<Level, String> {
+    let found = value.as_str().and_then(Level::parse);
     found.ok_or_else(|| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".to_owned())
 }
 
@@ -302,13 +283,20 @@ mod tests {
             poll = true
             poll_interval_secs = 30
             [log]
-            level = 'debug'";
+            level = 'debug'
+            instance_bytes = 1_000_000
+            runtime_bytes = 2_000_000
+            lines_per_sec = 50
+            burst_lines = 100";
         let config = parse(text).unwrap();
 
         assert_eq!(config.restart.first_delay, Duration::from_millis(500));
         assert_eq!(config.queue, QueueConfig { lane_messages: 1000, lane_bytes: 65_536, store_bytes: 2_000_000 });
         assert_eq!(config.watch, WatchConfig { poll: true, poll_interval: Duration::from_secs(30) });
-        assert_eq!(config.log.level, LogLevel::Debug);
+        assert_eq!(config.log.level, Level::Debug);
+        let limits =
+            LogLimits { instance_bytes: 1_000_000, runtime_bytes: 2_000_000, lines_per_sec: 50, burst_lines: 100 };
+        assert_eq!(config.log.limits, limits);
 
         let text = "[restart]\nmax_delay_secs = 60\nmax_starts = 3\nsteady_after_secs = 5\njitter_percent = 0";
         let restart = parse(text).unwrap().restart;

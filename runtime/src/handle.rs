@@ -21,6 +21,7 @@ use crate::identity::Identities;
 use crate::image::ImageStore;
 use crate::instance::services::Services;
 use crate::instance::state::{By, Input};
+pub use crate::log::{Follow as LogFollow, Followed as LogFollowed, Query as LogQuery, Which as LogWhich};
 use crate::message::{MAX_MESSAGE_BYTES, Message, Stamp};
 use crate::name::{Identity, check_id};
 use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
@@ -265,6 +266,43 @@ impl Handle {
         let consumer = inbox.consume_with(Box::new(move || wake.notify_one())).ok_or_else(Refusal::ending)?;
         let (id, queue) = self.listeners.listen(selection, inbox);
         Ok(Tail { id, listeners: self.listeners.clone(), queue, consumer, arrived })
+    }
+
+    /// A query of the log in words; see [`LogQuery::parse`].
+    pub fn log_query<'a>(&self, which: LogWhich, word: impl Fn(&str) -> Option<&'a str>) -> Answer<LogQuery> {
+        LogQuery::parse(which, word).map_err(|bad| Refusal {
+            kind: RefusalKind::Invalid,
+            message: bad.message,
+            hint: Some(bad.hint),
+            details: bad.details,
+        })
+    }
+
+    /// Refused where nobody of this name has or had a log.
+    pub async fn has_log(&self, name: &str) -> Answer<()> {
+        if self.services.logs.has(name) {
+            return Ok(());
+        }
+        let refusal = match self.module(name).await {
+            Ok(_) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        // One that was removed may be meant.
+        let names = self.services.logs.names();
+        match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => Err(Refusal { hint: Some(format!("did you mean '{near}'?")), ..refusal }),
+            None => Err(refusal),
+        }
+    }
+
+    /// Lines of the log, oldest first, a JSON object each. `[blocks: reads files]`
+    pub fn log(&self, query: &LogQuery) -> std::io::Result<Vec<Box<[u8]>>> {
+        self.services.logs.read(query)
+    }
+
+    /// Lines of the log, and then those that come. `[blocks: reads files]`
+    pub fn follow_log(&self, query: LogQuery) -> std::io::Result<LogFollow> {
+        self.services.logs.follow(query)
     }
 
     /// The directory for uploads; on the same file system as the image store.

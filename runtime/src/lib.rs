@@ -15,6 +15,7 @@
 //! | [`project`] | module projects: what `dinrail new` makes, and what the binary carries for them |
 //! | [`control`] | the loop: the one thread that decides, and the only code that knows every concept |
 //! | [`runtime`], [`state_folder`] | start and end of the whole; the directory that is one runtime's |
+//! | [`log`](mod@log) | what modules say, what is said about them, and the runtime's own words: bounded, counted, kept in files |
 //! | [`database`] | the writer thread with group commit, migrations, recovery, tables |
 //! | [`admin`] | the management API and its client |
 //! | [`cli`] | the verbs of the command line, a file each |
@@ -42,6 +43,7 @@ pub mod handle;
 pub mod identity;
 pub mod image;
 pub mod instance;
+pub mod log;
 pub mod memory;
 pub mod message;
 pub mod name;

@@ -16,6 +16,7 @@ use crate::control::{Control, Event};
 use crate::database::Database;
 use crate::handle::Handle;
 use crate::image::{WatchedFolder, Watcher};
+use crate::log::Logs;
 use crate::state_folder::{self, StateFolderError};
 
 /// What the runtime is started with.
@@ -33,6 +34,8 @@ pub struct Options {
     pub watch: Vec<PathBuf>,
     /// Whether what appears in these is started, as in `drop/`.
     pub autostart: bool,
+    /// The log; lines said so far are kept in the state directory too.
+    pub logs: Logs,
     /// The user's folder for short-lived files, for a socket whose path in the state directory would be too long.
     pub session_folder: Option<PathBuf>,
 }
@@ -105,8 +108,9 @@ pub struct Beat {
 pub fn start(options: Options) -> Result<Running, StartError> {
     let lock = state_folder::lock(&options.state)?;
     let folders = state_folder::make(&options.state)?;
+    options.logs.keep_in(&folders.logs);
     let Booted { mut control, inbox, events, parts } =
-        boot::boot(&folders, options.config, options.device_id.as_deref(), options.manifest.as_deref())?;
+        boot::boot(&folders, options.config, options.device_id.as_deref(), options.manifest.as_deref(), options.logs)?;
     let (database, store) = (parts.database.clone(), parts.store.clone());
     let handle = Handle::new(parts, events.clone(), folders.clone());
     let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;

@@ -13,6 +13,8 @@ pub struct Folders {
     pub data: PathBuf,
     /// The watched folder in it.
     pub drop: PathBuf,
+    /// The log.
+    pub logs: PathBuf,
     /// Uploads, on the same file system as the image store.
     pub uploads: PathBuf,
 }
@@ -92,15 +94,21 @@ fn lock_soon(file: &File) -> Result<(), std::fs::TryLockError> {
 
 /// Makes the folders in it.
 pub fn make(state: &Path) -> Result<Folders, StateFolderError> {
+    let state =
+        std::path::absolute(state).map_err(|source| StateFolderError::Unusable { folder: state.to_owned(), source })?;
     let folder = |name: &str| {
         let folder = state.join(name);
         std::fs::create_dir_all(&folder)
             .map_err(|source| StateFolderError::Unusable { folder: folder.clone(), source })?;
         Ok::<_, StateFolderError>(folder)
     };
-    let state =
-        std::path::absolute(state).map_err(|source| StateFolderError::Unusable { folder: state.to_owned(), source })?;
-    Ok(Folders { data: folder("data")?, drop: folder("drop")?, uploads: folder("images/uploads")?, state })
+    Ok(Folders {
+        data: folder("data")?,
+        drop: folder("drop")?,
+        logs: folder("logs")?,
+        uploads: folder("images/uploads")?,
+        state,
+    })
 }
 
 /// Makes the state directory, for its owner and group alone.

@@ -33,7 +33,7 @@ pub(super) async fn tail(
     let tail = handle.tail(params.text("route"))?;
     let (lines, receiver) = mpsc::channel(BUFFERED_LINES);
     tokio::spawn(follow(tail, lines, ending));
-    let body = Body::new(Lines(receiver));
+    let body = Body::new(Lines { receiver, ending: None });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
@@ -57,20 +57,35 @@ async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
 }
 
 /// The lines as the body of an answer.
-struct Lines(mpsc::Receiver<String>);
+pub(super) struct Lines {
+    receiver: mpsc::Receiver<String>,
+    ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Lines {
+    /// Lines until their sender ends, or the server does.
+    pub(super) fn until(receiver: mpsc::Receiver<String>, ending: Ending) -> Lines {
+        Lines { receiver, ending: Some(Box::pin(ending.wait())) }
+    }
+}
 
 impl hyper::body::Body for Lines {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let mut chunk = match self.0.poll_recv(cx) {
+        if self.ending.as_mut().is_some_and(|ending| ending.as_mut().poll(cx).is_ready()) {
+            // What was said so far is told still.
+            self.ending = None;
+            self.receiver.close();
+        }
+        let mut chunk = match self.receiver.poll_recv(cx) {
             Poll::Ready(Some(line)) => line,
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,
         };
         while chunk.len() < CHUNK_BYTES {
-            let Ok(line) = self.0.try_recv() else { break };
+            let Ok(line) = self.receiver.try_recv() else { break };
             chunk.push_str(&line);
         }
         Poll::Ready(Some(Ok(Frame::data(Bytes::from(chunk)))))

@@ -12,6 +12,7 @@ mod health;
 mod images;
 mod inputs;
 pub mod listener;
+mod logs;
 mod messages;
 mod modules;
 mod request;

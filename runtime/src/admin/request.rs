@@ -49,6 +49,11 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
+    /// True if it is given, and not as `false`.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.text(name).is_some_and(|text| text != "false")
+    }
+
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let number = text.parse().map_err(|_| ApiError::invalid(format!("{name}={text} is not a number")))?;

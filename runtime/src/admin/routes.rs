@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::error::ApiError;
-use super::{check, deployment, health, images, inputs, messages, modules, support, twins, waiting};
+use super::{check, deployment, health, images, inputs, logs, messages, modules, support, twins, waiting};
 use crate::handle::Handle;
 
 /// Time of a request that only asks or commands.
@@ -19,7 +19,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 22] = [
+const ROUTES: [&str; 24] = [
     "GET /health",
     "GET /check",
     "GET /support-bundle?folder=NAME&withValues=true",
@@ -41,6 +41,8 @@ const ROUTES: [&str; 22] = [
     "GET, PATCH, PUT /twins/{device}",
     "GET, PATCH, PUT /twins/{device}/modules/{module}",
     "GET /messages?route=FROM …",
+    "GET /logs?tail=N&since=T&until=T&level=L&grep=RE&runtime=true&follow=true",
+    "GET /modules/{name}/logs?…",
     "all: ?api-version=… is accepted and ignored",
 ];
 
@@ -73,6 +75,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/modules/{name}/wait", get(waiting::status))
         .route("/modules/{name}/acknowledged", get(waiting::acknowledged))
         .route("/deployment/wait", get(waiting::deployment))
+        .route("/logs", get(logs::of_all))
+        .route("/modules/{name}/logs", get(logs::of_module))
         .route("/messages", get(messages::tail));
     without_strangers(commands.merge(deploys).merge(lasting)).with_state(handle)
 }

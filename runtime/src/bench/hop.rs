@@ -116,6 +116,7 @@ impl Bench {
         std::fs::write(&file, manifest.to_string())
             .map_err(|source| BenchError::Io { what: "the manifest of the bench cannot be written", source })?;
         let running = runtime::start(runtime::Options {
+            logs: crate::log::Logs::nowhere(),
             manifest: Some(file),
             config: Config::default(),
             state: folder.join("state"),

@@ -76,6 +76,16 @@ impl Failure {
         self.change(|told| told.details = details)
     }
 
+    /// The same failure with another line about it.
+    pub fn detail(self, detail: impl Into<String>) -> Failure {
+        self.change(|told| told.details.push(detail.into()))
+    }
+
+    /// True if nobody answers (exit 3).
+    pub fn is_no_runtime(&self) -> bool {
+        matches!(self, Failure::Told(told) if told.exit_code == NO_RUNTIME)
+    }
+
     /// The same failure with what led to it, nearest first.
     pub fn causes(self, causes: Vec<String>) -> Failure {
         self.change(|told| told.causes = causes)

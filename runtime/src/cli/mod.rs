@@ -8,6 +8,7 @@ mod add;
 mod bench;
 mod check;
 mod completions;
+mod console;
 mod deploy;
 mod deployment;
 mod durations;
@@ -16,6 +17,7 @@ mod image;
 mod json_input;
 mod lifecycle;
 mod list;
+mod logs;
 mod man;
 mod manifest;
 mod new;
@@ -100,6 +102,8 @@ enum Verb {
     Send(send::SendArgs),
     /// Print messages live as they pass
     Tail(tail::TailArgs),
+    /// Show what modules and the runtime have said
+    Logs(logs::LogsArgs),
     /// Look after the image store
     Image(image::ImageArgs),
     /// Look at the device and the runtime, and say what is wrong and what to do
@@ -169,6 +173,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Twin(args) => twin::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
+        Verb::Logs(args) => logs::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
         Verb::SupportBundle(args) => support_bundle::run(args, context),
@@ -220,6 +225,8 @@ mod tests {
             "send filter in {} -p a=b -p c=d --content-type text/plain",
             "tail -n 3 --timeout 10s",
             "tail filter",
+            "logs filter -f --tail 5 --since 15m --level warn --grep a|b",
+            "logs --runtime --until 90s",
             "image inspect x.so",
             "image remove filter:1",
             "check --warnings-as-errors",

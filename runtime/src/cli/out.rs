@@ -63,6 +63,15 @@ impl Out {
         self.line(text)
     }
 
+    /// Writes the one JSON document of a verb: an array with a line for each of these.
+    pub fn document_of_lines(&mut self, lines: &[Box<serde_json::value::RawValue>]) -> Result<(), Failure> {
+        for (at, line) in lines.iter().enumerate() {
+            self.text(if at == 0 { "[\n" } else { ",\n" })?;
+            self.text(line.get())?;
+        }
+        self.line(if lines.is_empty() { "[]" } else { "\n]" })
+    }
+
     /// Writes one of many JSON documents, a line each, at once.
     pub fn json_line(&mut self, document: &impl Serialize) -> Result<(), Failure> {
         let text = serde_json::to_string(document).map_err(io::Error::other)?;

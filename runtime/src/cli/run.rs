@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::console::console;
 use super::places::Surroundings;
 use super::service::Service;
 use super::{Context, Failure};
-use crate::config::{Config, LogLevel};
+use crate::config::Config;
+use crate::log::{LogSubscriber, Logs, log_panics};
 use crate::runtime;
 
 /// Form of the log on stderr.
@@ -34,8 +36,8 @@ pub struct RunOptions {
     pub watch: Vec<PathBuf>,
     /// True if what appears in these folders is started, as in `drop/`.
     pub autostart: bool,
-    /// Form of the log.
-    pub log_format: LogFormat,
+    /// Form of the log on stderr; `None` for the journal where there is one, else text.
+    pub log_format: Option<LogFormat>,
     /// The user's folder for short-lived files: for the socket, where the state directory's path is too long for one.
     pub session_folder: Option<PathBuf>,
 }
@@ -77,7 +79,7 @@ pub(super) fn run(args: RunArgs, context: &mut Context) -> Result<(), Failure> {
 fn options(args: RunArgs, state: Option<PathBuf>, json: bool, around: &Surroundings) -> Result<RunOptions, Failure> {
     let RunArgs { manifest, config, device_id, watch, autostart, log_format } = args;
     let state = state.map_or_else(|| around.run_state(), Ok)?;
-    let log_format = log_format.unwrap_or(if json { LogFormat::Json } else { LogFormat::Text });
+    let log_format = log_format.or(json.then_some(LogFormat::Json));
     let session_folder = around.session().map(Into::into);
     Ok(RunOptions { manifest, config, state, device_id, watch, autostart, log_format, session_folder })
 }
@@ -88,7 +90,17 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         Some(file) => read_config(file)?,
         None => Config::default(),
     };
-    log_to_stderr(options.log_format, config.log.level);
+    let logs = Logs::start(config.log.limits, console(options.log_format))
+        .map_err(|error| Failure::caused("the log cannot be started", &error))?;
+    // Somebody who runs this as a library may have a subscriber of their own.
+    let _ = tracing::subscriber::set_global_default(LogSubscriber::new(logs.clone(), config.log.level));
+    log_panics();
+    let outcome = run_logged(options, config, &logs);
+    logs.close();
+    outcome
+}
+
+fn run_logged(options: RunOptions, config: Config, logs: &Logs) -> Result<(), Failure> {
     let state = options.state.clone();
     let running = runtime::start(runtime::Options {
         manifest: options.manifest,
@@ -97,15 +109,17 @@ fn start(options: RunOptions) -> Result<(), Failure> {
         device_id: options.device_id,
         watch: options.watch,
         autostart: options.autostart,
+        logs: logs.clone(),
         session_folder: options.session_folder,
     });
     let mut running = running.map_err(|error| Failure::of(&error).hint(error.hint()).details(error.details()))?;
     let service = Service::begin(&running, &state);
     let end = running.ender();
-    end_on_signal(move || {
+    let end = move || {
         service.stopping();
         end();
-    })?;
+    };
+    end_on_signal(end, logs.clone())?;
     running.wait();
     Ok(())
 }
@@ -116,32 +130,8 @@ fn read_config(file: &Path) -> Result<Config, Failure> {
     Config::parse(file, &text).map_err(|error| Failure::of(&error))
 }
 
-/// The runtime's own log: stderr, which a service manager keeps.
-fn log_to_stderr(format: LogFormat, level: LogLevel) {
-    use std::io::IsTerminal;
-    use tracing_subscriber::filter::LevelFilter;
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    let outcome = match format {
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-        LogFormat::Text => {
-            let has_colour =
-                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-            log.with_ansi(has_colour).try_init()
-        }
-    };
-    // Somebody who runs this as a library may have a subscriber of their own.
-    drop(outcome);
-}
-
 /// Listens for SIGTERM and Ctrl-C on a thread of its own; the second one ends the process at once.
-fn end_on_signal(end: impl Fn() + Send + 'static) -> Result<(), Failure> {
+fn end_on_signal(end: impl Fn() + Send + 'static, logs: Logs) -> Result<(), Failure> {
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -153,6 +143,7 @@ fn end_on_signal(end: impl Fn() + Send + 'static) -> Result<(), Failure> {
             }
             if next_signal().await.is_ok() {
                 tracing::warn!("told to end a second time: ending at once, without waiting for the modules");
+                logs.close();
                 std::process::exit(1);
             }
         });
@@ -198,8 +189,8 @@ mod tests {
         let form = |log_format, json| {
             options(args(log_format), Some("/s".into()), json, &Surroundings::default()).unwrap().log_format
         };
-        assert_eq!(form(None, false), LogFormat::Text);
-        assert_eq!(form(None, true), LogFormat::Json);
-        assert_eq!(form(Some(LogFormat::Text), true), LogFormat::Text);
+        assert_eq!(form(None, false), None);
+        assert_eq!(form(None, true), Some(LogFormat::Json));
+        assert_eq!(form(Some(LogFormat::Text), true), Some(LogFormat::Text));
     }
 }

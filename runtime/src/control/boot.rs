@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::{Control, Directory, Event, Listeners};
 use crate::clock;
-use crate::config::{Config, LogLevel};
+use crate::config::Config;
 use crate::database::tables::queue::{self, ClockMark, LossRow};
 use crate::database::tables::{deployment, image, instance, removed, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
@@ -21,6 +21,7 @@ use crate::instance::link::{Control as Tell, MethodRequest};
 use crate::instance::services::Services;
 use crate::instance::spec::InstanceSpec;
 use crate::instance::state::Hold;
+use crate::log::Logs;
 use crate::name::Identity;
 use crate::queue::LaneLimits;
 use crate::queue::disk::Disk;
@@ -110,6 +111,7 @@ pub fn boot(
     config: Config,
     device_id: Option<&str>,
     manifest: Option<&Path>,
+    logs: Logs,
 ) -> Result<Booted, BootError> {
     let database = Database::open(&folders.state)?;
     let mut notes = database.notes().to_vec();
@@ -132,6 +134,7 @@ pub fn boot(
         twins: twins.clone(),
         completions: Default::default(),
         calls: Default::default(),
+        logs,
         call_method: method_switchboard(directory.clone(), identities.device_id().to_owned()),
         changed: {
             let changes = changes.clone();
@@ -139,7 +142,7 @@ pub fn boot(
         },
     });
     deliver_twin_changes(&twins, &directory, &changes);
-    Control::set_module_level(level(config.log.level));
+    Control::set_module_level(config.log.level as u32);
 
     let (events, inbox) = unbounded();
     let listeners = Arc::new(Listeners::new(ingest));
@@ -232,17 +235,6 @@ fn method_switchboard(directory: Arc<Directory>, device: String) -> Box<crate::i
             None => request.reply.give(Err(CallError::NotFound(format!("{target} is not running on this device")))),
         }
     })
-}
-
-fn level(level: LogLevel) -> u32 {
-    use dinrail_plugin::abi::{DR_DEBUG, DR_ERROR, DR_INFO, DR_TRACE, DR_WARN};
-    match level {
-        LogLevel::Error => DR_ERROR,
-        LogLevel::Warn => DR_WARN,
-        LogLevel::Info => DR_INFO,
-        LogLevel::Debug => DR_DEBUG,
-        LogLevel::Trace => DR_TRACE,
-    }
 }
 
 /// Adds losses to the ledger on disk; what cannot be stored is counted on in memory.

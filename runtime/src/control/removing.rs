@@ -160,7 +160,12 @@ impl Control {
             }
         }
         let data = self.set_data_aside(name, &mut view);
-        tracing::info!(module = name, "purged: {}", view.discarded.join(", "));
+        if self.services.logs.has(name) {
+            self.services.logs.forget(name);
+            view.discarded.push("its log".to_owned());
+        }
+        // In the log of the runtime: its own is gone.
+        tracing::info!("{name} is purged: {}", view.discarded.join(", "));
         self.changed();
         Ok(Purge { view, data })
     }
@@ -198,6 +203,9 @@ impl Control {
         let folder = self.folders.data.join(folder_name(name));
         if crate::name::check_id(name).is_ok() && folder.exists() {
             left.push(format!("its data folder {}", folder.display()));
+        }
+        if self.services.logs.has(name) {
+            left.push("its log".to_owned());
         }
         left
     }

@@ -17,6 +17,7 @@ use super::delivery::NotStaged;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
 use crate::clock;
+use crate::log::Level;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
@@ -96,19 +97,13 @@ unsafe fn read<'a>(text: DrText) -> Option<&'a str> {
 
 unsafe extern "C" fn log(ticket: u64, level: DrLevel, target: DrText, text: DrText, file: DrText, line: u32) {
     with_link(ticket, |link| {
+        if level > MAX_LEVEL.load(Ordering::Relaxed) {
+            return DR_OK;
+        }
         // SAFETY: borrowed for the call, by contract.
         let (target, text, file) = unsafe { (target.bytes(), text.bytes(), file.bytes()) };
-        let text = String::from_utf8_lossy(text);
-        let target = String::from_utf8_lossy(target);
-        let place = (!file.is_empty()).then(|| format!("{}:{line}", String::from_utf8_lossy(file)));
-        let module = &*link.name;
-        match level {
-            DR_ERROR => tracing::error!(target: "module", module, source = %target, place, "{text}"),
-            DR_WARN => tracing::warn!(target: "module", module, source = %target, "{text}"),
-            DR_INFO => tracing::info!(target: "module", module, source = %target, "{text}"),
-            DR_DEBUG => tracing::debug!(target: "module", module, source = %target, "{text}"),
-            _ => tracing::trace!(target: "module", module, source = %target, "{text}"),
-        }
+        let logs = &link.services.logs;
+        logs.module_says(link.speaker(), Level::of_number(level), target, text, (file, line));
         DR_OK
     });
 }
@@ -303,7 +298,7 @@ fn refused_stage(why: NotStaged) -> DrStatus {
 
 /// Logs why a report is refused, which the status alone cannot say.
 fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
-    tracing::warn!(target: "module", module = &*link.name, "{error}");
+    tracing::warn!(module = &*link.name, "{error}");
     DR_INVALID
 }
 

@@ -14,6 +14,7 @@ use super::delivery::Deliveries;
 use super::lock;
 use super::services::Services;
 use super::ticket::Ticket;
+use crate::log::Speaker;
 use crate::name::{Identity, check_id};
 use crate::queue::Inbox;
 use crate::queue::ingest::Output;
@@ -120,6 +121,7 @@ pub struct Link {
     pub doing: AtomicU32,
     /// Kernel id of the worker's thread; 0 before it runs.
     pub thread: AtomicU32,
+    speaker: OnceLock<Arc<Speaker>>,
     outputs: [OnceLock<Box<[OutputSlot; OUTPUT_CHUNK]>>; OUTPUT_CHUNK],
     next_timer: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
@@ -141,6 +143,7 @@ impl Link {
             calls: AtomicU64::new(0),
             doing: AtomicU32::new(0),
             thread: AtomicU32::new(0),
+            speaker: OnceLock::new(),
             outputs: [const { OnceLock::new() }; OUTPUT_CHUNK],
             next_timer: AtomicU64::new(1),
             timers: Mutex::default(),
@@ -294,6 +297,11 @@ impl Link {
     /// True while a timer is neither stopped nor over.
     pub fn has_timer(&self, id: u64) -> bool {
         lock(&self.timers).contains(&id)
+    }
+
+    /// The instance as a speaker of the log, from its first line on.
+    pub fn speaker(&self) -> &Arc<Speaker> {
+        self.speaker.get_or_init(|| self.services.logs.module(&self.name))
     }
 
     /// Sets the module's own sentence about its state.

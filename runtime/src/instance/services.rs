@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::calls::Calls;
 use super::completions::Completions;
 use super::link::MethodRequest;
+use crate::log::Logs;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::twin::Twins;
@@ -24,6 +25,8 @@ pub struct Services {
     pub completions: Completions,
     /// Direct method calls under way.
     pub calls: Calls,
+    /// The log.
+    pub logs: Logs,
     /// Direct methods.
     pub call_method: Box<CallMethod>,
     /// Says that something which clients may wait for has changed.

@@ -192,6 +192,7 @@ impl House {
             twins: twins.clone(),
             completions: Default::default(),
             calls: Default::default(),
+            logs: crate::log::Logs::nowhere(),
             call_method: Box::new(move |target, request| {
                 let link = lock(&links).get(target).cloned();
                 if let Some(link) = link {
