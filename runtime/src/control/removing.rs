@@ -161,9 +161,10 @@ impl Control {
         }
         let data = self.set_data_aside(name, &mut view);
         if self.services.logs.has(name) {
-            self.services.logs.forget(name);
             view.discarded.push("its log".to_owned());
         }
+        // Also the lines that are still on their way to a file.
+        self.services.logs.forget(name);
         // In the log of the runtime: its own is gone.
         tracing::info!("{name} is purged: {}", view.discarded.join(", "));
         self.changed();
