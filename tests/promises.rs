@@ -27,6 +27,7 @@ mod projects;
 mod real_input;
 mod redeployments;
 mod restarts;
+mod routes;
 mod service;
 mod state_directory;
 mod stops;

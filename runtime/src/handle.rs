@@ -4,6 +4,7 @@
 
 mod check;
 mod modules;
+mod routes;
 mod support;
 
 use std::path::PathBuf;

@@ -249,6 +249,36 @@ pub struct ImageView {
     pub bytes: Option<u64>,
 }
 
+/// One route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteView {
+    /// Its name.
+    pub name: String,
+    /// Its text.
+    pub route: String,
+    /// Lower is served first; 2000000000 where none was given.
+    pub priority: u32,
+    /// How long its messages may wait; `None`: as long as the deployment says.
+    pub time_to_live_secs: Option<u64>,
+    /// `memory` or `disk`.
+    pub durability: String,
+    /// `spill`, `dropOldest`, `dropNewest` or `block`.
+    pub on_full: String,
+    /// Largest body; `None`: the device's limit.
+    pub max_message_bytes: Option<u32>,
+    /// `deployment`, or `cli` for one that a person added.
+    pub origin: String,
+    /// Who added it.
+    pub added_by: Option<String>,
+    /// RFC 3339.
+    pub added_utc: Option<String>,
+    /// False for an added one while the deployment has a route of its name.
+    pub in_force: bool,
+    /// What it names and is not there yet, and why it is not in force.
+    pub notes: Vec<String>,
+}
+
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

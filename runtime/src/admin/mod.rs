@@ -13,6 +13,7 @@ mod images;
 mod inputs;
 pub mod listener;
 mod logs;
+mod message_routes;
 mod messages;
 mod modules;
 mod request;

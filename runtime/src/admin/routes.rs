@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::error::ApiError;
-use super::{check, deployment, health, images, inputs, logs, messages, modules, support, twins, waiting};
+use super::{check, deployment, health, images, inputs, logs, message_routes, messages, modules, support, twins, waiting};
 use crate::handle::Handle;
 
 /// Time of a request that only asks or commands.
@@ -19,7 +19,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 24] = [
+const ROUTES: [&str; 26] = [
     "GET /health",
     "GET /check",
     "GET /support-bundle?folder=NAME&withValues=true",
@@ -38,6 +38,8 @@ const ROUTES: [&str; 24] = [
     "PUT /deployment",
     "POST /deployment/plan",
     "GET /deployment/wait?id=N&timeoutMs=N",
+    "GET /routes",
+    "PUT, DELETE /routes/{name}?replace=true",
     "GET, PATCH, PUT /twins/{device}",
     "GET, PATCH, PUT /twins/{device}/modules/{module}",
     "GET /messages?route=FROM …",
@@ -59,6 +61,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/modules/{name}/inputs/{input}", post(inputs::send))
         .route("/images/{reference}", axum::routing::delete(images::remove))
         .route("/deployment/plan", post(deployment::plan))
+        .route("/routes", get(message_routes::list))
+        .route("/routes/{name}", axum::routing::put(message_routes::put).delete(message_routes::remove))
         .route("/twins/{device}", get(twins::get_device).patch(twins::patch_device).put(twins::replace_device))
         .route(
             "/twins/{device}/modules/{module}",

@@ -26,6 +26,7 @@ mod places;
 mod plan;
 mod progress;
 mod remove;
+mod route;
 mod run;
 mod send;
 mod service;
@@ -96,6 +97,8 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Show the deployment in force
     Deployment(deployment::DeploymentArgs),
+    /// List the routes in force, and add some outside the manifest
+    Route(route::RouteArgs),
     /// Read and change twins
     Twin(twin::TwinArgs),
     /// Put a message on a module's input
@@ -170,6 +173,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Deploy(args) => deploy::run(args, context),
         Verb::Plan(args) => plan::run(args, context),
         Verb::Deployment(args) => deployment::run(args, context),
+        Verb::Route(args) => route::run(args, context),
         Verb::Twin(args) => twin::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),

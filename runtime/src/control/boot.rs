@@ -11,7 +11,7 @@ use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::Config;
 use crate::database::tables::queue::{self, ClockMark, LossRow};
-use crate::database::tables::{deployment, image, instance, removed, setting};
+use crate::database::tables::{deployment, image, instance, removed, route, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{Identities, IdentityError};
@@ -173,6 +173,7 @@ pub fn boot(
         instances: Default::default(),
         deployment: None,
         removed: database.read(File::Main, removed::load_all)?.into_iter().map(|row| (row.name.clone(), row)).collect(),
+        local_routes: super::local_routes::load(database.read(File::Main, route::load_all)?),
         left_behind: Default::default(),
         events: events.clone(),
         changes,
@@ -186,6 +187,7 @@ pub fn boot(
     };
     super::removing::sweep(&folders.uploads);
     control.load_instances()?;
+    control.put_local_routes_in_force();
     control.resume(&database.read(File::Main, deployment::load_all)?);
     if let Some(file) = manifest {
         control.apply_argument(file)?;

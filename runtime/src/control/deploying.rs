@@ -20,7 +20,7 @@ use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::instance::state::{By, Input};
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::routing::{Durability, RouteTable, Sink};
+use crate::routing::RouteTable;
 use crate::twin::patch::merge;
 use crate::twin::rules;
 use crate::twin::{Part, TwinError};
@@ -28,10 +28,6 @@ use crate::view::{DeploymentView, PlanView};
 
 /// Deployments that are kept for looking back.
 const KEPT_DEPLOYMENTS: u32 = 50;
-
-/// Why a durable route to an input is refused, and what to do.
-pub(super) const NOT_DURABLE: (&str, &str) =
-    ("'disk' is not available for the inputs of modules in this version", "leave it out, or route to $upstream");
 
 /// The deployment in force.
 pub(super) struct Deployment {
@@ -169,15 +165,10 @@ impl Control {
                 _ => {}
             }
         }
-        if let Ok(table) = RouteTable::compile(&manifest.routes) {
-            for route in table.routes() {
-                if route.target.durability == Durability::Disk && matches!(route.target.sink, Sink::Input { .. }) {
-                    problems.push(Problem::at(
-                        format!("modulesContent.$edgeHub.properties.desired.routes.{}.durability", route.name),
-                        NOT_DURABLE.0,
-                        NOT_DURABLE.1,
-                    ));
-                }
+        for route in &manifest.routes {
+            if let Some((message, hint)) = route.not_possible() {
+                let path = format!("modulesContent.$edgeHub.properties.desired.routes.{}.durability", route.name);
+                problems.push(Problem::at(path, message, hint));
             }
         }
         problems
@@ -215,6 +206,7 @@ impl Control {
             last_desired: in_force.map(|manifest| manifest.desired.clone()).unwrap_or_default(),
             desired: desired.collect(),
             routes: in_force.map(|manifest| manifest.routes.clone()).unwrap_or_default(),
+            local_routes: self.local_routes.keys().cloned().collect(),
         }
     }
 

@@ -22,6 +22,11 @@ pub struct Listeners {
 
 #[derive(Clone, Default)]
 struct State {
+    /// Of the deployment in force.
+    deployed: Arc<RouteTable>,
+    /// Added outside a manifest.
+    local: Arc<RouteTable>,
+    /// In force.
     table: Arc<RouteTable>,
     listeners: Vec<(u64, Arc<Selection>, Arc<Queue>)>,
 }
@@ -32,9 +37,26 @@ impl Listeners {
         Listeners { ingest, state: Mutex::default(), next_id: AtomicU64::new(1) }
     }
 
-    /// Puts other routes in force.
+    /// Puts other routes of a deployment in force, in one go.
     pub fn set_routes(&self, table: RouteTable) {
-        self.change(|state| state.table = Arc::new(table));
+        self.change(|state| {
+            state.deployed = Arc::new(table);
+            state.table = Arc::new(state.deployed.with(&state.local));
+        });
+    }
+
+    /// Puts other routes in force that belong to no deployment, in one go. One of the deployment goes before one of its name.
+    pub fn set_local(&self, table: RouteTable) {
+        self.change(|state| {
+            state.local = Arc::new(table);
+            state.table = Arc::new(state.deployed.with(&state.local));
+        });
+    }
+
+    /// The routes of the deployment in force, and those that were added beside it.
+    pub fn routes(&self) -> (Arc<RouteTable>, Arc<RouteTable>) {
+        let state = lock(&self.state);
+        (state.deployed.clone(), state.local.clone())
     }
 
     /// Begins to copy what `selection` takes into a queue of its own, whose lanes announce themselves at `inbox`.

@@ -16,6 +16,7 @@ mod event;
 mod images;
 mod instances;
 mod listeners;
+mod local_routes;
 mod removing;
 mod shutdown;
 mod views;
@@ -69,6 +70,8 @@ pub struct Control {
     deployment: Option<deploying::Deployment>,
     /// What a person removed, by name: its file in a watched folder does not bring it back.
     removed: BTreeMap<String, RemovedRow>,
+    /// Routes that a person added, by name.
+    local_routes: local_routes::LocalRoutes,
     /// Removed instances whose thread never returned.
     left_behind: BTreeSet<String>,
     events: Sender<Event>,

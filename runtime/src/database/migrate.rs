@@ -13,9 +13,11 @@ use super::{DatabaseError, File};
 /// The steps, in order: step `n` (from 1) leads to format `n`.
 pub(super) fn steps(file: File) -> &'static [&'static str] {
     match file {
-        File::Main => {
-            &[include_str!("migrations/main/0001_state.sql"), include_str!("migrations/main/0002_removed.sql")]
-        }
+        File::Main => &[
+            include_str!("migrations/main/0001_state.sql"),
+            include_str!("migrations/main/0002_removed.sql"),
+            include_str!("migrations/main/0003_routes.sql"),
+        ],
         File::Queue => &[include_str!("migrations/queue/0001_messages.sql")],
     }
 }

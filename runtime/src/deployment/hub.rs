@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::modules::schema_version;
 use super::reader::{Object, Reader};
 use crate::clock::spoken;
+use crate::document::{Document, Format, Problem};
 use crate::instance::spec::InstanceSpec;
 use crate::routing::{Durability, LOWEST_PRIORITY, OnFull, Route, RouteSpec, Sink, route_name_problem};
 use crate::spelling::nearest;
@@ -66,6 +67,36 @@ pub fn read_hub(reader: &mut Reader<'_>, hub: &Object<'_>, modules: &BTreeMap<St
         read_store(reader, &store, &mut section);
     }
     section
+}
+
+/// Reads a route outside a manifest: a text, or an object with its settings.
+///
+/// # Errors
+/// Every problem of it; paths are those of the entry.
+pub fn read_single(name: &str, entry: &Value) -> Result<RouteSpec, Vec<Problem>> {
+    let text = entry.to_string();
+    let document = Document::read(&text, Some(Format::Json)).map_err(|problem| vec![problem])?;
+    let mut reader = Reader::new(&document);
+    let spec = match entry {
+        // A manifest leaves these out; here somebody meant something.
+        Value::Null => {
+            reader.wrong_type("", entry, "a route as a text, or an object with the member route");
+            None
+        }
+        Value::String(text) if text.trim().is_empty() => {
+            reader.problem("", "the route is empty", "write FROM /messages/* INTO $upstream");
+            None
+        }
+        Value::Object(members) if members.get("route").and_then(Value::as_str).is_some_and(|t| t.trim().is_empty()) => {
+            reader.problem("route", "is empty", "write FROM /messages/* INTO $upstream");
+            None
+        }
+        entry => read_route(&mut reader, "", name, entry).map(|(spec, _)| spec),
+    };
+    // The text was made here: its lines tell nobody anything.
+    let problems = reader.problems.into_iter().map(|problem| Problem { place: None, ..problem });
+    let problems: Vec<Problem> = problems.collect();
+    spec.filter(|_| problems.is_empty()).ok_or(problems)
 }
 
 fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) -> Option<(RouteSpec, Route)> {

@@ -11,6 +11,7 @@ pub mod plan;
 mod reader;
 
 pub use crate::document::{Format, Place, Problem};
+pub use hub::read_single as read_route;
 pub use manifest::{DesiredSection, Manifest, Parsed};
 pub use plan::{Actual, ActualInstance, Plan, Step, plan};
 

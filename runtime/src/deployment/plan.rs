@@ -7,7 +7,7 @@
 //! dropped and added instances are kept unless the manifest has their name.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -27,6 +27,8 @@ pub struct Actual {
     pub desired: BTreeMap<String, Value>,
     /// The routes of the manifest in force.
     pub routes: Vec<RouteSpec>,
+    /// Names of the routes that were added outside a manifest.
+    pub local_routes: BTreeSet<String>,
 }
 
 /// An instance that there is.
@@ -148,6 +150,7 @@ pub fn plan(current: &Actual, wanted: &Manifest) -> Plan {
     plan.steps.extend(stops);
     plan_desired(current, wanted, &mut plan);
     plan.steps.extend(plan_routes(&current.routes, &wanted.routes));
+    plan.notes.extend(note_local_routes(current, wanted));
     plan.steps.extend(starts);
     plan.steps.extend(keeps);
     plan
@@ -305,6 +308,19 @@ fn plan_routes(current: &[RouteSpec], wanted: &[RouteSpec]) -> Option<Step> {
         return None;
     }
     Some(Step::SetRoutes { added, removed, changed })
+}
+
+/// What becomes of routes that were added outside a manifest.
+fn note_local_routes(current: &Actual, wanted: &Manifest) -> Vec<String> {
+    let has = |routes: &[RouteSpec], name: &str| routes.iter().any(|route| route.name == name);
+    let note = |name: &String| match (has(&current.routes, name), has(&wanted.routes, name)) {
+        (_, true) => Some(format!(
+            "route {name}: the one that was added by hand is hidden by the manifest's (dinrail route remove {name})"
+        )),
+        (true, false) => Some(format!("route {name}: the one that was added by hand is in force again")),
+        (false, false) => None,
+    };
+    current.local_routes.iter().filter_map(note).collect()
 }
 
 fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {

@@ -75,6 +75,11 @@ impl OnFull {
         ("dropNewest", OnFull::DropNewest),
         ("block", OnFull::Block),
     ];
+
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
+        OnFull::WORDS.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| *word)
+    }
 }
 
 /// A route as it was asked for, with every default filled in.
@@ -116,6 +121,15 @@ impl RouteSpec {
             max_message_bytes: None,
         })
     }
+
+    /// What is asked of it and this version cannot do, and what to do instead.
+    pub fn not_possible(&self) -> Option<(&'static str, &'static str)> {
+        let sink = Route::parse(&self.text).ok()?.sink;
+        (self.durability == Durability::Disk && matches!(sink, Sink::Input { .. })).then_some((
+            "'disk' is not available for the inputs of modules in this version",
+            "leave it out, or route to $upstream",
+        ))
+    }
 }
 
 /// What is wrong with the name of a route; `None` if nothing is. Source: IoT Edge's pattern `^[^\.\$# ]+$`.
@@ -132,6 +146,8 @@ pub fn route_name_problem(name: &str) -> Option<String> {
 pub struct CompiledRoute {
     /// Its name.
     pub name: Arc<str>,
+    /// Its text.
+    pub text: Arc<str>,
     /// What it takes.
     pub source: Source,
     /// Which of that.
@@ -168,6 +184,12 @@ pub struct RouteTable {
 impl RouteTable {
     /// Compiles all routes, or says which are not routes, each with its name.
     pub fn compile(specs: &[RouteSpec]) -> Result<RouteTable, Vec<(String, RouteError)>> {
+        let (table, errors) = RouteTable::compile_what_can_be(specs);
+        if errors.is_empty() { Ok(table) } else { Err(errors) }
+    }
+
+    /// Compiles those that are routes. Second: those that are not, each with its name.
+    pub fn compile_what_can_be(specs: &[RouteSpec]) -> (RouteTable, Vec<(String, RouteError)>) {
         let mut routes = Vec::with_capacity(specs.len());
         let mut errors = Vec::new();
         for spec in specs {
@@ -176,7 +198,18 @@ impl RouteTable {
                 Err(error) => errors.push((spec.name.clone(), error)),
             }
         }
-        if errors.is_empty() { Ok(RouteTable { routes }) } else { Err(errors) }
+        (RouteTable { routes }, errors)
+    }
+
+    /// These routes, and of `more` those whose names they do not have.
+    pub fn with(&self, more: &RouteTable) -> RouteTable {
+        let added = more.routes.iter().filter(|route| self.find(&route.name).is_none());
+        RouteTable { routes: self.routes.iter().chain(added).cloned().collect() }
+    }
+
+    /// The route of this name.
+    pub fn find(&self, name: &str) -> Option<&CompiledRoute> {
+        self.routes.iter().find(|route| &*route.name == name)
     }
 
     /// The routes, in the order they were given.
@@ -207,6 +240,7 @@ fn compile(spec: &RouteSpec, route: Route) -> CompiledRoute {
     let name: Arc<str> = spec.name.as_str().into();
     CompiledRoute {
         name: name.clone(),
+        text: spec.text.as_str().into(),
         source: route.source,
         condition: route.condition,
         target: TargetSpec {
@@ -262,6 +296,19 @@ mod tests {
         let input = "FROM /* INTO BrokeredEndpoint('/modules/a/inputs/b')";
         assert_eq!(RouteSpec::new("r", "FROM /* INTO $upstream").unwrap().durability, Durability::Disk);
         assert_eq!(RouteSpec::new("r", input).unwrap().durability, Durability::Memory);
+    }
+
+    #[test]
+    fn a_route_goes_before_an_added_one_of_its_name() {
+        let table = |specs: &[RouteSpec]| RouteTable::compile(specs).unwrap();
+        let deployed = table(&[spec("a", 1, "FROM /* INTO $upstream")]);
+        let added = table(&[spec("a", 2, "FROM /messages INTO $upstream"), spec("b", 3, "FROM /* INTO $upstream")]);
+
+        let both = deployed.with(&added);
+
+        let seen: Vec<(&str, u32)> = both.routes().iter().map(|r| (&*r.name, r.target.priority)).collect();
+        assert_eq!(seen, [("a", 1), ("b", 3)]);
+        assert!(both.find("c").is_none());
     }
 
     #[test]

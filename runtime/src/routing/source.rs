@@ -70,6 +70,11 @@ impl Source {
         self.prefix.get(2).map(String::as_str)
     }
 
+    /// The output that the pattern names, if it names one.
+    pub fn output(&self) -> Option<&str> {
+        self.prefix.get(4).map(String::as_str)
+    }
+
     /// Reads `/messages/modules/m/outputs/*`; stricter than IoT Edge, which takes patterns that nothing can match.
     pub(super) fn parse(text: &str) -> Result<Source, SourceProblem> {
         let problem = |at, message: String, hint: &str| SourceProblem { at, message, hint: hint.to_owned() };

@@ -32,7 +32,7 @@ enum Kind {
     Image,
     /// References to images, and files.
     ImageOrFile,
-    /// Names of routes.
+    /// Names of routes that were added.
     Route,
     /// Numbers of deployments that one can go back to.
     Deployment,
@@ -187,13 +187,10 @@ fn images(line: &Line) -> Option<Known> {
 }
 
 fn routes(line: &Line) -> Option<Known> {
-    let deployment = line.ask("/deployment")?;
-    let routes = deployment["routes"].as_array()?.iter();
-    Some(
-        routes
-            .filter_map(|route| Some((route[0].as_str()?.to_owned(), route[1].as_str().map(str::to_owned))))
-            .collect(),
-    )
+    let routes = line.ask("/routes")?;
+    // Those of the deployment can not be removed.
+    let added = routes.as_array()?.iter().filter(|route| route["origin"] == "cli");
+    Some(added.filter_map(|route| Some((text(route, "name")?, text(route, "route")))).collect())
 }
 
 fn deployments(line: &Line) -> Option<Known> {

@@ -7,6 +7,7 @@ pub mod image;
 pub mod instance;
 pub mod queue;
 pub mod removed;
+pub mod route;
 pub mod setting;
 
 #[cfg(test)]
