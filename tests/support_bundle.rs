@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Manifest, Runtime, fixture};
+use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
 
 /// Everything in a bundle: names without their folder, and texts.
 fn unpack(file: &Path) -> BTreeMap<String, String> {
@@ -42,12 +42,20 @@ fn planted(runtime: &Runtime) -> Vec<&'static str> {
     let manifest = Manifest::new()
         .module("w", "wayward")
         .with("w", "env", json!({"PLC_LOGIN": {"value": "env-secret-1"}}))
+        .module("talker", "talker")
+        .with("talker", "env", json!({"TOKEN": {"value": "env-secret-8"}}))
         .desired("w", json!({"plc": {"password": "desired-secret-2", "login": "desired-secret-3"}, "limit": 70}));
     runtime.deploy(&manifest);
     runtime.cli(&["twin", "patch", "/devices/Hannover01", r#"{"tags": {"apiKey": "tag-secret-4"}}"#]);
     // It is sent to nobody who is there, so it waits, in memory or on disk.
     runtime.cli(&["stop", "w"]).ok();
     runtime.cli(&["send", "w", "in", "message-secret-5"]).ok();
+    // A module that says what it should not: a value that is known, and ones that can be told by their names and forms.
+    let said = "env-secret-8 password=log-secret-9 Bearer log-secret-10 mqtt://u:log-secret-11@h/";
+    runtime.cli(&["send", "talker", "say", said]).ok();
+    wait_until(SOON, "the module has said it", || {
+        runtime.cli(&["logs", "talker"]).ok().stdout.contains("log-secret-9")
+    });
     std::fs::create_dir_all(runtime.state().join("keys")).unwrap();
     std::fs::write(runtime.state().join("keys/device.key"), "key-secret-6").unwrap();
     std::fs::write(runtime.state().join("data/w/notes"), "data-secret-7").unwrap();
@@ -59,12 +67,16 @@ fn planted(runtime: &Runtime) -> Vec<&'static str> {
         "message-secret-5",
         "key-secret-6",
         "data-secret-7",
+        "env-secret-8",
+        "log-secret-9",
+        "log-secret-10",
+        "log-secret-11",
     ]
 }
 
 #[test]
 fn bundle_holds_what_helps_and_no_secret_that_was_planted() {
-    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let runtime = Runtime::new().supply(&[fixture("wayward"), fixture("talker")]).start();
     let secrets = planted(&runtime);
 
     let files = bundle(&runtime, &[]);
@@ -85,6 +97,8 @@ fn bundle_holds_what_helps_and_no_secret_that_was_planted() {
     ] {
         assert!(files.contains_key(name), "{name} is not among {:?}", files.keys());
     }
+    assert!(files["logs/talker.jsonl"].contains("password=<removed>"), "{}", files["logs/talker.jsonl"]);
+    assert!(files["logs/$runtime.jsonl"].contains("dinrail"), "{:?}", files.keys());
     let module: Value = serde_json::from_str(&files["modules/w.json"]).unwrap();
     assert_eq!(module["wanted"]["env"], json!({"PLC_LOGIN": "<removed>"}), "which variables there are is said");
     let twin: Value = serde_json::from_str(&files["twins/w.json"]).unwrap();
@@ -94,7 +108,7 @@ fn bundle_holds_what_helps_and_no_secret_that_was_planted() {
 
 #[test]
 fn values_on_demand_are_without_those_under_names_of_secrets() {
-    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let runtime = Runtime::new().supply(&[fixture("wayward"), fixture("talker")]).start();
     planted(&runtime);
 
     let files = bundle(&runtime, &["--with-values"]);

@@ -8,8 +8,13 @@ use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::control::Control;
 use crate::instance::spec::InstanceSpec;
+use crate::log::{Query, Which};
 use crate::support::{self, Bundle, Secrets, file_name};
 use crate::view::{CheckView, DeploymentView, HealthView, ImageView, ModuleDetail};
+
+/// Lines of each log that go into a bundle, as far as there is room.
+const LOG_LINES: usize = 5000;
+const MOST_LOG_BYTES: usize = 48 << 20;
 
 /// What goes into a bundle, as the loop knows it at one moment.
 struct Told {
@@ -72,9 +77,38 @@ impl Handle {
         for (name, twin) in twins {
             bundle.twin(&format!("twins/{}.json", file_name(&name)), twin, with_values)?;
         }
+        self.write_logs(&mut bundle)?;
         bundle.text("system.txt", &support::system())?;
         bundle.text("state-directory.txt", &support::listing(&self.folders.state))?;
         Ok(bundle.finish()?.into_inner())
+    }
+
+    fn write_logs(&self, bundle: &mut Bundle<Cursor<Vec<u8>>>) -> std::io::Result<()> {
+        let modules = self
+            .services
+            .logs
+            .names()
+            .into_iter()
+            .map(|name| (format!("{}.jsonl", file_name(&name)), Which::Module(name)));
+        let logs = std::iter::once(("$runtime.jsonl".to_owned(), Which::Runtime)).chain(modules);
+        let mut left = MOST_LOG_BYTES;
+        for (name, which) in logs {
+            let query = Query { tail: Some(LOG_LINES), ..Query::new(which) };
+            let lines = self.services.logs.read(&query)?;
+            // The newest lines, as far as there is room.
+            let sizes = lines.iter().rev().scan(0, |sum, line| {
+                *sum += line.len() + 1;
+                (*sum <= left).then_some(*sum)
+            });
+            let (kept, bytes) = sizes.fold((0, 0), |(kept, _), sum| (kept + 1, sum));
+            left -= bytes;
+            let text: String = lines[lines.len() - kept..]
+                .iter()
+                .flat_map(|line| [String::from_utf8_lossy(line.trim_ascii_end()).into_owned(), "\n".to_owned()])
+                .collect();
+            bundle.text(&format!("logs/{name}"), &text)?;
+        }
+        Ok(())
     }
 }
 
