@@ -37,3 +37,4 @@ mod two_names;
 mod unhealthy;
 mod upgrade;
 mod upstream;
+mod usage;

@@ -94,7 +94,7 @@ const BENCH: &str = "bench";
 const KNOW_EACH_OTHER: (&str, &str) = ("identity", "twin");
 
 /// The only files with `unsafe`: the ABI and what calls it or is called by it, the loader, and the lanes between threads.
-const UNSAFE: [&str; 23] = [
+const UNSAFE: [&str; 26] = [
     "plugin-api/src/abi.rs",
     "plugin-api/src/body.rs",
     "plugin-api/src/client.rs",
@@ -103,16 +103,19 @@ const UNSAFE: [&str; 23] = [
     "plugin-api/src/export.rs",
     "plugin-api/src/host.rs",
     "plugin-api/src/logs.rs",
+    "plugin-api/src/memory.rs",
     "plugin-api/src/message.rs",
     "plugin-api/src/outgoing.rs",
     "plugin-api/src/proof.rs",
     "plugin-api/src/testing.rs",
     "plugin-api/src/testing/table.rs",
+    "plugin-api/src/work.rs",
     "runtime/src/image/library.rs",
     "runtime/src/instance/completions.rs",
     "runtime/src/instance/delivering.rs",
     "runtime/src/instance/guest.rs",
     "runtime/src/instance/host.rs",
+    "runtime/src/instance/threads.rs",
     "runtime/src/memory.rs",
     "runtime/src/queue/ingest.rs",
     "runtime/src/queue/kept.rs",

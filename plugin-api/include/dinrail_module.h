@@ -30,6 +30,8 @@
 #define DR_ENTRY_SYMBOL "DINRAIL_MODULE_V1"
 #define DR_DESCRIPTOR_SECTION ".dinrail"
 #define DR_EXTENSION_LAYOUT "dinrail.layout-proof/1"
+#define DR_EXTENSION_MEMORY "dinrail.memory/1"
+#define DR_EXTENSION_THREADS "dinrail.threads/1"
 
 
 // First eight bytes of both tables: `DINRAIL` and a one, read as a little-endian number.
@@ -384,6 +386,34 @@ typedef struct DrLayoutProof {
   // The same of `DrHost`.
   const void *host;
 } DrLayoutProof;
+
+// What a library has allocated and not freed: the sum of all its counters, in bytes, wrapping. The runtime reads them without
+// calling the library; they live as long as the process. Asked for once, when the library is loaded.
+typedef struct DrMemory {
+  // Size of this struct.
+  uint32_t size;
+  // How many counters there are.
+  uint32_t counters;
+  // Bytes from one counter to the next; a multiple of 8.
+  uint32_t stride;
+  // Zero.
+  uint32_t reserved;
+  // The first one, aligned to 8 bytes; each is written atomically.
+  const int64_t *first;
+} DrMemory;
+
+// What the runtime knows of the threads of an instance, beside its own: their names, and the processor time that they use.
+typedef struct DrThreads {
+  // Size of this struct.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // Called on a thread when it begins: it belongs to the instance from now on, and the system shows it as
+  // `instance/name`, shortened. `DR_GONE` for a stale ticket.
+  DrStatus (*enter)(uint64_t ticket, struct DrText name);
+  // Called on a thread that has entered, as its last word; also with a stale ticket.
+  void (*leave)(uint64_t ticket);
+} DrThreads;
 
 // Done.
 #define DR_OK 0

@@ -32,6 +32,10 @@ pub const DR_ENTRY_SYMBOL: &str = "DINRAIL_MODULE_V1";
 pub const DR_DESCRIPTOR_SECTION: &str = ".dinrail";
 /// Extension of a module's table: its [`DrLayoutProof`].
 pub const DR_EXTENSION_LAYOUT: &str = "dinrail.layout-proof/1";
+/// Extension of a module's table: its [`DrMemory`], where it counts.
+pub const DR_EXTENSION_MEMORY: &str = "dinrail.memory/1";
+/// Extension of the runtime's table: its [`DrThreads`].
+pub const DR_EXTENSION_THREADS: &str = "dinrail.threads/1";
 
 /// Outcome of a call.
 pub type DrStatus = u32;
@@ -351,6 +355,38 @@ pub struct DrLayoutProof {
     pub module: *const c_void,
     /// The same of [`DrHost`].
     pub host: *const c_void,
+}
+
+/// What a library has allocated and not freed: the sum of all its counters, in bytes, wrapping. The runtime reads them without
+/// calling the library; they live as long as the process. Asked for once, when the library is loaded.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrMemory {
+    /// Size of this struct.
+    pub size: u32,
+    /// How many counters there are.
+    pub counters: u32,
+    /// Bytes from one counter to the next; a multiple of 8.
+    pub stride: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The first one, aligned to 8 bytes; each is written atomically.
+    pub first: *const i64,
+}
+
+/// What the runtime knows of the threads of an instance, beside its own: their names, and the processor time that they use.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrThreads {
+    /// Size of this struct.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// Called on a thread when it begins: it belongs to the instance from now on, and the system shows it as
+    /// `instance/name`, shortened. [`DR_GONE`] for a stale ticket.
+    pub enter: unsafe extern "C" fn(ticket: u64, name: DrText) -> DrStatus,
+    /// Called on a thread that has entered, as its last word; also with a stale ticket.
+    pub leave: unsafe extern "C" fn(ticket: u64),
 }
 
 /// A module's table. Every function is called on the instance's own thread, one at a time; `describe` and `extension` need no

@@ -301,6 +301,7 @@ unsafe extern "C" fn extension(name: DrText) -> *const c_void {
     match unsafe { lent(name) } {
         #[cfg(feature = "abi-proof")]
         crate::abi::DR_EXTENSION_LAYOUT => crate::proof::of_this_library(),
+        crate::abi::DR_EXTENSION_MEMORY => crate::memory::of_this_library(),
         _ => std::ptr::null(),
     }
 }

@@ -8,18 +8,34 @@
 /// ```
 /// Name and version are those of the crate unless given. The library exports one symbol, `DINRAIL_MODULE_V1`, and carries its
 /// descriptor in the section `.dinrail`. It does not compile with `panic = "abort"`: a panic would take the runtime with it.
+///
+/// It also makes a [`CountingAllocator`](crate::CountingAllocator) the allocator of the library, so that `dinrail list` knows
+/// its memory. With an allocator of your own (the compiler says "cannot define multiple global allocators"), end the list with
+/// `allocator: none`: `export_module!(Filter, allocator: none)`.
 #[macro_export]
 macro_rules! export_module {
-    ($module:ty $(,)?) => {
-        $crate::export_module!($module, name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION"));
+    ($module:ty $(, name: $name:expr)? $(, version: $version:expr)?, allocator: none $(,)?) => {
+        $crate::export_module!(@name ($module) ($($name)?) ($($version)?));
     };
-    ($module:ty, name: $name:expr $(,)?) => {
-        $crate::export_module!($module, name: $name, version: env!("CARGO_PKG_VERSION"));
+    ($module:ty $(, name: $name:expr)? $(, version: $version:expr)? $(,)?) => {
+        #[global_allocator]
+        static DINRAIL_ALLOCATOR: $crate::CountingAllocator = $crate::CountingAllocator::new(::std::alloc::System);
+
+        $crate::export_module!(@name ($module) ($($name)?) ($($version)?));
     };
-    ($module:ty, version: $version:expr $(,)?) => {
-        $crate::export_module!($module, name: env!("CARGO_PKG_NAME"), version: $version);
+    (@name ($module:ty) () $version:tt) => {
+        $crate::export_module!(@version ($module) (env!("CARGO_PKG_NAME")) $version);
     };
-    ($module:ty, name: $name:expr, version: $version:expr $(,)?) => {
+    (@name ($module:ty) $name:tt $version:tt) => {
+        $crate::export_module!(@version ($module) $name $version);
+    };
+    (@version ($module:ty) $name:tt ()) => {
+        $crate::export_module!(@table ($module) $name (env!("CARGO_PKG_VERSION")));
+    };
+    (@version ($module:ty) $name:tt $version:tt) => {
+        $crate::export_module!(@table ($module) $name $version);
+    };
+    (@table ($module:ty) ($name:expr) ($version:expr)) => {
         #[cfg(panic = "abort")]
         compile_error!("a dinrail module needs `panic = \"unwind\"`: with \"abort\" its first panic would end the runtime");
 

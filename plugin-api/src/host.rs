@@ -5,8 +5,8 @@ use std::mem::{offset_of, size_of};
 use std::sync::atomic::AtomicU32;
 
 use crate::abi::{
-    DR_ABI_MAJOR, DR_MAGIC, DR_UNSUPPORTED, DrCompletion, DrHost, DrLevel, DrMessage, DrOutgoing, DrStatus, DrText,
-    DrTwin, DrVerdict,
+    DR_ABI_MAJOR, DR_EXTENSION_THREADS, DR_MAGIC, DR_UNSUPPORTED, DrCompletion, DrHost, DrLevel, DrMessage, DrOutgoing,
+    DrStatus, DrText, DrThreads, DrTwin, DrVerdict,
 };
 
 /// Borrowed table of the runtime; lives as long as the process.
@@ -91,6 +91,13 @@ impl Host {
             Some(extension) => unsafe { extension(DrText::new(name)) },
             None => std::ptr::null(),
         }
+    }
+
+    /// What the runtime knows of threads; `None` from an older one.
+    pub fn threads(self) -> Option<&'static DrThreads> {
+        let threads = self.extension(DR_EXTENSION_THREADS).cast::<DrThreads>();
+        // SAFETY: null or, by the contract of that name, a table that lives as long as the process; its size comes first.
+        unsafe { threads.as_ref() }.filter(|threads| threads.size as usize >= size_of::<DrThreads>())
     }
 
     calls! {

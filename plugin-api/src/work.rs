@@ -7,10 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::abi::{DR_GONE, DR_OK, DrText};
+use crate::abi::{DR_GONE, DR_OK, DrText, DrThreads};
 use crate::client::Client;
 use crate::error::{Context, Error, ErrorKind};
-use crate::logs;
+use crate::logs::{self, Voice};
 use crate::module::Module;
 
 /// Tells a thread of [`Client::spawn`] to end.
@@ -62,8 +62,9 @@ struct Posts {
 }
 
 impl Client {
-    /// Runs `work` on a thread of its own, named `name`, which is joined when the instance stops: look at the token often. A
-    /// panic in it is logged and fails the instance.
+    /// Runs `work` on a thread of its own, which is joined when the instance stops: look at the token often. The system shows it
+    /// as `instance/name`, shortened; `dinrail show` lists it with the processor time that it uses. A panic in it is logged and
+    /// fails the instance.
     pub fn spawn(&self, name: &str, work: impl FnOnce(Stop) + Send + 'static) -> Result<(), Error> {
         let mut threads = lock(&self.work().threads);
         let stop = Stop(self.work().stop.clone());
@@ -73,6 +74,7 @@ impl Client {
         threads.retain(|thread| !thread.is_finished());
         let (voice, thread) = (self.voice(), name.to_owned());
         let body = move || {
+            let _belongs = Belonging::enter(voice, &thread);
             let _speaks = logs::enter(voice);
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| work(stop))) {
                 let reason = format!("thread '{thread}' {}", logs::panic_text(payload));
@@ -118,6 +120,32 @@ impl Client {
                 drop(self.work().take_posted(id));
                 Err(Error::from_status(status, "post", ""))
             }
+        }
+    }
+}
+
+/// The thread belongs to the instance: its time counts as the instance's, and its name tells whose it is.
+struct Belonging {
+    ticket: u64,
+    threads: Option<&'static DrThreads>,
+}
+
+impl Belonging {
+    fn enter(voice: Voice, name: &str) -> Belonging {
+        let threads = voice.host.threads();
+        if let Some(threads) = threads {
+            // SAFETY: a function of the runtime that any thread may call; the name is borrowed for the call.
+            unsafe { (threads.enter)(voice.ticket, DrText::new(name)) };
+        }
+        Belonging { ticket: voice.ticket, threads }
+    }
+}
+
+impl Drop for Belonging {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads {
+            // SAFETY: on the thread that has entered.
+            unsafe { (threads.leave)(self.ticket) };
         }
     }
 }

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dinrail_plugin::abi::{DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_LAYOUT};
+use dinrail_plugin::abi::{
+    DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY, DR_EXTENSION_THREADS,
+};
 
 const HEADER: &str = "include/dinrail_module.h";
 
@@ -24,7 +26,9 @@ fn generated() -> String {
     let defines = format!(
         "#define DR_ENTRY_SYMBOL \"{DR_ENTRY_SYMBOL}\"\n\
          #define DR_DESCRIPTOR_SECTION \"{DR_DESCRIPTOR_SECTION}\"\n\
-         #define DR_EXTENSION_LAYOUT \"{DR_EXTENSION_LAYOUT}\"\n"
+         #define DR_EXTENSION_LAYOUT \"{DR_EXTENSION_LAYOUT}\"\n\
+         #define DR_EXTENSION_MEMORY \"{DR_EXTENSION_MEMORY}\"\n\
+         #define DR_EXTENSION_THREADS \"{DR_EXTENSION_THREADS}\"\n"
     );
     let part = |name: &&str| std::fs::read_to_string(root().join("src/header").join(name)).unwrap();
     let trailer: String =
@@ -44,7 +48,9 @@ fn generated() -> String {
         documentation: true,
         documentation_style: cbindgen::DocumentationStyle::C99,
         export: cbindgen::ExportConfig {
-            include: ["DrModule", "DrHost", "DrLayoutProof", "DrVerdictKind"].map(str::to_owned).to_vec(),
+            include: ["DrModule", "DrHost", "DrLayoutProof", "DrMemory", "DrThreads", "DrVerdictKind"]
+                .map(str::to_owned)
+                .to_vec(),
             ..Default::default()
         },
         ..Default::default()

@@ -132,7 +132,7 @@ impl Module for Forwards {
         Ok(())
     }
 }
-export_module!(Forwards);
+export_module!(Forwards, allocator: none);
 
 unsafe extern "C" {
     static DINRAIL_MODULE_V1: DrModule;

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use super::error::ApiError;
-use super::{check, deployment, health, images, inputs, logs, message_routes, messages, modules, support, twins, waiting};
+use super::{
+    check, deployment, health, images, inputs, logs, message_routes, messages, modules, support, twins, waiting,
+};
 use crate::handle::Handle;
 
 /// Time of a request that only asks or commands.

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub last_exit_us: Option<i64>,
     pub exit_code: Option<i32>,
     pub last_exit: Option<String>,
+    /// Processor time of its earlier workers, in seconds.
+    pub cpu_before: f64,
     pub notes: Vec<String>,
 }
 
@@ -106,6 +108,7 @@ impl Control {
             last_exit_us: None,
             exit_code: None,
             last_exit: None,
+            cpu_before: 0.0,
             notes: Vec::new(),
         };
         self.instances.insert(name, entry);
@@ -157,6 +160,7 @@ impl Control {
             Action::Abandon { worker, .. } => {
                 if let Some(link) = self.link_of(name, worker) {
                     ticket::revoke(link.ticket);
+                    self.name_threads(name, &link);
                     // Whoever waits for an answer of it waits no longer.
                     link.fence();
                     self.forget_link(name, &link);
@@ -183,6 +187,22 @@ impl Control {
             Action::Report { warn: false, text } => tracing::info!(module = name, "{text}"),
         }
         None
+    }
+
+    /// Says which threads of its module an instance that is given up may be waiting for.
+    fn name_threads(&mut self, name: &str, link: &Link) {
+        let threads = link.started_threads();
+        if threads.is_empty() {
+            return;
+        }
+        let which = if threads.len() == 1 { "a thread" } else { "threads" };
+        let text = format!("{which} of its module did not end: {}", threads.join(", "));
+        tracing::warn!(module = name, "{text}");
+        if let Some(entry) = self.instances.get_mut(name)
+            && let State::Failed { reason, .. } = &mut entry.life.state
+        {
+            *reason = format!("{reason}; {text}");
+        }
     }
 
     fn link_of(&self, name: &str, worker: WorkerId) -> Option<Arc<Link>> {
@@ -287,6 +307,7 @@ impl Control {
             && entry.link.as_ref().is_some_and(|(_, known)| known.ticket == link.ticket)
         {
             entry.link = None;
+            entry.cpu_before += link.cpu_seconds();
         }
     }
 

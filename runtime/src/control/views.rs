@@ -3,14 +3,16 @@
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
+use crate::image::Library;
+use crate::instance::link::Link;
 use crate::instance::spec::{Isolation, RestartPolicy};
 use crate::instance::state::State;
-use crate::instance::usage;
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::twin::Part;
 use crate::view::{
-    HealthSentence, HealthView, ImageView, InboxView, ModuleDetail, ModuleView, RefusedView, Status, WatchedFolderView,
+    HealthSentence, HealthView, ImageView, InboxView, ModuleDetail, ModuleView, RefusedView, Status, ThreadView,
+    WatchedFolderView,
 };
 
 impl Control {
@@ -70,9 +72,8 @@ impl Control {
             desired_version: version_of(Part::Desired),
             reported_version: version_of(Part::Reported),
             inbox: InboxView { messages, bytes, spilled: 0 },
-            cpu_seconds: link
-                .and_then(|link| usage::cpu_seconds(link.thread.load(std::sync::atomic::Ordering::Relaxed))),
-            memory_bytes: None,
+            cpu_seconds: entry.last_start_us.map(|_| entry.cpu_before + link.map_or(0.0, |link| link.cpu_seconds())),
+            memory_bytes: image.and_then(|image| Library::memory_in_use(&image.digest)),
         }
     }
 
@@ -125,7 +126,7 @@ impl Control {
                 _ => None,
             },
             refused,
-            threads: Vec::new(),
+            threads: entry.link.as_ref().map(|(_, link)| threads(link)).unwrap_or_default(),
             image_instances: image.map_or(0, |image| self.users(&image.digest).len()),
             parked: 0,
             losses: Vec::new(),
@@ -225,6 +226,10 @@ impl Control {
             details: Vec::new(),
         }
     }
+}
+
+fn threads(link: &Link) -> Vec<ThreadView> {
+    link.live_threads().into_iter().map(|(name, cpu_seconds)| ThreadView { name, cpu_seconds }).collect()
 }
 
 /// The word for a level of the ABI.

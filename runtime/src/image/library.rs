@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dinrail_plugin::abi::{self, DrModule, DrSink, DrText};
@@ -24,7 +25,22 @@ pub struct Library {
     digest: Digest,
     folder: PathBuf,
     table: &'static Table,
+    memory: Option<Counters>,
 }
+
+/// The counters of a library that counts what it allocates.
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    first: *const i64,
+    count: usize,
+    /// In counters.
+    stride: usize,
+}
+
+// SAFETY: the counters are atomic and live as long as the process, by the contract of `DrMemory`.
+unsafe impl Send for Counters {}
+// SAFETY: as above.
+unsafe impl Sync for Counters {}
 
 /// The module's table, as long as this runtime knows it; what an older module does not have is `None`.
 struct Table(DrModule);
@@ -84,7 +100,8 @@ impl Library {
         }
         let path = store.verify(digest)?;
         let table = Box::leak(Box::new(load_table(&path)?));
-        let library = Arc::new(Library { digest: *digest, folder: store.folder(digest), table });
+        let memory = memory_counters(&table.0);
+        let library = Arc::new(Library { digest: *digest, folder: store.folder(digest), table, memory });
         *place = Some(library.clone());
         Ok(library)
     }
@@ -93,7 +110,22 @@ impl Library {
     #[cfg(test)]
     pub(crate) fn of_table(table: DrModule) -> Arc<Library> {
         let table = Box::leak(Box::new(Table(table)));
-        Arc::new(Library { digest: Digest::of(b""), folder: PathBuf::new(), table })
+        Arc::new(Library { digest: Digest::of(b""), folder: PathBuf::new(), table, memory: None })
+    }
+
+    /// Bytes that an image's library has allocated and not freed, over all its instances; `None` where it is not loaded, or does
+    /// not count. Runs none of its code. `[never blocks]`
+    pub fn memory_in_use(digest: &Digest) -> Option<u64> {
+        let place = LOADED.try_lock().ok()?.get(digest)?.clone();
+        // Held while it is being loaded, which nobody waits for here.
+        let library = place.try_lock().ok()?.clone()?;
+        let counters = library.memory?;
+        let sum = (0..counters.count).fold(0_i64, |sum, at| {
+            // SAFETY: within the counters, which were checked at load and are only ever written atomically.
+            let counter = unsafe { AtomicI64::from_ptr(counters.first.add(at * counters.stride).cast_mut()) };
+            sum.wrapping_add(counter.load(Ordering::Relaxed))
+        });
+        u64::try_from(sum).ok()
     }
 
     /// Which image it is.
@@ -178,6 +210,27 @@ fn layout_proof(table: &DrModule) -> Result<(), String> {
     let proof = unsafe { extension(DrText::new(abi::DR_EXTENSION_LAYOUT)).cast::<abi::DrLayoutProof>().as_ref() };
     // SAFETY: as above: the proof's pointers are those that its contract says.
     proof.map_or(Ok(()), |proof| unsafe { dinrail_plugin::proof::check_layout(proof) })
+}
+
+/// Where a library counts its memory, if it does in a way that can be read.
+fn memory_counters(table: &DrModule) -> Option<Counters> {
+    const MAX_COUNTERS: u32 = 1 << 16;
+    let extension = table.extension?;
+    // SAFETY: the table promises a function of this type that may be called on any thread; what it gives for this name lives as
+    // long as the library, which is never unloaded.
+    let memory = unsafe { extension(DrText::new(abi::DR_EXTENSION_MEMORY)).cast::<abi::DrMemory>().as_ref() }?;
+    let word = size_of::<i64>();
+    let is_sound = memory.size as usize >= size_of::<abi::DrMemory>()
+        && (1..=MAX_COUNTERS).contains(&memory.counters)
+        && memory.stride > 0
+        && (memory.stride as usize).is_multiple_of(word)
+        && !memory.first.is_null()
+        && memory.first.is_aligned();
+    is_sound.then(|| Counters {
+        first: memory.first,
+        count: memory.counters as usize,
+        stride: memory.stride as usize / word,
+    })
 }
 
 /// Loads the file and finds the entry symbol.

@@ -460,6 +460,10 @@ unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
     })
 }
 
-unsafe extern "C" fn extension(_name: DrText) -> *const c_void {
-    std::ptr::null()
+unsafe extern "C" fn extension(name: DrText) -> *const c_void {
+    // SAFETY: borrowed for the call, by contract.
+    match unsafe { read(name) } {
+        Some(DR_EXTENSION_THREADS) => (&raw const super::threads::TABLE).cast(),
+        _ => std::ptr::null(),
+    }
 }

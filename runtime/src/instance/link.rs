@@ -122,6 +122,10 @@ pub struct Link {
     /// Kernel id of the worker's thread; 0 before it runs.
     pub thread: AtomicU32,
     speaker: OnceLock<Arc<Speaker>>,
+    /// The other threads of the instance.
+    pub(super) threads: Mutex<Vec<super::threads::Entered>>,
+    /// Processor time of threads that have ended.
+    pub(super) ended_cpu_ns: AtomicU64,
     outputs: [OnceLock<Box<[OutputSlot; OUTPUT_CHUNK]>>; OUTPUT_CHUNK],
     next_timer: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
@@ -144,6 +148,8 @@ impl Link {
             doing: AtomicU32::new(0),
             thread: AtomicU32::new(0),
             speaker: OnceLock::new(),
+            threads: Mutex::default(),
+            ended_cpu_ns: AtomicU64::new(0),
             outputs: [const { OnceLock::new() }; OUTPUT_CHUNK],
             next_timer: AtomicU64::new(1),
             timers: Mutex::default(),

@@ -19,6 +19,7 @@ pub mod spec;
 pub mod state;
 #[cfg(test)]
 mod testing;
+pub mod threads;
 pub mod ticket;
 pub mod timers;
 mod transition;

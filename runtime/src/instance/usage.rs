@@ -10,6 +10,17 @@ pub fn current_thread() -> u32 {
     0
 }
 
+/// Has the system show the calling thread under this name.
+pub fn name_thread(name: &str) {
+    #[cfg(target_os = "linux")]
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Only a name: without it the thread runs as well.
+        let _ = rustix::thread::set_name(&name);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = name;
+}
+
 /// Processor time of a thread of this process, in seconds.
 pub fn cpu_seconds(thread: u32) -> Option<f64> {
     if thread == 0 {

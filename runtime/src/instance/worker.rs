@@ -81,7 +81,7 @@ impl Ending {
 /// Starts the worker's thread.
 pub fn spawn(assignment: Assignment) -> std::io::Result<()> {
     std::thread::Builder::new()
-        .name(assignment.link.name.chars().take(15).collect())
+        .name(super::threads::short_worker_name(&assignment.link.name))
         .stack_size(assignment.stack_bytes)
         .spawn(move || run(assignment))
         .map(drop)
@@ -97,6 +97,7 @@ fn run(mut assignment: Assignment) {
     let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| internal_error());
     link.close();
     ticket::revoke(link.ticket);
+    link.add_cpu(super::usage::cpu_seconds(link.thread.swap(0, Ordering::Relaxed)));
     (assignment.report)(WorkerEvent::Ended(ending));
 }
 
