@@ -33,6 +33,7 @@ mod state_directory;
 mod stops;
 mod structure;
 mod support_bundle;
+mod tryout;
 mod two_names;
 mod unhealthy;
 mod upgrade;

@@ -3,6 +3,7 @@
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
 mod check;
+mod methods;
 mod modules;
 mod routes;
 mod support;

@@ -22,6 +22,7 @@
 //! | [`check`] | the device and the runtime looked at, thing by thing, with what to do |
 //! | [`support`] | the support bundle, and what is kept out of it |
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
+//! | [`tryout`] | one module in a child process, every call of it noted: the unit test of its author |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
 //!
@@ -55,5 +56,6 @@ pub mod runtime;
 pub mod spelling;
 pub mod state_folder;
 pub mod support;
+pub mod tryout;
 pub mod twin;
 pub mod view;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub use api::{Api, Listener};
 pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, workspace};
 pub use manifest::Manifest;
-pub use runtime::Runtime;
+pub use runtime::{Output, Runtime};
 
 /// As long as anything may take on a busy machine that should happen soon.
 pub const SOON: Duration = Duration::from_secs(20);

@@ -34,6 +34,7 @@ mod show;
 mod support_bundle;
 mod table;
 mod tail;
+mod tryout;
 mod twin;
 mod wait;
 
@@ -107,6 +108,8 @@ enum Verb {
     Tail(tail::TailArgs),
     /// Show what modules and the runtime have said
     Logs(logs::LogsArgs),
+    /// Try one module in a process of its own, and see what it does (offline)
+    Try(tryout::TryArgs),
     /// Look after the image store
     Image(image::ImageArgs),
     /// Look at the device and the runtime, and say what is wrong and what to do
@@ -178,6 +181,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
+        Verb::Try(args) => tryout::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
         Verb::SupportBundle(args) => support_bundle::run(args, context),
@@ -231,6 +235,7 @@ mod tests {
             "tail filter",
             "logs filter -f --tail 5 --since 15m --level warn --grep a|b",
             "logs --runtime --until 90s",
+            "try x.so --message in=a --property k=v --patch a=1 --method m --for 1s --timeout 5s --expect text --json",
             "image inspect x.so",
             "image remove filter:1",
             "check --warnings-as-errors",

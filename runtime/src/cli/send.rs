@@ -44,7 +44,7 @@ pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> 
     context.out.line(sentence(&args.name, &sent))
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a property reads KEY=VALUE".into()),

@@ -31,7 +31,7 @@ pub use catalog::{Arrival, Catalog, ImageRecord, RefusedFile, Resolution, Verdic
 pub use descriptor::{AbiVersion, Descriptor};
 pub use digest::{Digest, DigestError};
 pub use inspect::{Format, Inspection, MAX_LIBRARY_BYTES, Platform, inspect, inspect_file, inspect_for};
-pub use library::{DescribeError, Library, LoadError};
+pub use library::{DescribeError, Lens, Library, LoadError, observe};
 pub use reference::{ImageNameError, Reference, ReferenceError, Wanted, check_image_name};
 pub use refusal::{Defect, Refusal};
 pub use store::{ImageStore, StoreError, TakenIn, find_stored};
