@@ -126,6 +126,7 @@
 //! `include/dinrail_module.h` is the same contract for C and C++, generated from [`abi`]. `tests/fixtures/c/hello.c` is a complete module.
 
 pub mod abi;
+mod backtrace;
 mod body;
 mod client;
 mod completion;

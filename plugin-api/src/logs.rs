@@ -83,7 +83,7 @@ fn forward_panic(panic: &PanicHookInfo<'_>) {
     let said = said(panic.payload());
     let (file, line) = panic.location().map_or((None, 0), |place| (Some(place.file()), place.line()));
     let text = format!("panicked: {said}");
-    log(DR_ERROR, "panic", &text, file, line);
+    log(DR_ERROR, "panic", &format!("{text}\n{}", crate::backtrace::of_panic()), file, line);
     // During a thread's teardown there may be no place to keep it.
     let _ = PANIC.try_with(|kept| {
         kept.set(Some(match file {

@@ -141,6 +141,22 @@ pub struct LossView {
     pub count: u64,
 }
 
+/// The log of an instance.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogView {
+    /// The file with its newest lines; the one before has `.1` behind its name.
+    pub file: Option<String>,
+    /// Lines that were dropped since the runtime started: `rate`, `queue` and `disk` together.
+    pub dropped: u64,
+    /// Because they were more than the rate.
+    pub dropped_by_rate: u64,
+    /// Because they came faster than they could be written.
+    pub dropped_by_queue: u64,
+    /// Because the disk did not take them.
+    pub dropped_by_disk: u64,
+}
+
 /// Everything about one instance.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -156,6 +172,9 @@ pub struct ModuleDetail {
     pub next_step: Option<String>,
     /// Its data folder.
     pub data_folder: String,
+    /// What it said, and what was too much.
+    #[serde(default)]
+    pub log: LogView,
     /// Position in the start order.
     pub startup_order: u32,
     /// Facts worth a line each, such as what an old image still occupies.

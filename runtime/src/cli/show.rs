@@ -78,6 +78,12 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
     let spilled = if inbox.spilled > 0 { format!(", {} of them on disk", inbox.spilled) } else { String::new() };
     line("inbox", format!("{} messages, {} bytes{spilled}", inbox.messages, inbox.bytes));
     line("data folder", detail.data_folder.clone());
+    let dropped = match detail.log.dropped {
+        0 => String::new(),
+        1 => ", 1 line dropped".to_owned(),
+        count => format!(", {count} lines dropped"),
+    };
+    line("log", detail.log.file.as_ref().map(|file| format!("{file}{dropped}")).unwrap_or_default());
     if detail.parked > 0 {
         line("parked", format!("{}, set aside as poisonous", counted(detail.parked)));
     }

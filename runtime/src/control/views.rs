@@ -11,8 +11,8 @@ use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::twin::Part;
 use crate::view::{
-    HealthSentence, HealthView, ImageView, InboxView, ModuleDetail, ModuleView, RefusedView, Status, ThreadView,
-    WatchedFolderView,
+    HealthSentence, HealthView, ImageView, InboxView, LogView, ModuleDetail, ModuleView, RefusedView, Status,
+    ThreadView, WatchedFolderView,
 };
 
 impl Control {
@@ -132,11 +132,24 @@ impl Control {
             losses: Vec::new(),
             next_step: entry.life.next_step(),
             data_folder: self.folders.data.join(crate::name::folder_name(name)).display().to_string(),
+            log: self.log_view(name),
             startup_order: entry.spec.startup_order,
             notes,
             descriptor: image.and_then(|image| serde_json::to_value(&image.descriptor).ok()),
             module,
         })
+    }
+
+    fn log_view(&self, name: &str) -> LogView {
+        let logs = &self.services.logs;
+        let dropped = logs.dropped(name);
+        LogView {
+            file: logs.file_of(name).map(|file| file.display().to_string()),
+            dropped: dropped.sum(),
+            dropped_by_rate: dropped.rate,
+            dropped_by_queue: dropped.queue,
+            dropped_by_disk: dropped.disk,
+        }
     }
 
     /// The state of a module that a message is sent to; refused where its image says that it has no such input.
