@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::drop_folder::copy_over;
-use crate::harness::{Runtime, SOON, wait_until};
+use crate::harness::{Runtime, SOON, plugin_folder, wait_until};
 
 /// Where an author works: a home without anything in it, compilers, and no network where it can be taken away.
 struct Desk {
@@ -42,10 +42,13 @@ impl Desk {
         std::fs::create_dir_all(&home).unwrap();
         // That of the toolchain itself: without a home, a launcher would not know which one to take.
         let cargo = PathBuf::from(std::env::var_os("CARGO").unwrap_or_default());
-        let mut path = OsString::from(cargo.parent().unwrap_or(Path::new("")));
-        path.push(":");
-        path.push(std::env::var_os("PATH").unwrap_or_default());
-
+        let mut path = OsString::from(plugin_folder());
+        for folder in
+            [cargo.parent().unwrap_or(Path::new("")).as_os_str(), &std::env::var_os("PATH").unwrap_or_default()]
+        {
+            path.push(":");
+            path.push(folder);
+        }
         let mut done = if can_go_without_network() { Command::new("unshare") } else { Command::new("env") };
         if can_go_without_network() {
             done.arg("-n");
@@ -147,6 +150,75 @@ fn rust_project_builds_without_network_its_test_can_fail_and_its_module_runs_and
     desk.alarm_comes();
 }
 
+/// A project in C or C++, from its first build to its second version.
+fn native_project_builds_its_test_can_fail_and_its_module_runs_and_is_upgraded(
+    lang: &str,
+    source: &str,
+    compiler: &str,
+) {
+    if [compiler, "make", "diff"].iter().any(|tool| !is_there(tool)) {
+        println!("skipped: make, diff or {compiler} is not to be had here");
+        return;
+    }
+    let desk = Desk::with_project(lang);
+
+    let built = desk.run_ok(&["make"]);
+    assert!(built.contains(source) && !built.contains("warning"), "{built}");
+    desk.run_ok(&["make", "test"]);
+    desk.run_ok(&["make", "drop"]);
+    desk.wait_for_version("1.0.0");
+    desk.alarm_comes();
+
+    desk.edit(source, "reading.number <= ", "reading.number >= ");
+    let failed = desk.run_fails(&["make", "test"]);
+    assert!(failed.contains("-  sends alarms: {\"name\":\"oil\",\"value\":60.5"), "{failed}");
+
+    desk.edit(source, "reading.number >= ", "reading.number <= ");
+    desk.edit(source, "\"1.0.0\"", "\"1.1.0\"");
+    desk.run_ok(&["make", "test", "drop"]);
+    desk.wait_for_version("1.1.0");
+    desk.alarm_comes();
+
+    desk.runtime.cli(&["deploy", &desk.project.join("deployment.json").to_string_lossy(), "--wait"]).ok();
+    desk.alarm_comes();
+
+    let other = desk.run_ok(&["make", "-Bn", "CC=mine", "CXX=mine", "CFLAGS=-Dours", "CXXFLAGS=-Dours"]);
+    assert!(other.contains("mine -std=") && other.contains(" -Dours "), "{other}");
+    desk.run_ok(&["make", "clean"]);
+    assert!(!desk.project.join("libhello.so").exists());
+}
+
+fn is_there(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok()
+}
+
+#[test]
+fn c_project_builds_its_test_can_fail_and_its_module_runs_and_is_upgraded() {
+    native_project_builds_its_test_can_fail_and_its_module_runs_and_is_upgraded("c", "hello.c", "cc");
+}
+
+#[test]
+fn cpp_project_builds_its_test_can_fail_and_its_module_runs_and_is_upgraded() {
+    native_project_builds_its_test_can_fail_and_its_module_runs_and_is_upgraded("cpp", "hello.cpp", "c++");
+}
+
+#[test]
+fn make_drop_without_a_runtime_says_what_to_do() {
+    if !is_there("make") {
+        println!("skipped: make is not to be had here");
+        return;
+    }
+    let runtime = Runtime::new();
+    runtime.cli(&["new", "hello", "--lang", "c"]).ok();
+    let mut make = Command::new("make");
+    make.arg("drop").current_dir(runtime.folder().join("hello")).env("DINRAIL_STATE", runtime.folder().join("none"));
+
+    let output = make.output().unwrap();
+
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("start one, or give DROP=FOLDER"), "{told}");
+}
+
 #[test]
 fn project_of_a_checkout_or_of_the_registry_carries_less() {
     let runtime = Runtime::new();
@@ -179,7 +251,7 @@ fn name_that_cannot_be_is_refused_with_the_next_step_and_others_are_fitted() {
         runtime.cli(&["new", name]).refused(1, &words);
     }
     runtime.cli(&["new"]).refused(2, &["<NAME>"]);
-    runtime.cli(&["new", "a", "--lang", "go"]).refused(2, &["rust"]);
+    runtime.cli(&["new", "a", "--lang", "go"]).refused(2, &["rust", "c", "cpp"]);
 
     let fitted = runtime.cli(&["new", "fn"]).ok();
     assert!(fitted.stderr.contains("its crate is called fn-module"), "{}", fitted.stderr);

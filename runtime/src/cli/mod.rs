@@ -240,7 +240,7 @@ mod tests {
             "image remove filter:1",
             "check --warnings-as-errors",
             "support-bundle -o f.zip --with-values",
-            "new hello --lang rust --json",
+            "new hello --lang cpp --json",
             "new hello --path ../plugin-api",
             "bench hop --json",
             "bench all --probe p.so",

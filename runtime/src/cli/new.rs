@@ -14,12 +14,8 @@ pub enum Lang {
     /// Rust, with the crate dinrail-plugin
     Rust,
     /// C99, with the header
-    #[value(skip)]
-    #[expect(dead_code, reason = "its templates follow")]
     C,
     /// C++17, with the header
-    #[value(skip)]
-    #[expect(dead_code, reason = "its templates follow")]
     Cpp,
 }
 
@@ -30,6 +26,7 @@ to go on. Nothing is overwritten. Needs no runtime.
 
 Examples:
   dinrail new hello
+  dinrail new hello --lang c
   dinrail new hello --online
   dinrail new hello --path ~/dinrail/plugin-api")]
 pub struct NewArgs {

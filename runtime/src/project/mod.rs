@@ -85,7 +85,7 @@ impl Project {
         let files = template::files(&self.names, self.language, &self.crates);
         let parts = carried::parts(self.language, &self.crates);
         let carried_files = write::whole(&folder, &files, parts)?;
-        let files = files.into_iter().map(|(path, _)| path.to_owned()).collect();
+        let files = files.into_iter().map(|(path, _)| path).collect();
         Ok(Made { folder, files, carried_files })
     }
 

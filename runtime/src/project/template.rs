@@ -21,20 +21,44 @@ const RUST: &[Template] = &[
     (".gitignore", template!("rust/gitignore")),
 ];
 
+/// What projects in C and C++ have in common.
+const NATIVE: &[Template] = &[
+    ("include/dinrail_module.h", include_str!("../../../plugin-api/include/dinrail_module.h")),
+    ("Makefile", template!("native/Makefile")),
+    ("test.sh", template!("native/test.sh")),
+    ("test.expected", template!("native/test.expected")),
+    ("deployment.json", template!("deployment.json")),
+    ("README.md", template!("native/README.md")),
+    (".gitignore", template!("native/gitignore")),
+];
+
 /// Makes a project build from what lies beside it.
 const CARGO_CONFIG: Template = (".cargo/config.toml", template!("rust/config.toml"));
 
-/// The author's files.
-pub fn files(names: &Names, language: Language, crates: &Crates) -> Vec<(&'static str, String)> {
-    let mut templates = match language {
-        Language::Rust => RUST.to_vec(),
-        Language::C | Language::Cpp => Vec::new(),
-    };
-    if language == Language::Rust && *crates == Crates::Carried {
-        templates.push(CARGO_CONFIG);
-    }
+/// The author's files, by their paths in the project.
+pub fn files(names: &Names, language: Language, crates: &Crates) -> Vec<(String, String)> {
     let words = words(names, language, crates);
+    let own = |templates: &[Template]| templates.iter().map(|(path, text)| ((*path).to_owned(), *text)).collect();
+    let mut templates: Vec<(String, &str)> = match language {
+        Language::Rust => own(RUST),
+        Language::C | Language::Cpp => own(NATIVE),
+    };
+    match language {
+        Language::Rust if *crates == Crates::Carried => templates.extend(own(&[CARGO_CONFIG])),
+        Language::Rust => {}
+        Language::C => templates.insert(0, (source(names, language), template!("native/module.c"))),
+        Language::Cpp => templates.insert(0, (source(names, language), template!("native/module.cpp"))),
+    }
     templates.into_iter().map(|(path, template)| (path, filled(template, &words))).collect()
+}
+
+/// Where the module itself stands.
+fn source(names: &Names, language: Language) -> String {
+    match language {
+        Language::Rust => "src/lib.rs".to_owned(),
+        Language::C => format!("{}.c", names.file()),
+        Language::Cpp => format!("{}.cpp", names.file()),
+    }
 }
 
 /// The commands that build, test and try it, one after the other.
@@ -68,7 +92,17 @@ fn words(names: &Names, language: Language, crates: &Crates) -> Vec<(&'static st
         Language::Rust => format!("./target/release/{}", names.library()),
         Language::C | Language::Cpp => format!("./{}", names.library()),
     };
+    let (language_name, compiler, flags, standard) = match language {
+        Language::Rust => ("Rust", "", "", ""),
+        Language::C => ("C", "CC", "CFLAGS", "c99"),
+        Language::Cpp => ("C++", "CXX", "CXXFLAGS", "c++17"),
+    };
     vec![
+        ("language", language_name.to_owned()),
+        ("compiler", compiler.to_owned()),
+        ("flags", flags.to_owned()),
+        ("standard", standard.to_owned()),
+        ("source", source(names, language)),
         ("module", names.module().to_owned()),
         ("module_word", shell_word(names.module())),
         ("file", names.file().to_owned()),
@@ -97,8 +131,8 @@ mod tests {
 
     const LANGUAGES: [Language; 3] = [Language::Rust, Language::C, Language::Cpp];
 
-    fn text<'a>(files: &'a [(&'static str, String)], path: &str) -> &'a str {
-        &files.iter().find(|(found, _)| *found == path).unwrap_or_else(|| panic!("{path}: {files:?}")).1
+    fn text<'a>(files: &'a [(String, String)], path: &str) -> &'a str {
+        &files.iter().find(|(found, _)| found == path).unwrap_or_else(|| panic!("{path}: {files:?}")).1
     }
 
     #[test]
@@ -126,7 +160,7 @@ mod tests {
     fn crates_come_from_where_they_are_wanted_from() {
         let names = Names::new("hello", Language::Rust).unwrap();
         let of = |crates| files(&names, Language::Rust, &crates);
-        let is_offline = |files: &[(&str, String)]| files.iter().any(|(path, _)| *path == ".cargo/config.toml");
+        let is_offline = |files: &[(String, String)]| files.iter().any(|(path, _)| path == ".cargo/config.toml");
 
         let carried = of(Crates::Carried);
         assert!(is_offline(&carried) && text(&carried, "Cargo.toml").contains("path = \".dinrail/plugin-api\""));

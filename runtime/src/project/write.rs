@@ -9,7 +9,7 @@ use super::{ProjectError, carried};
 /// Makes `folder` with these files and the carried parts. Says how many files were carried.
 ///
 /// It is made beside its place and moved there when it is complete.
-pub fn whole(folder: &Path, files: &[(&str, String)], parts: &[&str]) -> Result<usize, ProjectError> {
+pub fn whole(folder: &Path, files: &[(String, String)], parts: &[&str]) -> Result<usize, ProjectError> {
     let unwritable = |source| ProjectError::Unwritable { folder: folder.to_owned(), source };
     check_is_free(folder)?;
     let unfinished = Unfinished::beside(folder).map_err(unwritable)?;
@@ -32,7 +32,7 @@ fn check_is_free(folder: &Path) -> Result<(), ProjectError> {
     if is_free { Ok(()) } else { Err(ProjectError::Exists(folder.to_owned())) }
 }
 
-fn fill(folder: &Path, files: &[(&str, String)], parts: &[&str]) -> io::Result<usize> {
+fn fill(folder: &Path, files: &[(String, String)], parts: &[&str]) -> io::Result<usize> {
     for (path, text) in files {
         let place = folder.join(path);
         if let Some(parent) = place.parent() {
@@ -82,8 +82,8 @@ mod tests {
 
     const FILES: &[(&str, &str)] = &[("a/b.txt", "text")];
 
-    fn files() -> Vec<(&'static str, String)> {
-        FILES.iter().map(|(path, text)| (*path, (*text).to_owned())).collect()
+    fn files() -> Vec<(String, String)> {
+        FILES.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect()
     }
 
     fn entries(folder: &Path) -> usize {
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn nothing_is_left_of_what_could_not_be_made_whole() {
         let place = tempfile::tempdir().unwrap();
-        let files = [("a", String::new()), ("a/b", String::new())];
+        let files = [("a".to_owned(), String::new()), ("a/b".to_owned(), String::new())];
 
         let failed = whole(&place.path().join("hello"), &files, &[]);
 
