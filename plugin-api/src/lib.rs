@@ -84,6 +84,12 @@
 //! ```
 //!
 //! # Building
+//! `dinrail new NAME` makes a project: this module with its test and a manifest to deploy it, plugin-api and every crate that it
+//! is built from, so that it needs no network. `cargo test`, `cargo build --release`, then copy the library into the folder
+//! `drop/` of the runtime's state directory, or any folder that it watches. A higher `version` in `Cargo.toml`, copied over it,
+//! upgrades what runs. `dinrail try FILE` runs the library alone and prints everything that it does.
+//!
+//! By hand:
 //! ```toml
 //! [lib]
 //! crate-type = ["cdylib"]
@@ -93,9 +99,9 @@
 //! serde = { version = "1", features = ["derive"] }
 //! schemars = "1"
 //! ```
-//! `cargo build --release`, then copy the library into the folder `drop/` of the runtime's state directory, or any folder that it
-//! watches. Name and version are those of the crate. `panic = "abort"` does not compile. Without the default feature
-//! `abi-proof` the build is about 25 s shorter and the library smaller; the runtime then relies on the table's version alone.
+//! Name and version are those of the crate. `panic = "abort"` does not compile. Without the feature `abi-proof`, a default in the
+//! clone and not in what `dinrail new` lays beside a project, the build is about 25 s shorter and the library smaller; the runtime
+//! then relies on the table's version alone.
 //!
 //! # Life
 //! `create` (no side effects: it also runs when an image is only tried out) → `start` (ports, sockets, timers, threads) →
