@@ -55,9 +55,10 @@ fn add(command: &Command, parent: Option<&str>, pages: &mut Vec<(String, Vec<u8>
 }
 
 fn page(command: &Command, parent: Option<&str>) -> Result<Vec<u8>, Failure> {
-    let man = Man::new(command.clone()).manual("dinrail").source(concat!("dinrail ", env!("CARGO_PKG_VERSION")));
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    let man = Man::new(command.clone());
+    // Without a date: the same release gives the same bytes.
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    let mut page = format!(".TH \"{name}\" 1 \"\" \"dinrail {}\" dinrail\n", env!("CARGO_PKG_VERSION")).into_bytes();
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -77,9 +78,11 @@ fn page(command: &Command, parent: Option<&str>) -> Result<Vec<u8>, Failure> {
     terms(&mut rest, "ENVIRONMENT", &ENVIRONMENT);
     terms(&mut rest, "FILES", &FILES);
     rest.control("SH", ["EXAMPLES"]);
+    rest.control("nf", []);
     for example in examples {
-        rest.control("PP", []).control("nf", []).text([bold(example)]).control("fi", []);
+        rest.text([bold(example)]);
     }
+    rest.control("fi", []);
     rest.control("SH", ["SEE ALSO"]);
     match parent {
         Some(parent) => rest.text([bold(parent), roman("(1)")]),

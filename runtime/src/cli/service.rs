@@ -144,18 +144,20 @@ mod systemd {
             let asked = clock::now();
             (self.ask)(Box::new(move |beat| drop(answer.try_send(beat))));
             let limit = self.limit.unwrap_or(PATIENCE);
-            match wait.recv_timeout(limit) {
-                Ok(beat) if asked.elapsed() <= limit => return Answer::InTime(beat),
-                Ok(_) => return Answer::Late,
-                Err(RecvTimeoutError::Disconnected) => return Answer::Gone,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let text = format!("the control loop or the database has not answered for {} s", limit.as_secs_f64());
-            tracing::error!("{text}");
-            self.say(text);
-            match wait.recv() {
-                Ok(_) => Answer::Late,
-                Err(_) => Answer::Gone,
+            let answered = match wait.recv_timeout(limit / 2) {
+                // Said before the watchdog's time is up: whoever looks for the reason of a restart finds it.
+                Err(RecvTimeoutError::Timeout) => {
+                    let text = format!("the control loop or the database has not answered for {:?}", limit / 2);
+                    tracing::error!("{text}");
+                    self.say(text);
+                    wait.recv().ok()
+                }
+                answered => answered.ok(),
+            };
+            match answered {
+                Some(beat) if asked.elapsed() <= limit => Answer::InTime(beat),
+                Some(_) => Answer::Late,
+                None => Answer::Gone,
             }
         }
 
