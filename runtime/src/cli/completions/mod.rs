@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn every_id_is_completed_save_those_that_are_new() {
         let line = Line::new(&[]);
-        let new = [("add", "name"), ("new", "name"), ("route add", "name"), ("identity add", "id")];
+        let new = [("add", "name"), ("try", "name"), ("new", "name"), ("route add", "name"), ("identity add", "id")];
         for (verb, id) in ids(&Cli::command(), "") {
             let is_completed = values::of(&verb, &id, &line).is_some();
             let is_new = new.contains(&(verb.as_str(), id.as_str()));
