@@ -139,3 +139,45 @@ fn a_body_and_json_may_come_from_a_file_or_standard_input() {
     runtime.cli_with_input(&["twin", "replace", "w", "-"], b"- 1\n").refused(2, &["object"]);
     runtime.cli_with_input(&["twin", "patch", "w", "-"], b"\xff").refused(2, &["UTF-8"]);
 }
+
+#[test]
+fn what_is_exported_gives_the_same_elsewhere() {
+    let here = Runtime::new().start();
+    let library = std::fs::read(fixture("wayward")).unwrap();
+    here.write("w.so", library);
+    let yaml = "# By path.\n".to_owned()
+        + YAML.trim_start_matches('\u{feff}').replace("image: wayward", "image: ./w.so").as_str();
+    here.cli(&["deployment", "--export"]).refused(1, &["no deployment is in force"]);
+    here.cli(&["deploy", &here.write("line.yaml", &yaml).to_string_lossy(), "--wait"]).ok();
+    here.cli(&["route", "add", "mine", "FROM /messages/modules/v/* INTO $upstream"]).ok();
+    here.cli(&["twin", "patch", "w", "limit=2"]).ok();
+
+    let exported = here.cli(&["deployment", "--export"]).ok();
+
+    let digest = here.module("w")["digest"].as_str().unwrap().to_owned();
+    let expected = yaml.replace("./w.so", &format!("\"wayward@{digest}\""));
+    assert_eq!(exported.stdout, expected);
+    for note in ["needs that image", "in twins since, of w", "added by hand: mine"] {
+        assert!(exported.stderr.contains(note), "{note} is not in {}", exported.stderr);
+    }
+    let there = Runtime::new().supply(&[fixture("wayward")]).start();
+    there.cli(&["deploy", &there.write("as-given", &exported.stdout).to_string_lossy(), "--wait"]).ok();
+    assert_eq!(there.module("v")["digest"], digest.as_str());
+    assert_eq!(there.cli(&["deployment", "--export"]).ok().stdout, exported.stdout);
+    let as_json = there.cli(&["deployment", "--export", "--json"]).ok().stdout;
+    let as_yaml = there.cli(&["deployment", "--export", "--yaml"]).ok().stdout;
+    assert_eq!(as_yaml, exported.stdout);
+    for (name, text) in [("same.json", as_json), ("same.yml", as_yaml)] {
+        let plan = there.json(&["plan", &there.write(name, text).to_string_lossy()]);
+        assert!(plan["steps"].as_array().unwrap().iter().all(|step| step["action"] == "keep"), "{name}: {plan}");
+    }
+}
+
+#[test]
+fn the_schema_is_printed_without_a_runtime() {
+    let runtime = Runtime::new();
+    let schema = runtime.json(&["deploy", "--schema"]);
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["$defs"]["module"]["properties"]["restartPolicy"]["default"], "on-unhealthy");
+    runtime.cli(&["deploy"]).refused(2, &["FILE"]);
+}

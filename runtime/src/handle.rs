@@ -34,7 +34,7 @@ use crate::routing::Selection;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
 use crate::twin::{TwinError, TwinSnapshot, Twins};
-use crate::view::{DeploymentView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView};
+use crate::view::{DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView};
 
 /// Handle of a running runtime. Clones are the same.
 #[derive(Clone)]
@@ -142,6 +142,11 @@ impl Handle {
     /// The deployment in force.
     pub async fn deployment(&self) -> Answer<Option<DeploymentView>> {
         self.ask(|control, _| control.deployment_view()).await
+    }
+
+    /// The manifest in force, as another device can take it.
+    pub async fn export(&self) -> Answer<Option<ExportView>> {
+        self.ask(|control, _| control.export()).await
     }
 
     /// Images of the store, and files that were refused.

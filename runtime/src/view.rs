@@ -342,6 +342,20 @@ pub struct DeploymentView {
     pub notes: Vec<String>,
 }
 
+/// The manifest in force, as another device can take it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExportView {
+    /// The document as its author wrote it, but for images that were named by path.
+    pub text: String,
+    /// How the text is written: `json` or `yaml`.
+    pub format: String,
+    /// The same as a document.
+    pub manifest: Value,
+    /// What is written differently, and what is not included.
+    pub notes: Vec<String>,
+}
+
 /// What became of a message that a client sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! `GET /deployment`, `PUT /deployment`, `POST /deployment/plan`.
+//! `GET /deployment`, `PUT /deployment`, `POST /deployment/plan`, `GET /deployment/export`.
 //!
 //! A manifest comes as `{"manifest": …, "origin": …, "images": {…}}`: the document itself or its text (then problems have the
 //! lines of the text), where it came from, and the digest of each image that it names by path.
@@ -15,13 +15,17 @@ use serde_json::Value;
 use super::error::{ApiError, refusal};
 use super::request;
 use crate::handle::{DeployRequest, Handle, RefusalKind};
-use crate::view::{DeploymentView, PlanView};
+use crate::view::{DeploymentView, ExportView, PlanView};
 
 pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<DeploymentView>, ApiError> {
     match handle.deployment().await? {
         Some(deployment) => Ok(Json(deployment)),
         None => Err(none_in_force()),
     }
+}
+
+pub(super) async fn export(State(handle): State<Handle>) -> Result<Json<ExportView>, ApiError> {
+    handle.export().await?.map(Json).ok_or_else(none_in_force)
 }
 
 pub(super) async fn apply(State(handle): State<Handle>, body: Body) -> Result<Json<DeploymentView>, ApiError> {

@@ -21,7 +21,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 26] = [
+const ROUTES: [&str; 27] = [
     "GET /health",
     "GET /check",
     "GET /support-bundle?folder=NAME&withValues=true",
@@ -39,6 +39,7 @@ const ROUTES: [&str; 26] = [
     "GET /deployment",
     "PUT /deployment",
     "POST /deployment/plan",
+    "GET /deployment/export",
     "GET /deployment/wait?id=N&timeoutMs=N",
     "GET /routes",
     "PUT, DELETE /routes/{name}?replace=true",
@@ -63,6 +64,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/modules/{name}/inputs/{input}", post(inputs::send))
         .route("/images/{reference}", axum::routing::delete(images::remove))
         .route("/deployment/plan", post(deployment::plan))
+        .route("/deployment/export", get(deployment::export))
         .route("/routes", get(message_routes::list))
         .route("/routes/{name}", axum::routing::put(message_routes::put).delete(message_routes::remove))
         .route("/twins/{device}", get(twins::get_device).patch(twins::patch_device).put(twins::replace_device))

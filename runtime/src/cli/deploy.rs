@@ -11,6 +11,7 @@ use super::manifest::ManifestFile;
 use super::{Context, Failure, durations, image, plan, wait};
 use crate::admin::client::{Client, query};
 use crate::clock;
+use crate::deployment::schema;
 use crate::view::{DeploymentView, PlanView};
 
 #[derive(Debug, Args)]
@@ -22,10 +23,15 @@ Examples:
   dinrail plan deployments/host-monitor.json
   dinrail deploy deployments/host-monitor.json --wait
   dinrail deploy line3.yaml --wait --timeout 5m
-  generate-manifest | dinrail deploy -")]
+  generate-manifest | dinrail deploy -
+  dinrail deploy --schema > manifest.schema.json")]
 pub struct DeployArgs {
     /// The manifest: JSON or YAML; - for standard input
-    file: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    file: Option<PathBuf>,
+    /// Print the JSON Schema of manifests, for editors (offline)
+    #[arg(long, conflicts_with_all = ["file", "wait"])]
+    schema: bool,
     /// Wait until what is to run runs; exit code 1 if it does not
     #[arg(long)]
     wait: bool,
@@ -35,7 +41,10 @@ pub struct DeployArgs {
 }
 
 pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure> {
-    let manifest = ManifestFile::read(&args.file)?;
+    let Some(file) = args.file.filter(|_| !args.schema) else {
+        return context.out.document(&schema::schema());
+    };
+    let manifest = ManifestFile::read(&file)?;
     let client = context.client()?;
     let plan = checked_plan(&client, &manifest)?;
     let uploaded = upload(&client, &manifest)?;

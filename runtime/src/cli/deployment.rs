@@ -3,17 +3,24 @@
 use clap::Args;
 
 use super::table::Table;
-use super::{Context, Failure};
+use super::{Context, Failure, export};
 use crate::view::DeploymentView;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   dinrail deployment
+  dinrail deployment --export > line3.yaml
   dinrail deployment --json")]
-pub struct DeploymentArgs {}
+pub struct DeploymentArgs {
+    #[command(flatten)]
+    export: export::ExportArgs,
+}
 
-pub(super) fn run(_: DeploymentArgs, context: &mut Context) -> Result<(), Failure> {
+pub(super) fn run(args: DeploymentArgs, context: &mut Context) -> Result<(), Failure> {
+    if args.export.export {
+        return export::run(&args.export, context);
+    }
     let deployment: DeploymentView = context.client()?.get("/deployment")?;
     if context.out.is_json() {
         return context.out.document(&deployment);

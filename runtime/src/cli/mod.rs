@@ -12,6 +12,7 @@ mod console;
 mod deploy;
 mod deployment;
 mod durations;
+mod export;
 mod failure;
 mod image;
 mod json_input;

@@ -49,6 +49,16 @@ struct Document {
 }
 
 impl Deployment {
+    /// What it says.
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The digest of an image that it names by path.
+    pub(super) fn image(&self, path: &str) -> Option<&str> {
+        self.images.get(path).map(String::as_str)
+    }
+
     /// Whether its manifest has a module of this name.
     pub(super) fn names(&self, module: &str) -> bool {
         self.manifest.modules.contains_key(module)

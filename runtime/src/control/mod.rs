@@ -13,6 +13,7 @@ mod adding;
 pub mod boot;
 mod deploying;
 mod event;
+mod exporting;
 mod images;
 mod instances;
 mod listeners;

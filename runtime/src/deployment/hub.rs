@@ -13,14 +13,14 @@ use crate::instance::spec::InstanceSpec;
 use crate::routing::{Durability, LOWEST_PRIORITY, OnFull, Route, RouteSpec, Sink, route_name_problem};
 use crate::spelling::nearest;
 
-const HUB: &[&str] = &["schemaVersion", "routes", "storeAndForwardConfiguration", "integrity"];
-const ROUTE: &[&str] = &["route", "priority", "timeToLiveSecs", "durability", "onFull", "maxMessageBytes"];
+pub(super) const HUB: &[&str] = &["schemaVersion", "routes", "storeAndForwardConfiguration", "integrity"];
+pub(super) const ROUTE: &[&str] = &["route", "priority", "timeToLiveSecs", "durability", "onFull", "maxMessageBytes"];
 
 /// A weekend: what waits for a shorter time may be gone on Monday.
 const WEEKEND: Duration = Duration::from_secs(72 * 3600);
 
 /// Largest `maxMessageBytes`.
-const MAX_MAX_MESSAGE_BYTES: i64 = 256 * 1024 * 1024;
+pub(super) const MAX_MAX_MESSAGE_BYTES: i64 = 256 * 1024 * 1024;
 
 /// What `$edgeHub` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

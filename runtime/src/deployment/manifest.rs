@@ -72,7 +72,7 @@ const AGENT: &str = "$edgeAgent";
 const HUB: &str = "$edgeHub";
 
 /// What a document exported from a hub has around its content.
-const EXPORT: &[&str] = &[
+pub(super) const EXPORT: &[&str] = &[
     "id",
     "schemaVersion",
     "labels",

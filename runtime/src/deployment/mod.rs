@@ -3,14 +3,17 @@
 //! A manifest is parsed (all problems at once), compared with what there is into a [`Plan`], and only then carried out, elsewhere.
 //! Everything here is pure: no clock, no file, no database.
 
+mod export;
 mod hub;
 pub mod manifest;
 mod modules;
 mod options;
 pub mod plan;
 mod reader;
+pub mod schema;
 
 pub use crate::document::{Format, Place, Problem};
+pub use export::{Export, export};
 pub use hub::read_single as read_route;
 pub use manifest::{DesiredSection, Manifest, Parsed};
 pub use plan::{Actual, ActualInstance, Plan, Step, plan};

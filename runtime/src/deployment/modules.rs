@@ -11,8 +11,8 @@ use crate::instance::spec::{
     DesiredStatus, InstanceSpec, Isolation, LAST_STARTUP_ORDER, Limits, PullPolicy, RestartPolicy,
 };
 
-const AGENT: &[&str] = &["schemaVersion", "runtime", "systemModules", "modules"];
-const MODULE: &[&str] = &[
+pub(super) const AGENT: &[&str] = &["schemaVersion", "runtime", "systemModules", "modules"];
+pub(super) const MODULE: &[&str] = &[
     "version",
     "type",
     "status",

@@ -6,8 +6,8 @@ use super::reader::{Object, Reader};
 use crate::document::{Document, Format};
 use crate::instance::spec::{CreateOptions, Isolation, Limits};
 
-const KEYS: &[&str] = &["isolation", "limits", "stopGraceSecs", "watchdogSecs", "stackBytes"];
-const LIMITS: &[&str] = &["memoryBytes", "cpuPercent", "openFiles"];
+pub(super) const KEYS: &[&str] = &["isolation", "limits", "stopGraceSecs", "watchdogSecs", "stackBytes"];
+pub(super) const LIMITS: &[&str] = &["memoryBytes", "cpuPercent", "openFiles"];
 
 /// Docker's keys, of `createOptions` and of its `HostConfig`, each with what takes its place.
 const DOCKER: &[(&str, &str)] = &[
