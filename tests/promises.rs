@@ -22,6 +22,7 @@ mod manifests;
 mod messages;
 mod misbehaving;
 mod module_threads;
+mod night_shift;
 mod no_runtime;
 mod projects;
 mod real_input;

@@ -149,3 +149,31 @@ fn second_runtime_on_the_same_state_directory_is_refused() {
     assert!(told.contains("hint:"), "{told}");
     assert_eq!(runtime.module("w")["status"], "running");
 }
+
+#[test]
+fn hundred_modules_of_which_three_ignore_stop_end_within_the_grace_and_the_three_are_named() {
+    let stuck = ["stuck-a", "stuck-b", "stuck-c"];
+    let names: Vec<String> = (0..97).map(|at| format!("w{at:02}")).collect();
+    let manifest =
+        names.iter().fold(Manifest::new(), |m, name| m.module(name, "wayward").with(name, "startupOrder", 1));
+    // Each in a group of its own, so that each could hold up the others.
+    let manifest = stuck.iter().zip(2..).fold(manifest, |m, (name, order)| {
+        m.module(name, "wayward").with(name, "startupOrder", order).desired(name, json!({"hangIn": ["stop"]})).option(
+            name,
+            "stopGraceSecs",
+            json!(3),
+        )
+    });
+    let manifest = names.iter().fold(manifest, |m, name| m.option(name, "stopGraceSecs", json!(3)));
+    let mut runtime = wayward(&manifest);
+
+    let begun = Instant::now();
+    runtime.stop();
+
+    // The grace, and what it takes a busy machine to close the databases.
+    assert!(begun.elapsed() < Duration::from_secs(3 + 10), "{:?}", begun.elapsed());
+    let log = runtime.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("their threads did not return: stuck-a, stuck-b, stuck-c"), "{last}");
+    assert!(names.iter().all(|name| runtime.events(name).last().unwrap() == "stop"), "everybody else has stopped");
+}

@@ -86,7 +86,8 @@ impl StartError {
 pub struct Running {
     handle: Handle,
     events: Sender<Event>,
-    control: Option<JoinHandle<()>>,
+    /// Gives the names of those whose threads did not return.
+    control: Option<JoinHandle<Vec<String>>>,
     server: Option<AdminServer>,
     watcher: Option<Watcher>,
     database: Database,
@@ -188,16 +189,19 @@ impl Running {
 
     /// Waits until it has ended because somebody asked it to.
     pub fn wait(&mut self) {
-        if let Some(control) = self.control.take()
-            && control.join().is_err()
-        {
+        let Some(control) = self.control.take() else { return };
+        let left = control.join().unwrap_or_else(|_| {
             tracing::error!("the control loop ended with a defect; see above");
-        }
+            Vec::new()
+        });
         drop(self.watcher.take());
         if let Some(server) = self.server.take() {
             server.stop();
         }
         self.database.close();
-        tracing::info!("ended");
+        match &left[..] {
+            [] => tracing::info!("ended"),
+            left => tracing::warn!("ended without them, since their threads did not return: {}", left.join(", ")),
+        }
     }
 }

@@ -20,6 +20,9 @@ use crate::instance::worker::LoadLibrary;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::view::{ImageView, Status};
 
+/// Who found that an image cannot be loaded: what another release finds may differ.
+const JUDGE: &str = concat!("dinrail ", env!("CARGO_PKG_VERSION"));
+
 /// Longest that start-up waits for the first look into the watched folders.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,10 @@ impl Control {
                 }
             }
             FileEvent::Refused { file, refusal, .. } => {
-                tracing::warn!(file = %file.display(), "not used: {}", refusal.line());
+                // A copy that closes the file after each piece is refused for each; it is told once.
+                if !self.catalog.is_refused_alike(&file, refusal.defect, clock::wall_us()) {
+                    tracing::warn!(file = %file.display(), "not used: {}", refusal.line());
+                }
                 self.catalog.refuse(&file, refusal, clock::wall_us());
                 self.look_again();
             }
@@ -148,20 +154,38 @@ impl Control {
         }
     }
 
-    /// Uses an image no more until it is tried again: by a person's start, or by the next start of the runtime.
+    /// Uses an image no more until it is tried again: by a person's start, another copy of it, or another release of the runtime.
     pub(super) fn quarantine(&mut self, digest: Digest, reason: &str) {
         let source = self.catalog.get(&digest).and_then(|image| image.source.clone()).unwrap_or_default();
         tracing::warn!(file = %source.display(), image = %digest, "not used: {reason}");
         self.catalog.judge(&digest, Verdict::Quarantined { reason: reason.to_owned() });
+        self.keep_verdict(digest, "quarantined", reason);
         self.changed();
     }
 
     /// Lifts the quarantine of the image that an instance asks for: a person wants it tried again.
     pub(super) fn try_again(&mut self, name: &str) {
-        let Some(digest) = self.instances.get(name).and_then(|entry| entry.life.digest.clone()) else { return };
-        if let Ok(digest) = digest.parse() {
-            self.catalog.judge(&digest, Verdict::Admitted);
-        }
+        let Some(entry) = self.instances.get(name) else { return };
+        // One that was quarantined before this start has not been chosen by anybody.
+        let chosen = entry.life.digest.as_ref().and_then(|digest| digest.parse().ok());
+        let reference = entry.spec.image.parse::<Reference>().ok();
+        let best = || Some(self.catalog.matching(&reference?).first()?.digest);
+        let Some(digest) = chosen.or_else(best) else { return };
+        self.catalog.judge(&digest, Verdict::Admitted);
+        self.keep_verdict(digest, "admitted", "");
+    }
+
+    fn keep_verdict(&self, digest: Digest, verdict: &'static str, reason: &str) {
+        let (digest, reason) = (digest.to_string(), reason.to_owned());
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| image_table::judge(tx, &digest, verdict, &reason, JUDGE)),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::error!("the verdict on an image could not be stored: {error}");
+                }
+            }),
+        );
     }
 
     /// Makes what is missing in one commit; each instance would do it for itself otherwise.
@@ -346,7 +370,10 @@ fn row(record: &ImageRecord) -> ImageRow {
         arrived_us: record.arrived_us,
         verdict: verdict.to_owned(),
         reason,
-        abi: AbiVersion::RUNTIME.to_string(),
+        abi: match record.verdict {
+            Verdict::Admitted => AbiVersion::RUNTIME.to_string(),
+            Verdict::Quarantined { .. } => JUDGE.to_owned(),
+        },
         schema: None,
         defaults: None,
     }
@@ -360,7 +387,8 @@ pub(super) fn record(row: &ImageRow) -> Option<ImageRecord> {
         order: u64::try_from(row.arrival).ok()?,
         arrived_us: row.arrived_us,
         verdict: match row.verdict.as_str() {
-            "quarantined" => Verdict::Quarantined { reason: row.reason.clone() },
+            // Another release may be able to load it.
+            "quarantined" if row.abi == JUDGE => Verdict::Quarantined { reason: row.reason.clone() },
             _ => Verdict::Admitted,
         },
         source: row.source.as_ref().map(Into::into),

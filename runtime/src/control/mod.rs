@@ -94,8 +94,8 @@ impl Control {
         self.watched = folders.iter().map(|folder| (folder.clone(), None)).collect();
     }
 
-    /// Runs until a shutdown has ended.
-    pub fn run(mut self, inbox: &Receiver<Event>) {
+    /// Runs until a shutdown has ended; gives the names of those whose threads did not return.
+    pub fn run(mut self, inbox: &Receiver<Event>) -> Vec<String> {
         let mut housekeeping = clock::now() + HOUSEKEEPING;
         let mut watch = housekeeping;
         loop {
@@ -108,7 +108,7 @@ impl Control {
                     inbox.try_iter().take(MAX_EVENTS).for_each(|event| self.handle(event));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return Vec::new(),
             }
             let now = clock::now();
             self.tick(now);
@@ -121,11 +121,7 @@ impl Control {
             }
             if self.advance_shutdown(now) {
                 self.settle_accounts();
-                let left = self.abandoned();
-                if !left.is_empty() {
-                    tracing::warn!("ended without them, since their threads did not return: {}", left.join(", "));
-                }
-                return;
+                return self.abandoned();
             }
         }
     }
@@ -144,7 +140,7 @@ impl Control {
     /// The next moment at which an instance needs a tick.
     fn next_deadline(&self) -> Option<Instant> {
         let instances = self.instances.values().filter_map(|entry| state::deadline(&entry.life));
-        instances.chain(self.settle_deadline()).min()
+        instances.chain(self.settle_deadline()).chain(self.shutdown_deadline()).min()
     }
 
     fn tick(&mut self, now: Instant) {

@@ -1,9 +1,11 @@
-//! The end of the runtime: instances are stopped in reverse start order, group by group, each with its deadline.
+//! The end of the runtime: instances are stopped in reverse start order, group by group, within the longest stop grace.
 
 use std::time::Instant;
 
 use super::Control;
-use crate::instance::state::{By, Input};
+use super::instances::Entry;
+use crate::clock;
+use crate::instance::state::{By, Input, Settings};
 use crate::queue::Source;
 
 /// A shutdown under way.
@@ -11,6 +13,10 @@ pub(super) struct Shutdown {
     /// Start orders whose instances were not asked yet, the last to be asked first.
     left: Vec<u32>,
     asked: Option<u32>,
+    /// Everything has ended, or is given up: the longest stop grace of all.
+    until: Instant,
+    /// When the next group is asked, whoever of this one is still there.
+    patience_until: Instant,
 }
 
 impl Control {
@@ -22,30 +28,45 @@ impl Control {
         let mut left: Vec<u32> = self.instances.values().map(|entry| entry.spec.startup_order).collect();
         left.sort_unstable();
         left.dedup();
-        self.shutdown = Some(Shutdown { left, asked: None });
+        let grace = self.instances.values().map(|entry| entry.spec.options.stop_grace).max().unwrap_or_default();
+        let now = clock::now();
+        self.shutdown = Some(Shutdown { left, asked: None, until: now + grace, patience_until: now });
+    }
+
+    /// When a shutdown goes on whatever happens.
+    pub(super) fn shutdown_deadline(&self) -> Option<Instant> {
+        let shutdown = self.shutdown.as_ref()?;
+        (!shutdown.left.is_empty()).then_some(shutdown.patience_until)
     }
 
     /// Goes on with a shutdown; true when everything has ended.
-    pub(super) fn advance_shutdown(&mut self, _now: Instant) -> bool {
+    ///
+    /// One that does not stop holds up those that started before it, but only for a share of the time: all are asked, and the
+    /// whole takes no longer than the longest stop grace.
+    pub(super) fn advance_shutdown(&mut self, now: Instant) -> bool {
         loop {
             let Some(shutdown) = &mut self.shutdown else { return false };
-            if let Some(asked) = shutdown.asked {
-                let is_there = |entry: &&super::instances::Entry| {
-                    entry.spec.startup_order == asked && entry.life.live_worker().is_some()
-                };
-                if self.instances.values().any(|entry| is_there(&entry)) {
-                    return false;
-                }
+            let is_there = |entry: &Entry| {
+                shutdown.asked.is_some_and(|asked| asked <= entry.spec.startup_order)
+                    && entry.life.live_worker().is_some()
+            };
+            let is_waited_for = self.instances.values().any(is_there);
+            if is_waited_for && (shutdown.left.is_empty() || now < shutdown.patience_until) {
+                return false;
             }
             let Some(next) = shutdown.left.pop() else { return true };
             shutdown.asked = Some(next);
-            let names: Vec<String> = self
-                .instances
-                .values()
-                .filter(|entry| entry.spec.startup_order == next)
-                .map(|entry| entry.spec.name.clone())
+            let time_left = shutdown.until.saturating_duration_since(now);
+            shutdown.patience_until = now + time_left / (shutdown.left.len() as u32 + 2);
+            let of_group = self.instances.values().filter(|entry| entry.spec.startup_order == next);
+            let group: Vec<(String, Settings)> = of_group
+                .map(|entry| {
+                    let stop_grace = entry.life.settings.stop_grace.min(time_left);
+                    (entry.spec.name.clone(), Settings { stop_grace, ..entry.life.settings })
+                })
                 .collect();
-            for name in names {
+            for (name, settings) in group {
+                self.apply(&name, Input::Configured(settings));
                 self.apply(&name, Input::StopRequested { by: By::Runtime });
             }
         }
@@ -68,6 +89,7 @@ impl Control {
 
     /// Names of instances whose thread did not return.
     pub(super) fn abandoned(&self) -> Vec<String> {
-        self.instances.values().filter(|e| e.life.is_abandoned()).map(|e| e.spec.name.clone()).collect()
+        let abandoned = self.instances.values().filter(|e| e.life.is_abandoned()).map(|e| e.spec.name.clone());
+        abandoned.chain(self.left_behind.iter().cloned()).collect()
     }
 }

@@ -8,12 +8,15 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
-use super::{Descriptor, Digest, Reference, Refusal, TakenIn, Wanted};
+use super::{Defect, Descriptor, Digest, Reference, Refusal, TakenIn, Wanted};
 use crate::clock;
 use crate::view::ImageView;
 
 /// Refused files that are remembered; the oldest are forgotten first.
 const MAX_REFUSED: usize = 100;
+
+/// Refusals of a file that follow one another as closely as this belong together, in microseconds.
+const ALIKE_US: i64 = 30_000_000;
 
 /// An image as it is kept in the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,8 +129,10 @@ impl Catalog {
             self.refused.retain(|refused| refused.file != file);
         }
         let known = self.images.get(&digest);
+        // A copy of what could not be loaded is there to be tried again, also over the same file.
+        let is_retried = !at_start && known.is_some_and(|known| known.verdict != Verdict::Admitted);
         let stayed = held == Some(digest) || (at_start && held.is_none());
-        if known.is_some() && stayed {
+        if known.is_some() && stayed && !is_retried {
             return Arrival::Known;
         }
         let is_new = known.is_none();
@@ -137,7 +142,7 @@ impl Catalog {
             descriptor: inspection.descriptor.clone(),
             order: self.last_order,
             arrived_us: now_us,
-            verdict: known.map_or(Verdict::Admitted, |known| known.verdict.clone()),
+            verdict: known.filter(|_| !is_retried).map_or(Verdict::Admitted, |known| known.verdict.clone()),
             source: file.map(Path::to_owned).or_else(|| known?.source.clone()),
             bytes: inspection.bytes,
         };
@@ -152,6 +157,12 @@ impl Catalog {
             self.refused.pop_front();
         }
         self.refused.push_back(RefusedFile { file: file.to_owned(), refusal, at_us: now_us });
+    }
+
+    /// Whether `file` was refused for a defect of this class a moment ago.
+    pub fn is_refused_alike(&self, file: &Path, defect: Defect, now_us: i64) -> bool {
+        let is_recent = |at_us: i64| (0..ALIKE_US).contains(&(now_us - at_us));
+        self.refused.iter().any(|known| known.file == file && known.refusal.defect == defect && is_recent(known.at_us))
     }
 
     /// Notes that `file` is no longer there. Images that came from it stay.

@@ -25,7 +25,7 @@ pub struct ImageRow {
     pub verdict: String,
     /// Why.
     pub reason: String,
-    /// ABI of the runtime that gave the verdict, `major.minor`: another one looks again.
+    /// ABI of the runtime that gave the verdict, `major.minor`; of a quarantine its release: another one looks again.
     pub abi: String,
     /// JSON Schema of the desired properties, once asked.
     pub schema: Option<String>,
@@ -93,6 +93,13 @@ fn insert(conn: &Connection, image: &ImageRow, arrival: Option<i64>) -> rusqlite
         image.schema,
         image.defaults,
     ])?;
+    Ok(())
+}
+
+/// Notes whether an image may be used; `abi` says who found that.
+pub fn judge(conn: &Connection, digest: &str, verdict: &str, reason: &str, abi: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE image SET verdict = ?2, reason = ?3, abi = ?4 WHERE digest = ?1")?
+        .execute([digest, verdict, reason, abi])?;
     Ok(())
 }
 
