@@ -296,3 +296,29 @@ fn module_built_from_every_released_header_works() {
         });
     }
 }
+
+#[test]
+fn image_that_cannot_be_loaded_stays_quarantined_until_a_person_or_another_copy_has_it_tried_again() {
+    let mut runtime = Runtime::new().start();
+    let library = c_module("undefined", "1.0.0", &["-DUNDEFINED"]);
+    let file = runtime.state().join("drop/undefined.so");
+    std::fs::copy(&library, &file).unwrap();
+    let tried = |runtime: &Runtime| runtime.log().lines().filter(|line| line.contains("undefined symbol")).count();
+    wait_until(SOON, "it is quarantined", || runtime.module("undefined")["status"] == "quarantined");
+    wait_until(SOON, "it is logged", || tried(&runtime) > 0);
+
+    runtime.stop();
+    let before = tried(&runtime);
+    runtime.launch();
+    wait_until(SOON, "it is known as quarantined", || runtime.module("undefined")["status"] == "quarantined");
+    runtime.stop();
+    let loads = |log: &str| log.lines().filter(|line| line.contains("not used: cannot be loaded")).count();
+    assert_eq!(loads(&runtime.log()), 1, "it was loaded again ({before}):\n{}", runtime.log());
+
+    runtime.launch();
+    runtime.cli(&["start", "undefined"]).ok();
+    wait_until(SOON, "a person's start tries it", || loads(&runtime.log()) == 2);
+    wait_until(SOON, "it is quarantined", || runtime.module("undefined")["status"] == "quarantined");
+    std::fs::copy(&library, &file).unwrap();
+    wait_until(SOON, "another copy tries it", || loads(&runtime.log()) == 3);
+}

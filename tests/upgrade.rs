@@ -20,6 +20,8 @@ fn counting(version: &str) -> (Runtime, PathBuf) {
     runtime.add_bystanders();
     runtime.apply(&Manifest::new().with_bystanders().module("counter", "counter").connect("ticker", "counter"));
     runtime.wait_for_notes("counter", "seen", 20);
+    // Lines of the log follow what they tell of: those of the start are there before any is counted.
+    wait_until(SOON, "the start is logged", || runtime.log().contains("running module=\"counter\""));
     (runtime, file)
 }
 
