@@ -330,8 +330,9 @@ impl Delivering {
         let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
         let (ingest, endpoint) = (self.link.services.ingest.clone(), row.endpoint.clone());
         ingest.losses().count(&source, &endpoint, "parked", sequence);
+        let name = self.link.name.clone();
         self.link.services.disk.park(row, reason, move |error| {
-            tracing::error!(sequence, "a parked message is lost: {error}");
+            tracing::error!(module = &*name, sequence, "a parked message is lost: {error}");
             ingest.losses().count(&source, &endpoint, "notStored", sequence);
         });
     }

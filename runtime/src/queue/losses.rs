@@ -66,7 +66,9 @@ impl Losses {
         drop(fresh);
         // Parked is not lost: whoever parks says more about it.
         if is_first && reason != "parked" {
-            tracing::error!(sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
+            // In the log of whose it was: however often it happens, it takes nobody else's room.
+            let module = source.identity.rsplit_once("/modules/").map(|(_, name)| name);
+            tracing::error!(module, sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
         }
     }
 
