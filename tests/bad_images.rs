@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Manifest, Runtime, SOON, c_fixture, c_module, wait_until, workspace};
+use crate::harness::{Manifest, Runtime, SOON, c_fixture, c_module, unloadable_module, wait_until, workspace};
 
 /// A file that is not taken in.
 struct Bad {
@@ -94,6 +94,16 @@ fn bad_files() -> Vec<Bad> {
         ),
         bad("nosymbol", module(&["-DNO_SYMBOL"]), ["not a dinrail module", "add export_module!"]),
         bad("foreign", foreign(), ["not a dinrail module", "add export_module!"]),
+        bad(
+            "undefined",
+            module(&["-DUNDEFINED=modbus_connect"]),
+            ["undefined symbol: modbus_connect", "link it with -lmodbus"],
+        ),
+        bad(
+            "sanitized",
+            module(&["-DUNDEFINED=__asan_init"]),
+            ["built with AddressSanitizer", "build it without -fsanitize"],
+        ),
         bad("silent", module(&["-DNO_DESCRIPTOR"]), ["no section .dinrail", "add the descriptor"]),
         bad("mumbling", module(&["-DDESCRIPTOR=\"{\\\"name\\\":\""]), ["its descriptor", "correct it"]),
         bad(
@@ -242,11 +252,11 @@ fn what_is_no_file_of_its_own_is_named_and_not_followed() {
 }
 
 #[test]
-fn library_with_a_missing_symbol_fails_at_load_and_says_which() {
+fn library_whose_library_lacks_a_symbol_fails_at_load_and_says_which() {
     let runtime = Runtime::new().start();
     runtime.add_bystanders();
     runtime.apply(&Manifest::new().with_bystanders());
-    let library = read(c_module("undefined", "1.0.0", &["-DUNDEFINED"]));
+    let library = read(unloadable_module("undefined", "1.0.0"));
     let said = ["undefined symbol: symbol_that_nobody_defines", "link it with the library that defines"];
 
     runtime.undisturbed(|| {
@@ -300,7 +310,7 @@ fn module_built_from_every_released_header_works() {
 #[test]
 fn image_that_cannot_be_loaded_stays_quarantined_until_a_person_or_another_copy_has_it_tried_again() {
     let mut runtime = Runtime::new().start();
-    let library = c_module("undefined", "1.0.0", &["-DUNDEFINED"]);
+    let library = unloadable_module("undefined", "1.0.0");
     let file = runtime.state().join("drop/undefined.so");
     std::fs::copy(&library, &file).unwrap();
     let tried = |runtime: &Runtime| runtime.log().lines().filter(|line| line.contains("undefined symbol")).count();

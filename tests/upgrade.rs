@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::bad_images::{one_log_line, put, row_of, rows_of, verdict_on};
 use crate::drop_folder::copy_over;
-use crate::harness::{Manifest, Runtime, SOON, c_module, misbehaving, wait_until};
+use crate::harness::{Manifest, Runtime, SOON, c_module, misbehaving, unloadable_module, wait_until};
 
 /// A runtime whose watched folder holds `counter.so`, which gets numbers all the time, next to bystanders.
 fn counting(version: &str) -> (Runtime, PathBuf) {
@@ -249,7 +249,7 @@ fn version_that_cannot_be_loaded_leaves_the_one_before_in_service() {
     let (runtime, file) = counting("1.0.0");
 
     runtime.undisturbed(|| {
-        copy_over(&c_module("counter", "1.1.0", &["-DUNDEFINED"]), &file);
+        copy_over(&unloadable_module("counter", "1.1.0"), &file);
         wait_until(SOON, "it is quarantined", || row_of(&runtime, &file).unwrap()["verdict"] == "quarantined");
         wait_for_version(&runtime, "counter", "1.0.0");
     });

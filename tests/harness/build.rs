@@ -66,6 +66,14 @@ pub fn c_module(name: &str, version: &str, definitions: &[&str]) -> PathBuf {
     c_fixture("tests/fixtures/c/module.c", &format!("{name}-{version}-{of}"), &arguments)
 }
 
+/// A sound module whose library needs another that cannot be loaded, which shows only when it is.
+pub fn unloadable_module(name: &str, version: &str) -> PathBuf {
+    let half = c_fixture("tests/fixtures/c/half.c", "half", &[]);
+    let (named, versioned) = (format!("-DNAME=\"{name}\""), format!("-DVERSION=\"{version}\""));
+    let arguments = [&named, &versioned, "-DUNDEFINED=half_of_it", &half.to_string_lossy()];
+    c_fixture("tests/fixtures/c/module.c", &format!("{name}-{version}-unloadable"), &arguments)
+}
+
 fn library(name: &str) -> String {
     format!("lib{}.so", name.replace('-', "_"))
 }

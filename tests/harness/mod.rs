@@ -9,7 +9,7 @@ mod runtime;
 use std::time::{Duration, Instant};
 
 pub use api::{Api, Listener};
-pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, workspace};
+pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, unloadable_module, workspace};
 pub use manifest::Manifest;
 pub use runtime::{Output, Runtime};
 

@@ -118,35 +118,57 @@ fn remove(reference: &str, context: &mut Context) -> Result<(), Failure> {
 /// Prints what a library says of itself and whether it is admitted; runs none of its code.
 fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
     let file = find_library(what, context)?;
-    let inspection = image::inspect_file(&file).map_err(|refusal| {
-        Failure::new(format!("{}: not admitted: {}", file.display(), refusal.what)).hint(refusal.hint)
-    })?;
     let out = &mut context.out;
-    let descriptor = serde_json::to_value(&inspection.descriptor)
-        .map_err(|error| Failure::caused("the descriptor cannot be written", &error))?;
+    let inspection = match image::inspect_file(&file) {
+        Ok(inspection) => inspection,
+        Err(refusal) => {
+            if out.is_json() {
+                out.document(&serde_json::json!({
+                    "file": file.display().to_string(), "verdict": "refused", "loadsHere": false,
+                    "reason": refusal.what, "hint": refusal.hint,
+                }))?;
+            }
+            let text = format!("{}: not admitted: {}", file.display(), refusal.what);
+            return Err(Failure::new(text).hint(refusal.hint));
+        }
+    };
+    let needs = &inspection.needs;
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
     if out.is_json() {
+        let one = |library: &image::NeededLibrary| serde_json::json!({"name": library.name, "found": library.found});
         return out.document(&serde_json::json!({
-            "file": file.display().to_string(), "verdict": "admitted", "digest": inspection.digest.to_string(),
-            "bytes": inspection.bytes, "arch": inspection.arch, "descriptor": descriptor,
+            "file": file.display().to_string(), "verdict": "admitted", "loadsHere": true,
+            "digest": inspection.digest.to_string(), "bytes": inspection.bytes, "arch": inspection.arch,
+            "needs": {
+                "libraries": needs.libraries.iter().map(one).collect::<Vec<_>>(), "glibc": needs.glibc.map(version)
+            },
+            "warnings": needs.warnings, "descriptor": inspection.descriptor,
         }));
     }
     let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
     let descriptor = &inspection.descriptor;
     out.line(format!("{} {}  admitted", descriptor.name, descriptor.version))?;
+    let mut wanted: Vec<String> = needs.libraries.iter().map(|library| library.name.clone()).collect();
+    wanted.extend(needs.glibc.map(|newest| format!("glibc {} or newer", version(newest))));
     let lines = [
         ("description", descriptor.description.clone()),
         ("file", file.display().to_string()),
         ("digest", inspection.digest.to_string()),
         ("size", format!("{} bytes", inspection.bytes)),
         ("built for", inspection.arch.clone()),
+        ("needs", list(&wanted)),
         ("abi", descriptor.abi.to_string()),
         ("sdk", descriptor.sdk.clone()),
         ("inputs", list(&descriptor.inputs)),
         ("outputs", list(&descriptor.outputs)),
         ("methods", list(&descriptor.methods)),
+        ("loads here", "yes, as far as can be seen without running its code".to_owned()),
     ];
     for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
         out.line(format!("  {name:<12} {value}"))?;
+    }
+    for warning in &needs.warnings {
+        out.line(format!("  {:<12} {warning}", "warning"))?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::image::{Format, Inspection};
 fn taken(name: &str, version: &str, seed: &str) -> TakenIn {
     let json = format!(r#"{{"name": "{name}", "version": "{version}"}}"#);
     let inspection = Inspection {
+        needs: crate::image::Needs::default(),
         descriptor: Descriptor::parse(json.as_bytes()).unwrap(),
         format: Format::Elf,
         arch: "x86_64".to_owned(),

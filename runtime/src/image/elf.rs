@@ -1,18 +1,21 @@
 //! Reads ELF libraries for [`inspect`](super::inspect()).
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use dinrail_plugin::abi;
 use object::elf::{self, FileHeader32, FileHeader64};
-use object::read::ReadRef;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
+use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
 
 use super::inspect::{Found, MAX_DESCRIPTOR_BYTES, MAX_PART_BYTES, Platform, TABLE_HEAD_BYTES, foreign, not_the_table};
-use super::{Defect, Format, Refusal};
+use super::needs::{self, Provider, Segment};
+use super::{Defect, Format, Refusal, symbols};
 
 /// Entries of a version table that are looked at: hostile tables may overlap themselves.
-const MAX_VERSIONS: usize = 10_000;
+pub(super) const MAX_VERSIONS: usize = 10_000;
 
 pub(super) fn read<'data, R: ReadRef<'data>>(platform: &Platform, data: R) -> Result<Found<'data>, Refusal> {
     let len = data.len().map_err(|()| Refusal::malformed("its length cannot be read"))?;
@@ -73,6 +76,7 @@ where
     Elf: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
 {
+    let device = platform.clone();
     let header = Elf::parse(data).map_err(Refusal::malformed)?;
     let endian = header.endian().map_err(Refusal::malformed)?;
     let kind = header.e_type(endian);
@@ -89,11 +93,21 @@ where
     }
     let segments = whole_segments(header, endian, data, len)?;
     let sections = whole_sections(header, endian, data, len)?;
+    let nothing = |section: &Elf::SectionHeader| section.sh_type(endian) == elf::SHT_NOBITS;
+    if sections.section_by_name(endian, b".text").is_some_and(|(_, text)| nothing(text)) {
+        let hint = "put the library itself here; this file only helps a debugger";
+        let what = "only the debug information of a library (objcopy --only-keep-debug), without its code";
+        return Err(Refusal::new(Defect::NotALibrary, what, hint));
+    }
+    let dynamic = needs::dynamic(&sections, endian, data).map_err(Refusal::malformed)?;
+    if dynamic.is_program() {
+        return not("an executable (position-independent)");
+    }
     let Some((address, symbol_bytes)) = entry_symbol(&sections, endian, data)? else {
         if segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP) {
             return not("an executable");
         }
-        return Err(foreign());
+        return Err(no_entry(&sections, endian, data));
     };
     let table_head = segments
         .iter()
@@ -108,12 +122,14 @@ where
             data.read_bytes_at(offset, TABLE_HEAD_BYTES as u64).ok()
         })
         .ok_or_else(|| not_the_table("its bytes are not in the file"))?;
-    check_glibc(platform, &sections, endian, data)?;
+    let parts: Vec<Segment> = segments.iter().map(|segment| Segment::new(segment, endian)).collect();
     let descriptor = match sections.section_by_name(endian, abi::DR_DESCRIPTOR_SECTION.as_bytes()) {
         Some((_, section)) => Some(part::<Elf, R>(section, endian, data, "the descriptor", MAX_DESCRIPTOR_BYTES)?),
         None => None,
     };
-    Ok(Found { table_head, big_endian: endian == Endianness::Big, symbol_bytes, descriptor })
+    // After what is wrong with the file itself: what is wrong between it and this device.
+    let fit = Box::new(move || needs::examine(&device, &dynamic, &parts));
+    Ok(Found { table_head, big_endian: endian == Endianness::Big, symbol_bytes, descriptor, fit })
 }
 
 /// The program headers, all of them and what they load inside the file.
@@ -261,47 +277,108 @@ fn check_part<Elf: FileHeader<Endian = Endianness>>(
     Ok(())
 }
 
-/// Refuses a library that was linked against a newer glibc than this device has.
-fn check_glibc<'data, Elf, R>(
-    platform: &Platform,
-    sections: &SectionTable<'data, Elf, R>,
-    endian: Endianness,
-    data: R,
-) -> Result<(), Refusal>
+/// The text at an offset of a table of names, up to its zero byte.
+pub(super) fn text_at(names: &[u8], at: u64) -> Option<String> {
+    let rest = names.get(usize::try_from(at).ok()?..)?;
+    Some(String::from_utf8_lossy(&rest[..rest.iter().position(|byte| *byte == 0)?]).into_owned())
+}
+
+/// True if the file is an ELF library for this process.
+pub(super) fn is_for_this_device(path: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    let (wide, little) = (cfg!(target_pointer_width = "64"), cfg!(target_endian = "little"));
+    let pair = [head[18], head[19]];
+    let machine = if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
+    read.is_ok()
+        && head.starts_with(b"\x7fELF")
+        && head[4] == 1 + u8::from(wide)
+        && head[5] == 2 - u8::from(little)
+        && arch_name(machine, wide, little) == std::env::consts::ARCH
+}
+
+/// What a library of this device provides to others; `None` where it cannot be read.
+pub(super) fn provider(path: &Path) -> Option<Provider> {
+    let cache = ReadCache::new(std::fs::File::open(path).ok()?);
+    if cfg!(target_pointer_width = "64") {
+        provider_of::<FileHeader64<Endianness>, _>(&cache)
+    } else {
+        provider_of::<FileHeader32<Endianness>, _>(&cache)
+    }
+}
+
+fn provider_of<'data, Elf, R>(data: R) -> Option<Provider>
 where
     Elf: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
 {
-    let Some(have) = platform.glibc else { return Ok(()) };
-    let Some(section) = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_GNU_VERNEED) else {
-        return Ok(());
+    let header = Elf::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let sections = header.sections(endian, data).ok()?;
+    let table = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_DYNSYM)?;
+    check_part::<Elf>(table, endian, "", MAX_PART_BYTES).ok()?;
+    let symbols: &[Elf::Sym] = table.data_as_array(endian, data).ok()?;
+    let names = linked_strings(&sections, table.link(endian), endian, data).ok()?;
+    let is_given = |symbol: &&Elf::Sym| !symbol.is_undefined(endian) && symbol.st_bind() != elf::STB_LOCAL;
+    let defines = symbols.iter().filter(is_given).filter_map(|symbol| text_at(names, symbol.st_name(endian).into()));
+    let versions = match sections.gnu_verdef(endian, data).ok()? {
+        Some((definitions, strings)) => {
+            let names = linked_strings(&sections, strings, endian, data).ok()?;
+            definitions
+                .filter_map(Result::ok)
+                .take(MAX_VERSIONS)
+                .flat_map(|(_, versions)| versions.filter_map(Result::ok).take(2))
+                .filter_map(|version| text_at(names, version.vda_name.get(endian).into()))
+                .collect()
+        }
+        None => BTreeSet::new(),
     };
-    check_part::<Elf>(section, endian, "its version table", MAX_PART_BYTES)?;
-    let Some((needs, strings)) = sections.gnu_verneed(endian, data).map_err(Refusal::malformed)? else { return Ok(()) };
-    let names = linked_strings(sections, strings, endian, data)?;
-    let newest = needs
-        .filter_map(Result::ok)
-        .flat_map(|(_, versions)| versions.filter_map(Result::ok))
-        .take(MAX_VERSIONS)
-        // A weak need is looked up, but its absence is not an error.
-        .filter(|version| version.vna_flags.get(endian).0 & elf::VER_FLG_WEAK.0 == 0)
-        .filter_map(|version| glibc_version(names.get(version.vna_name.get(endian) as usize..)?))
-        .max();
-    match newest {
-        Some(need) if need > have => Err(Refusal::new(
-            Defect::OtherPlatform,
-            format!("needs GLIBC_{}.{}, this device has {}.{}", need.0, need.1, have.0, have.1),
-            "build it on a system that is not newer than the device, or for a musl target",
-        )),
-        _ => Ok(()),
-    }
+    Some(Provider { dynamic: needs::dynamic(&sections, endian, data).ok()?, defines: defines.collect(), versions })
 }
 
-/// Reads `GLIBC_2.38` up to the zero byte; `None` for any other version name.
-fn glibc_version(name: &[u8]) -> Option<(u32, u32)> {
-    let number = name[..name.iter().position(|b| *b == 0)?].strip_prefix(b"GLIBC_")?;
-    let mut parts = std::str::from_utf8(number).ok()?.split('.').map(str::parse);
-    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+/// Why there is no entry symbol, as far as the names that are there tell.
+fn no_entry<'data, Elf, R>(sections: &SectionTable<'data, Elf, R>, endian: Endianness, data: R) -> Refusal
+where
+    Elf: FileHeader<Endian = Endianness>,
+    R: ReadRef<'data>,
+{
+    let wanted = abi::DR_ENTRY_SYMBOL;
+    let mut found = Vec::new();
+    for table in sections.iter().filter(|s| matches!(s.sh_type(endian), elf::SHT_DYNSYM | elf::SHT_SYMTAB)) {
+        let is_dynamic = table.sh_type(endian) == elf::SHT_DYNSYM;
+        let list: &[Elf::Sym] = match check_part::<Elf>(table, endian, "", MAX_PART_BYTES) {
+            Ok(()) => table.data_as_array(endian, data).unwrap_or_default(),
+            Err(_) => &[],
+        };
+        let names = linked_strings(sections, table.link(endian), endian, data).unwrap_or_default();
+        for symbol in list {
+            let Some(name) = text_at(names, symbol.st_name(endian).into()) else { continue };
+            if name.to_ascii_uppercase().contains("DINRAIL_MODULE") && symbol.st_type() != elf::STT_FILE {
+                found.push((name, symbol.is_undefined(endian), is_dynamic));
+            }
+        }
+    }
+    let refused = |what: String, hint: &str| Refusal::new(Defect::Foreign, what, hint);
+    const BY_MACRO: &str = "write DR_EXPORT_MODULE(create, destroy, …) once, in a file (add export_module! in Rust)";
+    let Some((name, is_undefined, is_dynamic)) = found.into_iter().next() else { return foreign() };
+    if is_undefined {
+        return refused(format!("not a dinrail module yet: {wanted} is declared but not defined"), BY_MACRO);
+    }
+    if name == wanted && !is_dynamic {
+        let hint = "define it with default visibility, not static, and keep it in the version script if there is one";
+        return refused(format!("not a dinrail module: it has {wanted}, but exports no symbol of that name"), hint);
+    }
+    let shown = symbols::readable(&name);
+    if name.starts_with("_Z") {
+        let hint = "include dinrail_module.h, which makes it extern \"C\", and write DR_EXPORT_MODULE(…) outside of namespaces";
+        return refused(format!("not a dinrail module: it has {shown}, a name of C++, instead of {wanted}"), hint);
+    }
+    if let Some(major) = name.strip_prefix("DINRAIL_MODULE_V").and_then(|number| number.parse::<u32>().ok()) {
+        let text = format!("built for ABI {major}, this runtime speaks {}", super::AbiVersion::RUNTIME);
+        let hint = "update the runtime, or rebuild it with this runtime's dinrail_module.h";
+        return Refusal::new(Defect::OtherAbi, text, hint);
+    }
+    refused(format!("not a dinrail module: it exports {shown}; the name must be {wanted}"), BY_MACRO)
 }
 
 /// Version of the glibc that this process runs with, read from the versions that its file defines; `None` on any other libc.
@@ -336,7 +413,7 @@ fn defined_versions<Elf: FileHeader<Endian = Endianness>>(bytes: &[u8]) -> Optio
         definitions
             .filter_map(Result::ok)
             .flat_map(|(_, versions)| versions.filter_map(Result::ok))
-            .filter_map(|version| glibc_version(names.get(version.vda_name.get(endian) as usize..)?))
+            .filter_map(|version| needs::glibc_version(&text_at(names, version.vda_name.get(endian).into())?))
             .collect(),
     )
 }
@@ -346,11 +423,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn glibc_versions_are_read_up_to_the_zero_byte() {
-        assert_eq!(glibc_version(b"GLIBC_2.38\0GLIBC_2.2"), Some((2, 38)));
-        assert_eq!(glibc_version(b"GLIBC_2.3.4\0"), Some((2, 3)));
-        for other in [&b"GLIBC_PRIVATE\0"[..], b"GLIBCXX_3.4\0", b"GLIBC_2.38", b""] {
-            assert_eq!(glibc_version(other), None);
+    fn names_are_read_up_to_the_zero_byte() {
+        let names = b"GLIBC_2.38\0GLIBC_2.3.4\0GLIBC_2.2";
+        assert_eq!(text_at(names, 0).as_deref(), Some("GLIBC_2.38"));
+        assert_eq!(text_at(names, 23), None);
+        assert_eq!(text_at(names, 99), None);
+        assert_eq!(needs::glibc_version("GLIBC_2.3.4"), Some((2, 3)));
+        for other in ["GLIBC_PRIVATE", "GLIBCXX_3.4", ""] {
+            assert_eq!(needs::glibc_version(other), None);
         }
     }
 

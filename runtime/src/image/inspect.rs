@@ -12,6 +12,7 @@ use std::path::Path;
 use dinrail_plugin::abi::{self, DrModule};
 use object::read::{ReadCache, ReadRef};
 
+use super::needs::Needs;
 use super::{AbiVersion, Defect, Descriptor, Digest, Refusal, elf, pe};
 
 /// Largest library that is looked at.
@@ -38,6 +39,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// Its name in the store.
     pub digest: Digest,
+    /// What it needs of the device.
+    pub needs: Needs,
 }
 
 /// Format of a shared library.
@@ -87,6 +90,12 @@ impl Platform {
         Platform { format, arch: arch.to_owned(), triple, glibc: elf::host_glibc() }
     }
 
+    /// True if it is that of this process, whose loader's places can be looked at.
+    pub(super) fn has_loader(&self) -> bool {
+        let host = Platform::host();
+        cfg!(target_os = "linux") && (self.format, &self.arch, &self.triple) == (host.format, &host.arch, &host.triple)
+    }
+
     /// Says that a library is `built_for` something else, such as `Windows x86_64`.
     pub(super) fn other(&self, built_for: &str) -> Refusal {
         Refusal::new(
@@ -107,6 +116,8 @@ pub(super) struct Found<'data> {
     pub symbol_bytes: u64,
     /// Content of the descriptor's section.
     pub descriptor: Option<&'data [u8]>,
+    /// Looks whether the device has what it needs.
+    pub fit: Box<dyn FnOnce() -> Result<Needs, Refusal>>,
 }
 
 /// Looks at the library in `bytes`, as for this device.
@@ -142,7 +153,8 @@ pub(super) fn open_library(path: &Path) -> Result<(File, std::fs::Metadata), Ref
     let file = options.open(path).map_err(|e| unreadable(&e))?;
     let metadata = file.metadata().map_err(|e| unreadable(&e))?;
     if !metadata.is_file() {
-        return Err(Refusal::new(Defect::NotALibrary, "not a regular file", "put the library itself here"));
+        let what = if metadata.is_dir() { "a directory, not a library" } else { "not a regular file" };
+        return Err(Refusal::new(Defect::NotALibrary, what, "put the library itself here"));
     }
     check_size(metadata.len())?;
     Ok((file, metadata))
@@ -198,8 +210,18 @@ fn examine<'data, R: ReadRef<'data>>(
             "add the descriptor (export_module! does it in Rust) and keep the section when stripping",
         )
     })?;
-    let descriptor = Descriptor { abi, ..Descriptor::parse(section)? };
-    Ok(Inspection { descriptor, format, arch: platform.arch.clone(), bytes, digest: digest()? })
+    let said = Descriptor::parse(section)?;
+    let mut needs = (found.fit)()?;
+    if said.abi != abi {
+        needs.warnings.push(format!("its descriptor says ABI {}, its table {abi}: the table counts", said.abi));
+    }
+    if !said.target.is_empty() && !said.target.starts_with(&platform.arch) {
+        needs
+            .warnings
+            .push(format!("its descriptor says that it is for {}, its code is for {}", said.target, platform.arch));
+    }
+    let descriptor = Descriptor { abi, ..said };
+    Ok(Inspection { needs, descriptor, format, arch: platform.arch.clone(), bytes, digest: digest()? })
 }
 
 /// Tells the format, or names what the file is instead.
@@ -212,6 +234,9 @@ fn sniff(platform: &Platform, head: &[u8]) -> Result<Format, Refusal> {
         [0xCF | 0xCE, 0xFA, 0xED, 0xFE, ..] | [0xFE, 0xED, 0xFA, 0xCF | 0xCE, ..] | [0xCA, 0xFE, 0xBA, 0xBE, ..] => {
             Err(platform.other("macOS"))
         }
+        _ if head.starts_with(b"!<arch>\ndebian-binary") => {
+            not("a Debian package", "unpack it and put the library here")
+        }
         _ if head.starts_with(b"!<arch>\n") || head.starts_with(b"!<thin>\n") => not("a static library (.a)", BUILD),
         _ if head.starts_with(b"\0asm") => not("a WebAssembly module", BUILD),
         _ if head.starts_with(b"PK\x03\x04") => {
@@ -219,6 +244,22 @@ fn sniff(platform: &Platform, head: &[u8]) -> Result<Format, Refusal> {
         }
         _ if head.starts_with(&[0x1F, 0x8B]) => {
             not("a gzip archive, not a library", "unpack it and put the library here")
+        }
+        _ if [&b"\xFD7zXZ"[..], b"BZh", b"\x28\xB5\x2F\xFD", b"7z\xBC\xAF"]
+            .iter()
+            .any(|magic| head.starts_with(magic)) =>
+        {
+            not("a compressed archive, not a library", "unpack it and put the library here")
+        }
+        _ if head.starts_with(b"BC\xC0\xDE") => not("LLVM bitcode, not machine code", "build it without -emit-llvm"),
+        _ if head.starts_with(b"version https://git-lfs") => {
+            not("a pointer of Git LFS: the library itself is not here", "fetch it with git lfs pull")
+        }
+        _ if head.starts_with(b"/* GNU ld script") => {
+            not("a script of the linker, not a library", "put the library here that it names")
+        }
+        _ if [&b"<!DOCTYPE"[..], b"<!doctype", b"<html"].iter().any(|start| head.starts_with(start)) => {
+            not("a web page, not a library: a download that failed?", "download it again")
         }
         _ if head.starts_with(b"#!") => not("a script, not a library", BUILD),
         _ if head.iter().all(|b| *b == 0) => {

@@ -313,7 +313,7 @@ fn cause_and_hint(said: &str, path: &str) -> (String, String) {
     let cause = said.replace(&format!(" (required by {path})"), "");
     let after = |text: &str| cause.split_once(text).map(|(_, rest)| rest);
     let hint = if let Some(symbol) = after("undefined symbol: ") {
-        format!("link it with the library that defines {}", symbol.split([',', ' ']).next().unwrap_or(symbol))
+        super::symbols::advice(symbol.split([',', ' ']).next().unwrap_or(symbol))
     } else if cause.contains("not found") && cause.contains("version `") {
         "build it on a system that is not newer than this device".to_owned()
     } else if let Some((library, _)) = cause.split_once(": cannot open shared object file") {

@@ -6,6 +6,7 @@ use object::read::ReadRef;
 use object::read::pe::{ImageNtHeaders, PeFile};
 
 use super::inspect::{Found, MAX_DESCRIPTOR_BYTES, MAX_PART_BYTES, Platform, TABLE_HEAD_BYTES, foreign, not_the_table};
+use super::needs::Needs;
 use super::{Defect, Format, Refusal};
 
 /// `IMAGE_FILE_DLL`.
@@ -71,5 +72,5 @@ fn read_class<'data, Pe: ImageNtHeaders, R: ReadRef<'data>>(data: R, len: u64) -
     if descriptor.is_some_and(|bytes| bytes.len() as u64 > MAX_DESCRIPTOR_BYTES) {
         return Err(Refusal::malformed(format!("its descriptor has more than {MAX_DESCRIPTOR_BYTES} bytes")));
     }
-    Ok(Found { table_head, big_endian: false, symbol_bytes: 0, descriptor })
+    Ok(Found { table_head, big_endian: false, symbol_bytes: 0, descriptor, fit: Box::new(|| Ok(Needs::default())) })
 }

@@ -24,6 +24,10 @@ pub enum Defect {
     NotALibrary,
     /// A library for another operating system or processor, or one that needs a newer C library than this device has.
     OtherPlatform,
+    /// It needs a library that this device does not have.
+    MissingLibrary,
+    /// It needs a symbol that neither it nor its libraries have.
+    MissingSymbol,
     /// The end of the file is missing.
     Truncated,
     /// The file contradicts itself.
@@ -60,13 +64,26 @@ impl Defect {
 
     /// Whether the same bytes may be taken in later: the trouble is not in the file.
     pub fn may_pass(self) -> bool {
-        matches!(self, Defect::Changing | Defect::Unreadable | Defect::StoreTrouble)
+        matches!(self, Defect::Changing | Defect::Unreadable | Defect::StoreTrouble | Defect::MissingLibrary)
     }
 }
 
 impl Refusal {
     pub(super) fn new(defect: Defect, what: impl Into<String>, hint: impl Into<String>) -> Refusal {
         Refusal { defect, what: what.into(), hint: hint.into() }
+    }
+
+    /// Several in one: what, and what to do, in the order of the first words. At least one.
+    pub(super) fn all(refusals: Vec<Refusal>) -> Refusal {
+        let defect = refusals.first().map_or(Defect::Malformed, |first| first.defect);
+        let mut hints: Vec<String> = Vec::new();
+        for refusal in &refusals {
+            if !hints.contains(&refusal.hint) {
+                hints.push(refusal.hint.clone());
+            }
+        }
+        let what: Vec<String> = refusals.into_iter().map(|refusal| refusal.what).collect();
+        Refusal::new(defect, what.join("; "), hints.join("; "))
     }
 
     pub(super) fn malformed(what: impl fmt::Display) -> Refusal {

@@ -99,7 +99,12 @@ impl Module {
 
     /// Builds it; `None`, with a printed line, where there is no compiler.
     pub fn build(&self) -> Option<Built> {
-        compile(&self.source(), &["-shared", "-fPIC"])
+        self.build_with(&[])
+    }
+
+    /// As [`Module::build`], with more arguments.
+    pub fn build_with(&self, flags: &[&str]) -> Option<Built> {
+        compile(&self.source(), &[&["-shared", "-fPIC"], flags].concat())
     }
 }
 
@@ -128,7 +133,7 @@ pub(super) fn compile(source: &str, flags: &[&str]) -> Option<Built> {
     let folder = temporary_folder();
     let (code, path) = (folder.path().join("module.c"), folder.path().join("built.so"));
     std::fs::write(&code, source).unwrap();
-    let output = match Command::new("cc").args(flags).arg("-o").arg(&path).arg(&code).output() {
+    let output = match Command::new("cc").arg("-o").arg(&path).arg(&code).args(flags).output() {
         Ok(output) => output,
         Err(error) => {
             println!("skipped: no C compiler 'cc' ({error})");
