@@ -20,6 +20,7 @@ mod kill_9;
 mod logs;
 mod manifests;
 mod messages;
+mod methods;
 mod misbehaving;
 mod module_threads;
 mod night_shift;

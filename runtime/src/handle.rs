@@ -16,6 +16,7 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot, watch};
 
+pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
 use crate::control::boot::Parts;
 use crate::control::{Control, Event, Listeners};
 pub use crate::deployment::DeployRequest;

@@ -153,6 +153,16 @@ impl Client {
         self.ask(self.request(Method::POST, path, body), REQUEST_TIMEOUT)
     }
 
+    /// `POST path` of a route that waits up to `wait`.
+    pub fn post_waiting<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        wait: Duration,
+    ) -> Result<T, ClientError> {
+        self.ask(self.request(Method::POST, path, Some(body)), wait + WAIT_MARGIN)
+    }
+
     /// `PUT path`, where `if_match` is an etag without quotes.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &Value, if_match: Option<&str>) -> Result<T, ClientError> {
         let mut request = self.request(Method::PUT, path, Some(body));

@@ -15,6 +15,7 @@ pub mod listener;
 mod logs;
 mod message_routes;
 mod messages;
+pub mod methods;
 mod modules;
 mod request;
 mod routes;

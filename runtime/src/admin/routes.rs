@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::error::ApiError;
 use super::{
-    check, deployment, health, images, inputs, logs, message_routes, messages, modules, support, twins, waiting,
+    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, support, twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -21,7 +21,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 29] = [
     "GET /health",
     "GET /check",
     "GET /support-bundle?folder=NAME&withValues=true",
@@ -45,6 +45,8 @@ const ROUTES: [&str; 27] = [
     "PUT, DELETE /routes/{name}?replace=true",
     "GET, PATCH, PUT /twins/{device}",
     "GET, PATCH, PUT /twins/{device}/modules/{module}",
+    "POST /twins/{device}/modules/{module}/methods",
+    "POST /twins/{device}/methods",
     "GET /messages?route=FROM …",
     "GET /logs?tail=N&since=T&until=T&level=L&grep=RE&runtime=true&follow=true",
     "GET /modules/{name}/logs?…",
@@ -85,6 +87,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/deployment/wait", get(waiting::deployment))
         .route("/logs", get(logs::of_all))
         .route("/modules/{name}/logs", get(logs::of_module))
+        .route("/twins/{device}/methods", post(methods::device))
+        .route("/twins/{device}/modules/{module}/methods", post(methods::module))
         .route("/messages", get(messages::tail));
     without_strangers(commands.merge(deploys).merge(lasting)).with_state(handle)
 }

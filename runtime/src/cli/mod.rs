@@ -21,6 +21,7 @@ mod list;
 mod logs;
 mod man;
 mod manifest;
+mod method;
 mod new;
 mod out;
 mod places;
@@ -103,6 +104,8 @@ enum Verb {
     Route(route::RouteArgs),
     /// Read and change twins
     Twin(twin::TwinArgs),
+    /// Call a direct method of a module
+    Method(method::MethodArgs),
     /// Put a message on a module's input
     Send(send::SendArgs),
     /// Print messages live as they pass
@@ -179,6 +182,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Deployment(args) => deployment::run(args, context),
         Verb::Route(args) => route::run(args, context),
         Verb::Twin(args) => twin::run(args, context),
+        Verb::Method(args) => method::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
         Verb::Logs(args) => logs::run(args, context),

@@ -59,7 +59,7 @@ pub(super) fn run(args: TwinArgs, context: &mut Context) -> Result<(), Failure> 
 }
 
 /// The identity that a person means, on the device of the runtime that answers.
-fn identity(client: &Client, text: &str) -> Result<Identity, Failure> {
+pub(super) fn identity(client: &Client, text: &str) -> Result<Identity, Failure> {
     let id = if text.starts_with('/') {
         text.parse()
     } else {
