@@ -11,7 +11,8 @@ use axum::routing::{get, post};
 
 use super::error::ApiError;
 use super::{
-    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, support, twins, waiting,
+    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, support, twins,
+    waiting,
 };
 use crate::handle::Handle;
 
