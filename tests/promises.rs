@@ -27,6 +27,7 @@ mod night_shift;
 mod no_runtime;
 mod projects;
 mod real_input;
+mod recorder;
 mod redeployments;
 mod restarts;
 mod routes;

@@ -19,7 +19,10 @@ pub fn dinrail() -> PathBuf {
 pub fn plugin_folder() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        cargo_build(target(), ["-p", "dinrail", "-p", "host-metrics", "-p", "filter", "-p", "insight", "-p", "probe"]);
+        cargo_build(
+            target(),
+            ["-p", "dinrail", "-p", "host-metrics", "-p", "filter", "-p", "insight", "-p", "probe", "-p", "recorder"],
+        );
         target().join("debug")
     })
 }
