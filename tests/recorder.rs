@@ -68,6 +68,8 @@ fn the_recording_has_no_gap_and_no_repeat_over_kills_of_the_runtime_under_load()
         runtime.launch();
         assert!(lines(&runtime).len() >= recorded, "what was recorded stays");
     }
+    let before = lines(&runtime).len();
+    wait_until(SOON, "the last run records too", || lines(&runtime).len() > before);
     runtime.stop();
 
     let lines = lines(&runtime);

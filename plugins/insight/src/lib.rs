@@ -234,7 +234,8 @@ impl Insight {
 
     fn tell_health(&self) {
         let (queries, windows, groups) = self.engine.size();
-        let mut sentence = format!("{queries} queries, {windows} open windows with {groups} groups");
+        let query = if queries == 1 { "query" } else { "queries" };
+        let mut sentence = format!("{queries} {query}, {groups} groups in {windows} open windows");
         let [late, ahead, skipped, overflow] = self.engine.left_out();
         let told = [
             (late, "late"),

@@ -73,7 +73,7 @@ fn a_window_is_one_message_per_group() {
         (&body["value"], &body["mean"], &body["p95"], &body["unit"]),
         (&json!(20.0), &json!(20.0), &json!(30.0), &json!("%"))
     );
-    assert_eq!(bench.health().unwrap().1, "1 queries, 1 open windows with 1 groups");
+    assert_eq!(bench.health().unwrap().1, "1 query, 1 groups in 1 open windows");
 }
 
 #[test]

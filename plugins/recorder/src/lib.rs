@@ -268,7 +268,7 @@ impl Recorder {
         let counts = recording.counts;
         let mebibytes = recording.bytes() as f64 / f64::from(1 << 20);
         let mut sentence =
-            format!("{} lines written, {} files, {mebibytes:.1} MiB", counts.rows, recording.segments().len());
+            format!("{} lines written, {mebibytes:.1} MiB in {} files", counts.rows, recording.segments().len());
         if counts.deleted_files > 0 {
             sentence += &format!(", {} oldest deleted", counts.deleted_files);
         }

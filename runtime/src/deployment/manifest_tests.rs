@@ -337,7 +337,8 @@ fn image_references_are_asked_about() {
 #[test]
 fn the_manifests_that_come_with_dinrail_are_taken() {
     for (name, text, modules) in [
-        ("host-monitor", include_str!("../../../deployments/host-monitor.json"), 2),
+        ("host-monitor", include_str!("../../../deployments/host-monitor.json"), 4),
+        ("line-monitor", include_str!("../../../deployments/line-monitor.json"), 2),
         ("two-names", include_str!("../../../deployments/two-names.json"), 3),
     ] {
         let parsed = taken(text);
