@@ -10,7 +10,8 @@
  * - **Nobody frees the other's memory.** Text and messages are borrowed for the call; answers are written into a
  *   `DrSink`; what has to live longer is a `DrBuffer` or a kept message, each with its own release.
  * - **One call at a time.** `create` to `destroy` of one instance never overlap and run on the instance's own thread.
- *   Every function of `DrHost` may be called on any thread.
+ *   Every function of `DrHost` may be called on any thread. What is on which thread is said in brackets: `[worker]` is the
+ *   instance's own thread, `[any thread]` any of the process, `[never blocks]` returns at once.
  * - **Nothing unwinds across.** Each side catches its own panics.
  *
  * The C header `include/dinrail_module.h` is generated from this file; a test keeps it fresh.
@@ -75,7 +76,7 @@ typedef uint32_t DrLevel;
 
 // Borrowed text: UTF-8, not terminated, valid for the call it is passed to. A null `ptr` with `len` 0 means "absent".
 typedef struct DrText {
-  // First byte; may be null when `len` is 0.
+  // First byte; may be null when `len` is 0. Belongs to whoever passes the text; the other side copies what it keeps.
   const uint8_t *ptr;
   // Length in bytes.
   size_t len;
@@ -91,11 +92,11 @@ typedef struct DrProperty {
 
 // Refcounted immutable bytes. Whoever holds one calls `release(owner)` once per `retain` and once for what it was given.
 typedef struct DrBuffer {
-  // First byte.
+  // First byte. Belongs to `owner`: readable, and unchanged, as long as whoever reads holds a reference.
   const uint8_t *ptr;
   // Length in bytes.
   size_t len;
-  // Passed back to `retain` and `release`.
+  // Passed back to `retain` and `release`. Belongs to the side that made the buffer; the other one never looks into it.
   void *owner;
   // Adds one reference. `[any thread]`
   void (*retain)(void *owner);
@@ -109,13 +110,14 @@ typedef struct DrOutgoing {
   uint32_t size;
   // Length of `properties`.
   uint32_t property_count;
-  // Application properties.
+  // Application properties: an array of the sender's, which may go when `send` returns; null where there are none.
   const struct DrProperty *properties;
-  // Body; copied. Ignored where `buffer` is given.
+  // Body; the sender's, which may go when `send` returns; copied. Ignored where `buffer` is given.
   const uint8_t *body;
   // Length of the body in bytes.
   size_t body_len;
-  // Body that is not copied: worth it above 256 bytes. May be null.
+  // Body that is not copied: worth it above 256 bytes. May be null. The runtime retains it; the sender releases its own
+  // reference as ever, and the struct may go when `send` returns.
   const struct DrBuffer *buffer;
   // Message id; may be absent.
   struct DrText message_id;
@@ -129,9 +131,10 @@ typedef struct DrOutgoing {
 
 // Called exactly once when something that was begun has ended.
 typedef struct DrCompletion {
-  // Passed back to `done`.
+  // Passed back to `done`. Belongs to the module, which keeps it alive until `done` is called; the struct itself is copied
+  // and may go when the call that it was passed to returns.
   void *ctx;
-  // `[any thread]`, must not block. `detail` is the reason of a failure, or the answer.
+  // `[any thread]`, must not block. `detail` is the reason of a failure, or the answer; borrowed for this call.
   void (*done)(void *ctx, DrStatus status, struct DrText detail);
 } DrCompletion;
 
@@ -141,7 +144,8 @@ typedef struct DrTwin {
   uint32_t size;
   // Zero.
   uint32_t flags;
-  // `{"desired": {…, "$version": n}, "reported": {…, "$version": n}}`.
+  // `{"desired": {…, "$version": n}, "reported": {…, "$version": n}}`. The receiver holds one reference and releases it once,
+  // `[any thread]`.
   struct DrBuffer json;
   // Revision of the desired section.
   uint64_t desired_revision;
@@ -161,13 +165,14 @@ typedef struct DrMessage {
   uint32_t input_index;
   // Length of `properties`.
   uint32_t property_count;
-  // Application properties.
+  // Application properties: an array; null where there are none. The runtime's, as long as the message.
   const struct DrProperty *properties;
-  // Body.
+  // Body; may be null when it is empty. The runtime's, as long as the message.
   const uint8_t *body;
   // Length of the body in bytes.
   size_t body_len;
-  // The buffer that holds the body, to be retained instead of copied; null where the body lives inline.
+  // The buffer that holds the body, to be retained instead of copied; null where the body lives inline. The struct is the
+  // runtime's, as long as the message; what was retained lives until it is released, `[any thread]`.
   const struct DrBuffer *buffer;
   // Identity of the sender, stamped by the runtime.
   struct DrText sender;
@@ -201,6 +206,9 @@ typedef struct DrVerdict {
 
 // The runtime's table. Every function may be called on any thread, also after the instance has stopped: a stale ticket gets
 // `DR_GONE`. None is null.
+//
+// All text and structs that a module passes are borrowed for the call: copied where they are kept. All that a module is to have
+// is written through the pointers that it passes, which are its own.
 typedef struct DrHost {
   // `DR_MAGIC`.
   uint64_t magic;
@@ -212,7 +220,8 @@ typedef struct DrHost {
   uint32_t size;
   // Zero.
   uint32_t flags;
-  // The most verbose level that anybody listens to; may change at any time, read it before formatting. Never null.
+  // The most verbose level that anybody listens to; may change at any time, read it before formatting. Never null; the
+  // runtime's until the process ends.
   const uint32_t *max_level;
   // Writes a log line of the instance. `file` may be absent. `[never blocks]`
   void (*log)(uint64_t ticket, DrLevel level, struct DrText target, struct DrText text, struct DrText file, uint32_t line);
@@ -231,7 +240,7 @@ typedef struct DrHost {
   // Merges a JSON merge patch into the reported properties. With a `delivery`: staged until its verdict. Without:
   // `DR_PENDING` until committed, then `completion` (which may be null). Limits and types are checked on return.
   DrStatus (*patch_reported)(uint64_t ticket, uint64_t delivery, struct DrText patch, const struct DrCompletion *completion);
-  // Gives the twin as committed.
+  // Gives the twin as committed. `*twin` is the caller's, with its `size` set; see `DrTwin` for the reference in it.
   DrStatus (*get_twin)(uint64_t ticket, struct DrTwin *twin);
   // Sets the sentence that `list` shows, such as "2 of 3 PLCs connected"; empty text clears it. `[never blocks]`
   DrStatus (*set_health)(uint64_t ticket, DrLevel level, struct DrText sentence);
@@ -239,12 +248,14 @@ typedef struct DrHost {
   DrStatus (*timer_start)(uint64_t ticket, uint64_t first_ms, uint64_t period_ms, uint64_t *timer);
   // Ends a timer; it does not fire after this returned on the instance's own thread.
   DrStatus (*timer_stop)(uint64_t ticket, uint64_t timer);
-  // Brings `value` to the instance's own thread, as `on_event`. Values that still wait at stop are dropped.
+  // Brings `value` to the instance's own thread, as `on_event`. Values that still wait at stop are dropped: what they stand for
+  // is the module's to free.
   // `DR_FULL` when too many wait.
   DrStatus (*post)(uint64_t ticket, uint64_t value);
-  // Gives a message under delivery a life of its own (perhaps by a copy), until `message_release`.
+  // Gives a message under delivery a life of its own (perhaps by a copy), until `message_release`. `*message` is then the
+  // module's to read on any thread.
   DrStatus (*message_keep)(uint64_t ticket, uint64_t delivery, const struct DrMessage **message);
-  // Ends the life of a kept message. Any ticket state.
+  // Ends the life of a kept message, once. Any ticket state.
   void (*message_release)(const struct DrMessage *message);
   // Ends a deferred delivery. May come before the handler has returned `DR_DEFER`. `DR_GONE` where it has ended already.
   DrStatus (*complete)(uint64_t ticket, uint64_t delivery, struct DrVerdict verdict, struct DrText reason);
@@ -258,7 +269,7 @@ typedef struct DrHost {
                             const struct DrCompletion *completion);
   // Says that the instance cannot go on: it is stopped and its restart policy decides. `[never blocks]`
   DrStatus (*fail)(uint64_t ticket, struct DrText reason);
-  // Finds what this table does not have, by name; null where unknown.
+  // Finds what this table does not have, by name; null where unknown. What it gives is the runtime's until the process ends.
   const void *(*extension)(struct DrText name);
 } DrHost;
 
@@ -270,7 +281,7 @@ typedef struct DrCreate {
   uint32_t flags;
   // The instance's handle in every call of `host`.
   uint64_t ticket;
-  // The runtime's table; valid until the process ends.
+  // The runtime's table; its own, valid and unchanged until the process ends, on any thread.
   const struct DrHost *host;
   // `/devices/{device}/modules/{module}`.
   struct DrText identity;
@@ -296,9 +307,9 @@ typedef struct DrCreate {
 
 // Takes text that the callee produces, during the call only. The receiver copies what it wants to keep.
 typedef struct DrSink {
-  // Passed back to `write`.
+  // Passed back to `write`. Belongs to whoever made the sink, until the call that it was passed to returns.
   void *ctx;
-  // Appends `text`; may be called several times.
+  // Appends `text`; may be called several times, `[on the thread of that call]`. `text` stays its caller's.
   void (*write)(void *ctx, struct DrText text);
 } DrSink;
 
@@ -347,28 +358,34 @@ typedef struct DrModule {
   uint32_t size;
   // Zero.
   uint32_t flags;
-  // The descriptor: the same bytes as the section `DR_DESCRIPTOR_SECTION`.
+  // The descriptor: the same bytes as the section `DR_DESCRIPTOR_SECTION`. The library's, as long as the process.
   struct DrText descriptor;
   // Makes an instance from its identity and desired properties. No side effects: no ports, files or threads, since it also
-  // runs in trials. `DR_REFUSED` means that the desired properties are at fault.
+  // runs in trials. `DR_REFUSED` means that the desired properties are at fault. `[worker]`
+  //
+  // `args` and what it points to are borrowed for the call, but for `host`. `*instance` is the module's, set on `DR_OK` only:
+  // the runtime hands it back in every call, never looks into it, and gives it up with `destroy`. `error` is for this call.
   DrStatus (*create)(const struct DrCreate *args, void **instance, const struct DrSink *error);
-  // Frees the instance; the last call that it sees. Follows every successful `create`.
+  // Frees the instance; the last call that it sees. Follows every successful `create`. `[worker]`
   void (*destroy)(void *instance);
-  // Opens ports, sockets and threads. May be null.
+  // Opens ports, sockets and threads. May be null. `[worker]`
   DrStatus (*start)(void *instance, const struct DrSink *error);
   // Handles a message. `delivery` goes into what the handler sends and reports so that it is committed with the verdict.
-  // May be null: messages then wait.
+  // `message`, with all that it points to, is borrowed for the call; `message_keep` gives it a longer life. May be null:
+  // messages then wait. `[worker]`
   struct DrVerdict (*on_message)(void *instance, uint64_t delivery, const struct DrMessage *message, const struct DrSink *reason);
   // Takes a change of the desired properties, or answers `DR_REFUSED`. The runtime reports the acknowledgement
-  // `{version, ok, error}`. May be null: every change is then accepted.
+  // `{version, ok, error}`. `change` is borrowed for the call. May be null: every change is then accepted. `[worker]`
   DrStatus (*on_desired)(void *instance, const struct DrDesired *change, const struct DrSink *error);
-  // Answers a direct method: sets `status` and writes the JSON payload. `DR_NOT_FOUND` for an unknown name. May be null.
+  // Answers a direct method: sets `status` and writes the JSON payload. `DR_NOT_FOUND` for an unknown name. All pointers are
+  // for this call. May be null. `[worker]`
   DrStatus (*on_method)(void *instance, const struct DrMethodCall *call, int32_t *status, const struct DrSink *payload);
-  // A timer fired; `missed` ticks were left out since its last call. May be null.
+  // A timer fired; `missed` ticks were left out since its last call. May be null. `[worker]`
   DrStatus (*on_timer)(void *instance, uint64_t timer, uint64_t missed, const struct DrSink *error);
-  // A value posted with `post` arrived. May be null.
+  // A value posted with `post` arrived. May be null. `[worker]`
   DrStatus (*on_event)(void *instance, uint64_t value, const struct DrSink *error);
   // Closes what `start` opened and joins the instance's threads. Follows every `start`, also one that failed. May be null.
+  // `[worker]`
   DrStatus (*stop)(void *instance, const struct DrSink *error);
   // Writes the schema or the defaults of the desired properties (`DR_DESCRIBE_SCHEMA`, `DR_DESCRIBE_DEFAULTS`). Asked
   // once per image. May be null. `[any thread]`

@@ -9,7 +9,8 @@
 //! - **Nobody frees the other's memory.** Text and messages are borrowed for the call; answers are written into a
 //!   [`DrSink`]; what has to live longer is a [`DrBuffer`] or a kept message, each with its own release.
 //! - **One call at a time.** `create` to `destroy` of one instance never overlap and run on the instance's own thread.
-//!   Every function of [`DrHost`] may be called on any thread.
+//!   Every function of [`DrHost`] may be called on any thread. What is on which thread is said in brackets: `[worker]` is the
+//!   instance's own thread, `[any thread]` any of the process, `[never blocks]` returns at once.
 //! - **Nothing unwinds across.** Each side catches its own panics.
 //!
 //! The C header `include/dinrail_module.h` is generated from this file; a test keeps it fresh.
@@ -116,7 +117,7 @@ pub const DR_DESCRIBE_DEFAULTS: u32 = 2;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "abi-proof", derive(StableAbi))]
 pub struct DrText {
-    /// First byte; may be null when `len` is 0.
+    /// First byte; may be null when `len` is 0. Belongs to whoever passes the text; the other side copies what it keeps.
     pub ptr: *const u8,
     /// Length in bytes.
     pub len: usize,
@@ -127,9 +128,9 @@ pub struct DrText {
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "abi-proof", derive(StableAbi))]
 pub struct DrSink {
-    /// Passed back to `write`.
+    /// Passed back to `write`. Belongs to whoever made the sink, until the call that it was passed to returns.
     pub ctx: *mut c_void,
-    /// Appends `text`; may be called several times.
+    /// Appends `text`; may be called several times, `[on the thread of that call]`. `text` stays its caller's.
     pub write: unsafe extern "C" fn(ctx: *mut c_void, text: DrText),
 }
 
@@ -138,11 +139,11 @@ pub struct DrSink {
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "abi-proof", derive(StableAbi))]
 pub struct DrBuffer {
-    /// First byte.
+    /// First byte. Belongs to `owner`: readable, and unchanged, as long as whoever reads holds a reference.
     pub ptr: *const u8,
     /// Length in bytes.
     pub len: usize,
-    /// Passed back to `retain` and `release`.
+    /// Passed back to `retain` and `release`. Belongs to the side that made the buffer; the other one never looks into it.
     pub owner: *mut c_void,
     /// Adds one reference. `[any thread]`
     pub retain: unsafe extern "C" fn(owner: *mut c_void),
@@ -155,9 +156,10 @@ pub struct DrBuffer {
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "abi-proof", derive(StableAbi))]
 pub struct DrCompletion {
-    /// Passed back to `done`.
+    /// Passed back to `done`. Belongs to the module, which keeps it alive until `done` is called; the struct itself is copied
+    /// and may go when the call that it was passed to returns.
     pub ctx: *mut c_void,
-    /// `[any thread]`, must not block. `detail` is the reason of a failure, or the answer.
+    /// `[any thread]`, must not block. `detail` is the reason of a failure, or the answer; borrowed for this call.
     pub done: unsafe extern "C" fn(ctx: *mut c_void, status: DrStatus, detail: DrText),
 }
 
@@ -187,13 +189,14 @@ pub struct DrMessage {
     pub input_index: u32,
     /// Length of `properties`.
     pub property_count: u32,
-    /// Application properties.
+    /// Application properties: an array; null where there are none. The runtime's, as long as the message.
     pub properties: *const DrProperty,
-    /// Body.
+    /// Body; may be null when it is empty. The runtime's, as long as the message.
     pub body: *const u8,
     /// Length of the body in bytes.
     pub body_len: usize,
-    /// The buffer that holds the body, to be retained instead of copied; null where the body lives inline.
+    /// The buffer that holds the body, to be retained instead of copied; null where the body lives inline. The struct is the
+    /// runtime's, as long as the message; what was retained lives until it is released, `[any thread]`.
     pub buffer: *const DrBuffer,
     /// Identity of the sender, stamped by the runtime.
     pub sender: DrText,
@@ -224,13 +227,14 @@ pub struct DrOutgoing {
     pub size: u32,
     /// Length of `properties`.
     pub property_count: u32,
-    /// Application properties.
+    /// Application properties: an array of the sender's, which may go when `send` returns; null where there are none.
     pub properties: *const DrProperty,
-    /// Body; copied. Ignored where `buffer` is given.
+    /// Body; the sender's, which may go when `send` returns; copied. Ignored where `buffer` is given.
     pub body: *const u8,
     /// Length of the body in bytes.
     pub body_len: usize,
-    /// Body that is not copied: worth it above 256 bytes. May be null.
+    /// Body that is not copied: worth it above 256 bytes. May be null. The runtime retains it; the sender releases its own
+    /// reference as ever, and the struct may go when `send` returns.
     pub buffer: *const DrBuffer,
     /// Message id; may be absent.
     pub message_id: DrText,
@@ -266,7 +270,7 @@ pub struct DrCreate {
     pub flags: u32,
     /// The instance's handle in every call of `host`.
     pub ticket: u64,
-    /// The runtime's table; valid until the process ends.
+    /// The runtime's table; its own, valid and unchanged until the process ends, on any thread.
     pub host: *const DrHost,
     /// `/devices/{device}/modules/{module}`.
     pub identity: DrText,
@@ -337,7 +341,8 @@ pub struct DrTwin {
     pub size: u32,
     /// Zero.
     pub flags: u32,
-    /// `{"desired": {…, "$version": n}, "reported": {…, "$version": n}}`.
+    /// `{"desired": {…, "$version": n}, "reported": {…, "$version": n}}`. The receiver holds one reference and releases it once,
+    /// `[any thread]`.
     pub json: DrBuffer,
     /// Revision of the desired section.
     pub desired_revision: u64,
@@ -405,18 +410,22 @@ pub struct DrModule {
     pub size: u32,
     /// Zero.
     pub flags: u32,
-    /// The descriptor: the same bytes as the section [`DR_DESCRIPTOR_SECTION`].
+    /// The descriptor: the same bytes as the section [`DR_DESCRIPTOR_SECTION`]. The library's, as long as the process.
     pub descriptor: DrText,
     /// Makes an instance from its identity and desired properties. No side effects: no ports, files or threads, since it also
-    /// runs in trials. [`DR_REFUSED`] means that the desired properties are at fault.
+    /// runs in trials. [`DR_REFUSED`] means that the desired properties are at fault. `[worker]`
+    ///
+    /// `args` and what it points to are borrowed for the call, but for `host`. `*instance` is the module's, set on [`DR_OK`] only:
+    /// the runtime hands it back in every call, never looks into it, and gives it up with `destroy`. `error` is for this call.
     pub create:
         unsafe extern "C" fn(args: *const DrCreate, instance: *mut *mut c_void, error: *const DrSink) -> DrStatus,
-    /// Frees the instance; the last call that it sees. Follows every successful `create`.
+    /// Frees the instance; the last call that it sees. Follows every successful `create`. `[worker]`
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
-    /// Opens ports, sockets and threads. May be null.
+    /// Opens ports, sockets and threads. May be null. `[worker]`
     pub start: Option<unsafe extern "C" fn(instance: *mut c_void, error: *const DrSink) -> DrStatus>,
     /// Handles a message. `delivery` goes into what the handler sends and reports so that it is committed with the verdict.
-    /// May be null: messages then wait.
+    /// `message`, with all that it points to, is borrowed for the call; `message_keep` gives it a longer life. May be null:
+    /// messages then wait. `[worker]`
     pub on_message: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -426,10 +435,11 @@ pub struct DrModule {
         ) -> DrVerdict,
     >,
     /// Takes a change of the desired properties, or answers [`DR_REFUSED`]. The runtime reports the acknowledgement
-    /// `{version, ok, error}`. May be null: every change is then accepted.
+    /// `{version, ok, error}`. `change` is borrowed for the call. May be null: every change is then accepted. `[worker]`
     pub on_desired:
         Option<unsafe extern "C" fn(instance: *mut c_void, change: *const DrDesired, error: *const DrSink) -> DrStatus>,
-    /// Answers a direct method: sets `status` and writes the JSON payload. [`DR_NOT_FOUND`] for an unknown name. May be null.
+    /// Answers a direct method: sets `status` and writes the JSON payload. [`DR_NOT_FOUND`] for an unknown name. All pointers are
+    /// for this call. May be null. `[worker]`
     pub on_method: Option<
         unsafe extern "C" fn(
             instance: *mut c_void,
@@ -438,12 +448,13 @@ pub struct DrModule {
             payload: *const DrSink,
         ) -> DrStatus,
     >,
-    /// A timer fired; `missed` ticks were left out since its last call. May be null.
+    /// A timer fired; `missed` ticks were left out since its last call. May be null. `[worker]`
     pub on_timer:
         Option<unsafe extern "C" fn(instance: *mut c_void, timer: u64, missed: u64, error: *const DrSink) -> DrStatus>,
-    /// A value posted with `post` arrived. May be null.
+    /// A value posted with `post` arrived. May be null. `[worker]`
     pub on_event: Option<unsafe extern "C" fn(instance: *mut c_void, value: u64, error: *const DrSink) -> DrStatus>,
     /// Closes what `start` opened and joins the instance's threads. Follows every `start`, also one that failed. May be null.
+    /// `[worker]`
     pub stop: Option<unsafe extern "C" fn(instance: *mut c_void, error: *const DrSink) -> DrStatus>,
     /// Writes the schema or the defaults of the desired properties ([`DR_DESCRIBE_SCHEMA`], [`DR_DESCRIBE_DEFAULTS`]). Asked
     /// once per image. May be null. `[any thread]`
@@ -454,6 +465,9 @@ pub struct DrModule {
 
 /// The runtime's table. Every function may be called on any thread, also after the instance has stopped: a stale ticket gets
 /// [`DR_GONE`]. None is null.
+///
+/// All text and structs that a module passes are borrowed for the call: copied where they are kept. All that a module is to have
+/// is written through the pointers that it passes, which are its own.
 #[repr(C)]
 #[derive(Clone, Copy)]
 #[cfg_attr(feature = "abi-proof", derive(StableAbi))]
@@ -468,7 +482,8 @@ pub struct DrHost {
     pub size: u32,
     /// Zero.
     pub flags: u32,
-    /// The most verbose level that anybody listens to; may change at any time, read it before formatting. Never null.
+    /// The most verbose level that anybody listens to; may change at any time, read it before formatting. Never null; the
+    /// runtime's until the process ends.
     pub max_level: *const u32,
     /// Writes a log line of the instance. `file` may be absent. `[never blocks]`
     pub log: unsafe extern "C" fn(ticket: u64, level: DrLevel, target: DrText, text: DrText, file: DrText, line: u32),
@@ -490,7 +505,7 @@ pub struct DrHost {
     /// [`DR_PENDING`] until committed, then `completion` (which may be null). Limits and types are checked on return.
     pub patch_reported:
         unsafe extern "C" fn(ticket: u64, delivery: u64, patch: DrText, completion: *const DrCompletion) -> DrStatus,
-    /// Gives the twin as committed.
+    /// Gives the twin as committed. `*twin` is the caller's, with its `size` set; see [`DrTwin`] for the reference in it.
     pub get_twin: unsafe extern "C" fn(ticket: u64, twin: *mut DrTwin) -> DrStatus,
     /// Sets the sentence that `list` shows, such as "2 of 3 PLCs connected"; empty text clears it. `[never blocks]`
     pub set_health: unsafe extern "C" fn(ticket: u64, level: DrLevel, sentence: DrText) -> DrStatus,
@@ -498,12 +513,14 @@ pub struct DrHost {
     pub timer_start: unsafe extern "C" fn(ticket: u64, first_ms: u64, period_ms: u64, timer: *mut u64) -> DrStatus,
     /// Ends a timer; it does not fire after this returned on the instance's own thread.
     pub timer_stop: unsafe extern "C" fn(ticket: u64, timer: u64) -> DrStatus,
-    /// Brings `value` to the instance's own thread, as `on_event`. Values that still wait at stop are dropped.
+    /// Brings `value` to the instance's own thread, as `on_event`. Values that still wait at stop are dropped: what they stand for
+    /// is the module's to free.
     /// [`DR_FULL`] when too many wait.
     pub post: unsafe extern "C" fn(ticket: u64, value: u64) -> DrStatus,
-    /// Gives a message under delivery a life of its own (perhaps by a copy), until `message_release`.
+    /// Gives a message under delivery a life of its own (perhaps by a copy), until `message_release`. `*message` is then the
+    /// module's to read on any thread.
     pub message_keep: unsafe extern "C" fn(ticket: u64, delivery: u64, message: *mut *const DrMessage) -> DrStatus,
-    /// Ends the life of a kept message. Any ticket state.
+    /// Ends the life of a kept message, once. Any ticket state.
     pub message_release: unsafe extern "C" fn(message: *const DrMessage),
     /// Ends a deferred delivery. May come before the handler has returned [`DR_DEFER`]. [`DR_GONE`] where it has ended already.
     pub complete: unsafe extern "C" fn(ticket: u64, delivery: u64, verdict: DrVerdict, reason: DrText) -> DrStatus,
@@ -519,7 +536,7 @@ pub struct DrHost {
     ) -> DrStatus,
     /// Says that the instance cannot go on: it is stopped and its restart policy decides. `[never blocks]`
     pub fail: unsafe extern "C" fn(ticket: u64, reason: DrText) -> DrStatus,
-    /// Finds what this table does not have, by name; null where unknown.
+    /// Finds what this table does not have, by name; null where unknown. What it gives is the runtime's until the process ends.
     pub extension: unsafe extern "C" fn(name: DrText) -> *const c_void,
 }
 
