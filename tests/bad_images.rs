@@ -153,6 +153,9 @@ pub fn verdict_on(runtime: &Runtime, file: &Path) -> (String, String) {
 /// Asserts that exactly one line of the log is about a file and says what it has to.
 #[track_caller]
 pub fn one_log_line(runtime: &Runtime, file: &Path, said: &[&str]) {
+    // The log is written a moment after what it tells of.
+    let is_told = || runtime.log().lines().any(|line| line.contains(file.to_str().unwrap()));
+    wait_until(SOON, &format!("a log line about {}", file.display()), is_told);
     let log = runtime.log();
     let about: Vec<&str> = log.lines().filter(|line| line.contains(file.to_str().unwrap())).collect();
     assert_eq!(about.len(), 1, "lines about {}: {about:#?}", file.display());
@@ -265,12 +268,11 @@ fn library_whose_library_lacks_a_symbol_fails_at_load_and_says_which() {
         let (verdict, reason) = verdict_on(&runtime, &file);
         assert_eq!(verdict, "quarantined");
         let shown = runtime.json(&["show", "undefined"])["reason"].as_str().unwrap().to_owned();
-        let log = runtime.log();
         for words in said {
             assert!(reason.contains(words), "image list: '{words}' is not in: {reason}");
             assert!(shown.contains(words), "show: '{words}' is not in: {shown}");
             let is_said = |line: &&str| line.contains(words) && line.contains(file.to_str().unwrap());
-            assert!(log.lines().any(|line| is_said(&line)), "log: '{words}'");
+            wait_until(SOON, &format!("log: '{words}'"), || runtime.log().lines().any(|line| is_said(&line)));
         }
     });
 }
