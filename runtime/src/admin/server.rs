@@ -252,7 +252,7 @@ mod tests {
 
         let ClientError::Refused { status: 404, error } = refused else { panic!("{refused}") };
         assert_eq!(error.message, "there is no /nonsense");
-        assert!(error.details.iter().any(|route| route == "GET /modules"), "{error:?}");
+        assert!(error.details.iter().any(|route| route == "GET, POST /modules"), "{error:?}");
     }
 
     #[test]
