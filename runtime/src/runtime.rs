@@ -188,20 +188,23 @@ impl Running {
     }
 
     /// Waits until it has ended because somebody asked it to.
-    pub fn wait(&mut self) {
-        let Some(control) = self.control.take() else { return };
-        let left = control.join().unwrap_or_else(|_| {
+    ///
+    /// False if the loop ended by a defect instead.
+    pub fn wait(&mut self) -> bool {
+        let Some(control) = self.control.take() else { return true };
+        let outcome = control.join();
+        if outcome.is_err() {
             tracing::error!("the control loop ended with a defect; see above");
-            Vec::new()
-        });
+        }
         drop(self.watcher.take());
         if let Some(server) = self.server.take() {
             server.stop();
         }
         self.database.close();
-        match &left[..] {
-            [] => tracing::info!("ended"),
-            left => tracing::warn!("ended without them, since their threads did not return: {}", left.join(", ")),
+        match outcome.as_deref() {
+            Ok([]) | Err(_) => tracing::info!("ended"),
+            Ok(left) => tracing::warn!("ended without them, since their threads did not return: {}", left.join(", ")),
         }
+        outcome.is_ok()
     }
 }

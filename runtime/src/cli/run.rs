@@ -120,8 +120,11 @@ fn run_logged(options: RunOptions, config: Config, logs: &Logs) -> Result<(), Fa
         end();
     };
     end_on_signal(end, logs.clone())?;
-    running.wait();
-    Ok(())
+    if running.wait() {
+        return Ok(());
+    }
+    // An exit code of 0 would tell a service manager that somebody wanted it.
+    Err(Failure::new("the runtime ended by a defect of its own").hint("its log names the place; start it again"))
 }
 
 fn read_config(file: &Path) -> Result<Config, Failure> {
