@@ -30,6 +30,8 @@ mod real_input;
 mod recorder;
 mod redeployments;
 mod restarts;
+mod rollbacks;
+mod rollouts;
 mod routes;
 mod service;
 mod state_directory;

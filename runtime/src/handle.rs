@@ -35,7 +35,9 @@ use crate::routing::Selection;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
 use crate::twin::{TwinError, TwinSnapshot, Twins};
-use crate::view::{DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView};
+use crate::view::{
+    DeploymentSummary, DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView,
+};
 
 /// Handle of a running runtime. Clones are the same.
 #[derive(Clone)]
@@ -150,13 +152,35 @@ impl Handle {
         self.ask(|control, _| control.export()).await
     }
 
+    /// A deployment that is kept.
+    pub async fn deployment_of(&self, id: i64) -> Answer<DeploymentView> {
+        self.committed().await?;
+        let shown = self.ask(move |control, _| control.deployment_shown(Some(id))).await??;
+        shown.ok_or_else(Refusal::ending)
+    }
+
+    /// All deployments that are kept, latest first.
+    pub async fn deployment_history(&self) -> Answer<Vec<DeploymentSummary>> {
+        self.committed().await?;
+        self.ask(|control, _| control.deployment_history()).await?
+    }
+
+    /// Goes back to a deployment, or to the last good one before the one in force. `by` says who.
+    pub async fn roll_back(&self, to: Option<i64>, by: &str) -> Answer<DeploymentView> {
+        self.committed().await?;
+        let by = by.to_owned();
+        self.ask(move |control, _| control.roll_back(to, &by)).await?
+    }
+
     /// Images of the store, and files that were refused.
     pub async fn images(&self) -> Answer<Vec<ImageView>> {
         self.ask(|control, _| control.image_views()).await
     }
 
     /// Takes in a complete library file (an upload, already on this disk); `name` is the file name a person knows it by.
-    pub async fn image_add(&self, file: PathBuf, name: String) -> Answer<ImageView> {
+    ///
+    /// `is_for_deployment`: it comes with a manifest, so that no instance is upgraded before that is applied.
+    pub async fn image_add(&self, file: PathBuf, name: String, is_for_deployment: bool) -> Answer<ImageView> {
         let store = self.store.clone();
         let (done, wait) = oneshot::channel();
         // Copying and hashing takes its time, which other clients shall not wait for.
@@ -165,7 +189,7 @@ impl Handle {
             .spawn(move || drop(done.send(store.take_in(&file))))
             .map_err(|error| Refusal::new(RefusalKind::Failed, format!("no thread to take it in: {error}"), "try again"))?;
         let taken = wait.await.map_err(|_| Refusal::ending())?;
-        let view = self.ask(move |control, _| control.image_added(name, taken)).await??;
+        let view = self.ask(move |control, _| control.image_added(name, taken, is_for_deployment)).await??;
         self.committed().await?;
         Ok(view)
     }

@@ -1,9 +1,13 @@
 //! What clients are shown: the documents of the management API and of `--json`, one struct each.
 
+mod deployment;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use deployment::*;
 
 /// State of an instance as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -295,64 +299,6 @@ pub struct RouteView {
     /// False for an added one while the deployment has a route of its name.
     pub in_force: bool,
     /// What it names and is not there yet, and why it is not in force.
-    pub notes: Vec<String>,
-}
-
-/// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanStep {
-    /// `start`, `stop`, `restart`, `remove`, `keep`, `twin` or `route`.
-    pub action: String,
-    /// The instance, twin or route it is about.
-    pub name: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// What applying a manifest would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanView {
-    /// In the order of their execution.
-    pub steps: Vec<PlanStep>,
-    /// What was accepted but means something else here, or nothing.
-    pub notes: Vec<String>,
-}
-
-/// The deployment in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeploymentView {
-    /// Counts up.
-    pub id: i64,
-    /// Where it came from: a file, `cli` or the hub.
-    pub origin: String,
-    /// RFC 3339.
-    pub applied_utc: String,
-    /// `applying`, `applied` or `failed`.
-    pub status: String,
-    /// Why it failed, or empty.
-    pub reason: String,
-    /// Modules and their image references.
-    pub modules: Vec<String>,
-    /// Names and texts of the routes.
-    pub routes: Vec<(String, String)>,
-    /// What was accepted but means something else here, or nothing.
-    pub notes: Vec<String>,
-}
-
-/// The manifest in force, as another device can take it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExportView {
-    /// The document as its author wrote it, but for images that were named by path.
-    pub text: String,
-    /// How the text is written: `json` or `yaml`.
-    pub format: String,
-    /// The same as a document.
-    pub manifest: Value,
-    /// What is written differently, and what is not included.
     pub notes: Vec<String>,
 }
 

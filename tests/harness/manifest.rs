@@ -8,6 +8,7 @@ pub struct Manifest {
     modules: Map<String, Value>,
     routes: Map<String, Value>,
     desired: Map<String, Value>,
+    health_secs: u64,
 }
 
 impl Manifest {
@@ -53,10 +54,17 @@ impl Manifest {
         self.route(&format!("{from}-to-{to}"), &text)
     }
 
+    /// With a health gate of so many seconds; without one unless told, so that tests need not wait for it.
+    pub fn health(mut self, secs: u64) -> Manifest {
+        self.health_secs = secs;
+        self
+    }
+
     /// The document.
     pub fn json(&self) -> Value {
         let mut content = json!({
-            "$edgeAgent": {"properties.desired": {"schemaVersion": "1.1", "modules": self.modules}},
+            "$edgeAgent": {"properties.desired": {
+                "schemaVersion": "1.1", "healthSecs": self.health_secs, "modules": self.modules}},
             "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": self.routes}},
         });
         for (name, properties) in &self.desired {

@@ -1,4 +1,5 @@
-//! `GET /deployment`, `PUT /deployment`, `POST /deployment/plan`, `GET /deployment/export`.
+//! `GET /deployment`, `PUT /deployment`, `POST /deployment/plan|rollback`, `GET /deployment/export`,
+//! `GET /deployment/history[/{id}]`.
 //!
 //! A manifest comes as `{"manifest": …, "origin": …, "images": {…}}`: the document itself or its text (then problems have the
 //! lines of the text), where it came from, and the digest of each image that it names by path.
@@ -8,14 +9,14 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{ApiError, refusal};
-use super::request;
+use super::request::{self, By};
 use crate::handle::{DeployRequest, Handle, RefusalKind};
-use crate::view::{DeploymentView, ExportView, PlanView};
+use crate::view::{DeploymentSummary, DeploymentView, ExportView, PlanView};
 
 pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<DeploymentView>, ApiError> {
     match handle.deployment().await? {
@@ -28,9 +29,37 @@ pub(super) async fn export(State(handle): State<Handle>) -> Result<Json<ExportVi
     handle.export().await?.map(Json).ok_or_else(none_in_force)
 }
 
-pub(super) async fn apply(State(handle): State<Handle>, body: Body) -> Result<Json<DeploymentView>, ApiError> {
+pub(super) async fn apply(State(handle): State<Handle>, by: By, body: Body) -> Result<Json<DeploymentView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
-    Ok(Json(handle.deploy(document.into()).await?))
+    Ok(Json(handle.deploy(DeployRequest { by: by.0, ..document.into() }).await?))
+}
+
+pub(super) async fn history(State(handle): State<Handle>) -> Result<Json<Vec<DeploymentSummary>>, ApiError> {
+    Ok(Json(handle.deployment_history().await?))
+}
+
+pub(super) async fn show_one(
+    State(handle): State<Handle>,
+    Path(id): Path<String>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let id = id.parse().map_err(|_| ApiError::invalid(format!("'{id}' is not the number of a deployment")))?;
+    Ok(Json(handle.deployment_of(id).await?))
+}
+
+/// `{"to": 3}`; without a number: to the last good one before the one in force.
+pub(super) async fn roll_back(
+    State(handle): State<Handle>,
+    by: By,
+    body: Body,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let wanted: Option<RollbackDocument> = request::json(body).await?;
+    Ok(Json(handle.roll_back(wanted.and_then(|wanted| wanted.to), &by.0).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackDocument {
+    to: Option<i64>,
 }
 
 pub(super) async fn plan(State(handle): State<Handle>, body: Body) -> Result<Json<PlanView>, ApiError> {
@@ -61,7 +90,7 @@ impl From<ManifestDocument> for DeployRequest {
             manifest => manifest.to_string(),
         };
         let origin = document.origin.unwrap_or_else(|| "api".into());
-        DeployRequest { text, origin, images: document.images, missing: document.missing }
+        DeployRequest { text, origin, by: String::new(), images: document.images, missing: document.missing }
     }
 }
 

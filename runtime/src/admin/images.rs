@@ -1,4 +1,4 @@
-//! `GET /images`, `POST /images?file=NAME` (the library as the body), `DELETE /images/{reference}`.
+//! `GET /images`, `POST /images?file=NAME[&for=deployment]` (the library as the body), `DELETE /images/{reference}`.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,8 +35,10 @@ pub(super) async fn add(State(handle): State<Handle>, params: Params, body: Body
     let Some(name) = params.text("file").filter(|name| !name.is_empty()) else {
         return Err(ApiError::invalid("the upload has no name").hint("POST /images?file=NAME.so"));
     };
+    // What comes with a manifest is used once that is applied, and under its health gate.
+    let is_for_deployment = params.text("for") == Some("deployment");
     let upload = Upload::receive(handle.upload_folder(), body).await?;
-    Ok(Json(handle.image_add(upload.path.clone(), name.to_owned()).await?))
+    Ok(Json(handle.image_add(upload.path.clone(), name.to_owned(), is_for_deployment).await?))
 }
 
 /// A complete upload. Its file goes when this does, unless it was moved away before.

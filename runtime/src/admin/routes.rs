@@ -22,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 29] = [
+const ROUTES: [&str; 32] = [
     "GET /health",
     "GET /check",
     "GET /support-bundle?folder=NAME&withValues=true",
@@ -44,6 +44,9 @@ const ROUTES: [&str; 29] = [
     "GET /deployment/wait?id=N&timeoutMs=N",
     "GET /routes",
     "PUT, DELETE /routes/{name}?replace=true",
+    "GET /deployment/history",
+    "GET /deployment/history/{id}",
+    "POST /deployment/rollback",
     "GET, PATCH, PUT /twins/{device}",
     "GET, PATCH, PUT /twins/{device}/modules/{module}",
     "POST /twins/{device}/modules/{module}/methods",
@@ -70,6 +73,8 @@ pub(super) fn router(handle: Handle) -> Router {
         .route("/deployment/export", get(deployment::export))
         .route("/routes", get(message_routes::list))
         .route("/routes/{name}", axum::routing::put(message_routes::put).delete(message_routes::remove))
+        .route("/deployment/history", get(deployment::history))
+        .route("/deployment/history/{id}", get(deployment::show_one))
         .route("/twins/{device}", get(twins::get_device).patch(twins::patch_device).put(twins::replace_device))
         .route(
             "/twins/{device}/modules/{module}",
@@ -78,6 +83,7 @@ pub(super) fn router(handle: Handle) -> Router {
         .layer(from_fn(|request, next| within(REQUEST_TIMEOUT, request, next)));
     let deploys = Router::new()
         .route("/deployment", get(deployment::show).put(deployment::apply))
+        .route("/deployment/rollback", post(deployment::roll_back))
         .layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
     // These keep time themselves.
     let lasting = Router::new()

@@ -69,21 +69,30 @@ pub(super) async fn acknowledged(
     }
 }
 
-/// `GET /deployment/wait?id=N`: until it is applied or has failed.
+/// `GET /deployment/wait?id=N`: until it was found good or not, and what took its place by itself is done too.
 pub(super) async fn deployment(State(handle): State<Handle>, params: Params) -> Result<Json<DeploymentView>, ApiError> {
-    let id = params.number("id")?;
+    let id = params.number("id")?.and_then(|id| i64::try_from(id).ok());
     let mut wait = Wait::new(&handle, params.timeout()?);
     loop {
-        let Some(found) = handle.deployment().await? else { return Err(deployment::none_in_force()) };
-        if id.is_some_and(|id| i64::try_from(id) != Ok(found.id)) {
-            let message = format!("deployment {} has taken its place", found.id);
-            return Err(refusal(RefusalKind::Conflict, message).into());
-        }
-        if found.status != "applying" {
+        let Some(in_force) = handle.deployment().await? else { return Err(deployment::none_in_force()) };
+        let found = match id {
+            Some(id) if id != in_force.id => handle.deployment_of(id).await?,
+            _ => in_force.clone(),
+        };
+        let is_taking_back = in_force.rolled_back.as_ref().is_some_and(|failed| failed.id == found.id);
+        let (open, what) = match found.status.as_str() {
+            "applying" => (true, "is being applied"),
+            "rolledBack" => (is_taking_back && in_force.status == "applying", "is being rolled back"),
+            _ => (false, ""),
+        };
+        if !open {
             return Ok(Json(found));
         }
-        let not_yet = refusal(RefusalKind::Timeout, format!("deployment {} is still being applied", found.id));
-        wait.for_change(not_yet).await?;
+        let not_yet = refusal(RefusalKind::Timeout, format!("deployment {} {what}: {}", found.id, in_force.reason));
+        if let Err(late) = wait.for_change(not_yet).await {
+            // That it failed is known, even if what follows from it takes its time.
+            return if found.status == "applying" { Err(late.into()) } else { Ok(Json(found)) };
+        }
     }
 }
 

@@ -10,14 +10,14 @@ use serde_json::json;
 use super::manifest::ManifestFile;
 use super::{Context, Failure, durations, image, plan, wait};
 use crate::admin::client::{Client, query};
-use crate::clock;
 use crate::deployment::schema;
 use crate::view::{DeploymentView, PlanView};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Images that the manifest names by path (relative to it) are sent along. A manifest with problems is refused as a whole, and \
-all its problems are told at once.
+all its problems are told at once. What it changes must stay up for healthSecs (5 unless the manifest says otherwise), else \
+the last good deployment is put in force again by itself.
 
 Examples:
   dinrail plan deployments/host-monitor.json
@@ -32,7 +32,7 @@ pub struct DeployArgs {
     /// Print the JSON Schema of manifests, for editors (offline)
     #[arg(long, conflicts_with_all = ["file", "wait"])]
     schema: bool,
-    /// Wait until what is to run runs; exit code 1 if it does not
+    /// Wait until it was found good; exit code 1 if it failed or was rolled back
     #[arg(long)]
     wait: bool,
     /// Longest wait
@@ -48,7 +48,7 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
     let client = context.client()?;
     let plan = checked_plan(&client, &manifest)?;
     let uploaded = upload(&client, &manifest)?;
-    let mut deployment: DeploymentView = client
+    let deployment: DeploymentView = client
         .put("/deployment", &manifest.request(&uploaded, &BTreeMap::new()), None)
         .map_err(|error| manifest.refused(error))?;
     let out = &mut context.out;
@@ -56,20 +56,14 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
         plan::tell(&plan, out)?;
         out.flush()?;
     }
-    let mut waited = Ok(());
-    if args.wait {
-        (deployment, waited) = until_settled(&client, deployment, &plan, args.timeout)?;
-    }
+    let (deployment, waited) = followed(&client, deployment, args.wait.then_some(args.timeout));
     if out.is_json() {
         out.document(&json!({"plan": plan, "deployment": deployment}))?;
     }
-    if deployment.status == "failed" {
-        let message = format!("deployment {} failed: {}", deployment.id, deployment.reason);
-        return Err(Failure::new(message).hint("`dinrail list` and `dinrail show NAME` tell more"));
-    }
     waited?;
+    judge(&deployment)?;
     if !out.is_json() {
-        out.line(format_args!("deployment {} is {}", deployment.id, status_in_words(&deployment, args.wait)))?;
+        out.line(in_words(&deployment))?;
     }
     Ok(())
 }
@@ -85,7 +79,7 @@ fn checked_plan(client: &Client, manifest: &ManifestFile) -> Result<PlanView, Fa
 fn upload(client: &Client, manifest: &ManifestFile) -> Result<BTreeMap<String, String>, Failure> {
     let mut digests = BTreeMap::new();
     for (name, found) in &manifest.images {
-        let added = image::upload(client, &found.file)?;
+        let added = image::upload_for(client, &found.file, "deployment")?;
         let digest = added.digest.filter(|_| added.verdict == "admitted").ok_or_else(|| {
             let message = format!("{name} is {}: {}", added.verdict, added.reason);
             Failure::new(manifest.image_problem(&found.json_path, message))
@@ -96,31 +90,42 @@ fn upload(client: &Client, manifest: &ManifestFile) -> Result<BTreeMap<String, S
     Ok(digests)
 }
 
-/// Waits for the end of the deployment, and then for what it started. Second: what does not run, though it should.
-fn until_settled(
+/// Waits, where `limit` says how long, until it was found good or not. Second: that this took too long.
+pub(super) fn followed(
     client: &Client,
     deployment: DeploymentView,
-    plan: &PlanView,
-    limit: Duration,
-) -> Result<(DeploymentView, Result<(), Failure>), Failure> {
-    let started = clock::now();
+    limit: Option<Duration>,
+) -> (DeploymentView, Result<(), Failure>) {
+    let Some(limit) = limit else { return (deployment, Ok(())) };
     let route = query("/deployment/wait", &[("id", &deployment.id.to_string())]);
-    let deployment: DeploymentView = wait::repeat(limit, |slice| client.get_waiting(&route, slice))?;
-    if deployment.status == "failed" {
-        return Ok((deployment, Ok(())));
-    }
-    for step in plan.steps.iter().filter(|step| matches!(step.action.as_str(), "start" | "restart")) {
-        let left = limit.saturating_sub(started.elapsed());
-        if let Err(failure) = wait::until_status(client, &step.name, "running", left) {
-            return Ok((deployment, Err(failure)));
+    match wait::repeat(limit, |slice| client.get_waiting(&route, slice)) {
+        Ok(ended) => (ended, Ok(())),
+        Err(failure) => {
+            let hint = "it goes on; `dinrail deployment` shows how far it is, `dinrail list` what runs";
+            (deployment, Err(failure.maybe_hint(Some(hint.into()))))
         }
     }
-    Ok((deployment, Ok(())))
 }
 
-fn status_in_words(deployment: &DeploymentView, waited: bool) -> String {
-    match (deployment.status.as_str(), waited) {
-        ("applied", true) => "applied, and what is to run runs".into(),
-        (status, _) => status.into(),
+/// A deployment that did not end well is a failure of the verb.
+pub(super) fn judge(deployment: &DeploymentView) -> Result<(), Failure> {
+    let what = match deployment.status.as_str() {
+        "failed" => "failed",
+        "rolledBack" => "was rolled back",
+        "superseded" => "was superseded",
+        _ => return Ok(()),
+    };
+    let failed = deployment.steps.iter().filter(|step| step.state == "failed");
+    let details = failed.map(|step| format!("{} {}: {}", step.action, step.name, step.outcome)).collect();
+    Err(Failure::new(format!("deployment {} {what}: {}", deployment.id, deployment.reason))
+        .details(details)
+        .hint("`dinrail deployment history` tells what is in force now, `dinrail show NAME` more about a module"))
+}
+
+/// What became of it, so far.
+pub(super) fn in_words(deployment: &DeploymentView) -> String {
+    match deployment.status.as_str() {
+        "applied" => format!("deployment {} is applied, and what is to run runs", deployment.id),
+        _ => format!("deployment {} is being applied; `dinrail deployment` shows how far it is", deployment.id),
     }
 }

@@ -199,10 +199,15 @@ fn find_library(what: &str, context: &Context) -> Result<PathBuf, Failure> {
 
 /// Sends a library to the runtime.
 pub(super) fn upload(client: &Client, file: &Path) -> Result<ImageView, Failure> {
+    upload_for(client, file, "instances")
+}
+
+/// Sends a library for `instances`, which may use it at once, or for a `deployment`, which says who uses it.
+pub(super) fn upload_for(client: &Client, file: &Path, purpose: &str) -> Result<ImageView, Failure> {
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut progress = Progress::start();
     let said = format!("sending {name}");
-    let route = query("/images", &[("file", &name)]);
+    let route = query("/images", &[("file", &name), ("for", purpose)]);
     Ok(client.upload(&route, file, move |sent, total| {
         progress.say(&format!("{said}: {} of {} MiB", sent >> 20, total >> 20));
     })?)

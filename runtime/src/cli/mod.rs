@@ -28,6 +28,7 @@ mod places;
 mod plan;
 mod progress;
 mod remove;
+mod rollback;
 mod route;
 mod run;
 mod send;
@@ -98,10 +99,12 @@ enum Verb {
     Deploy(deploy::DeployArgs),
     /// Show what applying a manifest would do, without doing it
     Plan(plan::PlanArgs),
-    /// Show the deployment in force
+    /// Show the deployment in force, or those before it
     Deployment(deployment::DeploymentArgs),
     /// List the routes in force, and add some outside the manifest
     Route(route::RouteArgs),
+    /// Go back to an earlier deployment
+    Rollback(rollback::RollbackArgs),
     /// Read and change twins
     Twin(twin::TwinArgs),
     /// Call a direct method of a module
@@ -181,6 +184,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Plan(args) => plan::run(args, context),
         Verb::Deployment(args) => deployment::run(args, context),
         Verb::Route(args) => route::run(args, context),
+        Verb::Rollback(args) => rollback::run(args, context),
         Verb::Twin(args) => twin::run(args, context),
         Verb::Method(args) => method::run(args, context),
         Verb::Send(args) => send::run(args, context),
@@ -232,6 +236,11 @@ mod tests {
             "add pump ./libfilter.so --stopped",
             "remove pump --purge",
             "deploy m.json --wait --timeout 2m",
+            "deployment",
+            "deployment history --json",
+            "deployment 3",
+            "rollback",
+            "rollback 3 --wait --timeout 1m",
             "twin get /devices/D",
             "twin patch filter threshold=1 a.b=null --wait",
             "twin replace filter @file",

@@ -11,7 +11,7 @@ use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::Config;
 use crate::database::tables::queue::{self, ClockMark, LossRow};
-use crate::database::tables::{deployment, image, instance, removed, route, setting};
+use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{Identities, IdentityError};
@@ -175,6 +175,9 @@ pub fn boot(
         removed: database.read(File::Main, removed::load_all)?.into_iter().map(|row| (row.name.clone(), row)).collect(),
         local_routes: super::local_routes::load(database.read(File::Main, route::load_all)?),
         left_behind: Default::default(),
+        last_good: None,
+        bars: super::bars::Bars::new(database.read(File::Main, barred::load_all)?),
+        turn: None,
         events: events.clone(),
         changes,
         is_settled: false,
@@ -285,6 +288,7 @@ impl Control {
             self.add(spec, origin, hold, first_found);
             if let Some(entry) = self.instances.get_mut(&row.name) {
                 entry.stored_digest = row.digest;
+                entry.was_local = row.is_local;
             }
         }
         Ok(())
@@ -301,10 +305,10 @@ impl Control {
             tracing::info!(manifest = %file.display(), "is the one applied before; the deployment in force goes on");
             return Ok(());
         }
-        let mut request = DeployRequest { text, origin: file.display().to_string(), ..DeployRequest::default() };
+        let origin = file.display().to_string();
+        let mut request = DeployRequest { text, origin, by: "run".to_owned(), ..DeployRequest::default() };
         self.take_in_named(file, &mut request);
-        self.deploy(&request).map_err(BootError::Refused)?;
-        self.database.call(File::Main, move |tx| setting::set(tx, setting::key::LAST_MANIFEST, &hash))?;
+        self.deploy_with(&request, Some((setting::key::LAST_MANIFEST, hash))).map_err(BootError::Refused)?;
         Ok(())
     }
 

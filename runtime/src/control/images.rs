@@ -32,9 +32,11 @@ impl Control {
     }
 
     /// The folders have been looked at: from now on images are chosen.
-    pub(super) fn settle(&mut self) {
-        self.is_settled = true;
-        self.choose_images();
+    pub(super) fn settle(&mut self, now: Instant) {
+        if !self.is_settled {
+            self.is_settled = true;
+            self.begin_turns(now);
+        }
     }
 
     pub(super) fn file_event(&mut self, event: FileEvent) {
@@ -73,7 +75,7 @@ impl Control {
                 tracing::info!(folder = %folder.display(), "is watched again");
                 self.folder_is(&folder, None);
             }
-            FileEvent::FirstScanDone => self.settle(),
+            FileEvent::FirstScanDone => self.settle(clock::now()),
         }
         self.changed();
     }
@@ -199,6 +201,7 @@ impl Control {
         &mut self,
         name: String,
         taken: Result<TakenIn, image::Refusal>,
+        is_for_deployment: bool,
     ) -> Result<ImageView, Refusal> {
         let file = std::path::PathBuf::from(&name);
         let taken = match taken {
@@ -215,7 +218,9 @@ impl Control {
             }
         };
         self.image_arrived(Some(&file), &taken);
-        self.choose_images();
+        if !is_for_deployment {
+            self.choose_images();
+        }
         self.changed();
         let digest = taken.inspection.digest.to_string();
         let view = self.image_views().into_iter().find(|view| view.digest.as_ref() == Some(&digest));
@@ -283,12 +288,12 @@ impl Control {
 
     pub(super) fn resolve(&self, entry: &Entry) -> Input {
         let image = &entry.spec.image;
-        if let Some(digest) = self.deployment.as_ref().and_then(|deployment| deployment.images.get(image)) {
+        if let Some(digest) = self.deployment.as_ref().and_then(|deployment| deployment.image(image)) {
             return match digest.parse::<Digest>().ok().and_then(|digest| self.catalog.get(&digest)) {
                 Some(ImageRecord { verdict: Verdict::Quarantined { reason }, .. }) => {
                     Input::ImageQuarantined { reason: reason.clone() }
                 }
-                Some(_) => Input::ImageChosen { digest: digest.clone() },
+                Some(_) => Input::ImageChosen { digest: digest.to_owned() },
                 None => Input::ImageMissing {
                     reason: format!(
                         "the image {image}, deployed as {digest}, is not in the store any more: deploy again"
@@ -302,12 +307,13 @@ impl Control {
                 return Input::ImageMissing { reason: format!("'{image}' is not an image reference: {error}") };
             }
         };
-        match self.catalog.resolve(&reference, entry.first_found, &[]) {
+        match self.catalog.resolve(&reference, entry.first_found, &self.barred_digests(&entry.spec.name)) {
             Resolution::Found(digest) => Input::ImageChosen { digest: digest.to_string() },
             Resolution::NotFound { reason } => Input::ImageMissing { reason: self.with_refused(&reference, reason) },
             Resolution::Quarantined { reason, .. } => Input::ImageQuarantined { reason },
             Resolution::Barred(digest) => {
-                Input::ImageMissing { reason: format!("{digest} failed here before and is barred") }
+                let hint = format!("dinrail start {} allows it again", entry.spec.name);
+                Input::ImageMissing { reason: format!("{digest} failed here before and is barred; {hint}") }
             }
         }
     }

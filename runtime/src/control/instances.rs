@@ -28,6 +28,8 @@ const STACK_BYTES: usize = 2 << 20;
 pub(super) struct Entry {
     pub spec: InstanceSpec,
     pub origin: Origin,
+    /// A file or a person wanted it before a deployment took it over.
+    pub was_local: bool,
     pub life: Instance,
     /// The image that a full version found first.
     pub first_found: Option<Digest>,
@@ -59,7 +61,7 @@ impl Entry {
             spec: serde_json::to_string(&self.spec).unwrap_or_default(),
             stopped_by: self.life.hold.as_ref().map(|hold| hold.by.clone()),
             stopped_us: self.life.hold.as_ref().map(|hold| hold.at_us),
-            is_local: self.origin != Origin::Deployment,
+            is_local: self.was_local || self.origin != Origin::Deployment,
         }
     }
 }
@@ -99,6 +101,7 @@ impl Control {
         let entry = Entry {
             spec,
             origin,
+            was_local: false,
             life,
             first_found,
             stored_digest: None,
@@ -141,6 +144,7 @@ impl Control {
             let moment = Moment { now: clock::now(), wall_us: clock::wall_us(), random };
             let (life, actions) = state::next(&entry.life, input, moment);
             entry.life = life;
+            self.rollout_saw(name);
             for action in actions {
                 inputs.extend(self.act(name, action));
             }
@@ -216,6 +220,9 @@ impl Control {
             return None;
         }
         let entry = self.instances.get(name)?;
+        if !self.has_turn(entry) {
+            return None;
+        }
         let input = self.resolve(entry);
         let entry = self.instances.get_mut(name)?;
         if let Input::ImageChosen { digest } = &input {
@@ -386,7 +393,11 @@ impl Control {
         if is_start && entry.life.status() == Status::Quarantined {
             self.try_again(name);
         }
+        let is_allowed_again = matches!(input, Input::StartRequested { .. }) && self.lift_bars(name);
         self.apply(name, input);
+        if is_allowed_again && let Some(input) = self.choose_image(name) {
+            self.apply(name, input);
+        }
         Ok(())
     }
 

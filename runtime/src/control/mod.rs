@@ -10,6 +10,7 @@
 //! ```
 
 mod adding;
+mod bars;
 pub mod boot;
 mod deploying;
 mod event;
@@ -20,6 +21,7 @@ mod listeners;
 mod local_routes;
 mod removing;
 mod shutdown;
+mod turns;
 mod views;
 mod watching;
 
@@ -75,6 +77,11 @@ pub struct Control {
     local_routes: local_routes::LocalRoutes,
     /// Removed instances whose thread never returned.
     left_behind: BTreeSet<String>,
+    /// The latest deployment that was found good.
+    last_good: Option<i64>,
+    bars: bars::Bars,
+    /// The group whose turn it is to come up; `None`: all have had theirs.
+    turn: Option<turns::Turn>,
     events: Sender<Event>,
     changes: Arc<tokio::sync::watch::Sender<u64>>,
     is_settled: bool,
@@ -112,6 +119,10 @@ impl Control {
             }
             let now = clock::now();
             self.tick(now);
+            if self.shutdown.is_none() {
+                self.advance_turns(now);
+                self.advance_rollout(now);
+            }
             if now >= watch {
                 watch = self.watch(now);
             }
@@ -140,7 +151,8 @@ impl Control {
     /// The next moment at which an instance needs a tick.
     fn next_deadline(&self) -> Option<Instant> {
         let instances = self.instances.values().filter_map(|entry| state::deadline(&entry.life));
-        instances.chain(self.settle_deadline()).chain(self.shutdown_deadline()).min()
+        let others = [self.settle_deadline(), self.turn_deadline(), self.rollout_deadline(), self.shutdown_deadline()];
+        instances.chain(others.into_iter().flatten()).min()
     }
 
     fn tick(&mut self, now: Instant) {
@@ -150,7 +162,7 @@ impl Control {
             self.apply(&name, state::Input::Tick);
         }
         if !self.is_settled && self.settle_deadline().is_some_and(|at| at <= now) {
-            self.settle();
+            self.settle(now);
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::hub::read_hub;
-use super::modules::read_agent;
+use super::modules::{DEFAULT_HEALTH, read_agent, read_health};
 use super::reader::{Object, Reader};
 use crate::document::{Document, Format, Problem, child_path};
 use crate::instance::spec::InstanceSpec;
@@ -33,6 +33,8 @@ pub struct Manifest {
     pub desired: BTreeMap<String, DesiredSection>,
     /// The routes, in the order of the document.
     pub routes: Vec<RouteSpec>,
+    /// How long what was changed must stay up before the deployment counts as good; zero: nobody looks.
+    pub health: Duration,
     /// How long messages wait unless their route says otherwise; `None`: until the byte budget is spent.
     pub time_to_live: Option<Duration>,
     /// Bound of the store in bytes; `None`: the runtime's own.
@@ -169,9 +171,9 @@ fn read(reader: &mut Reader<'_>, text: &str, root: &Value, check: ImageCheck<'_>
         }
     });
     let desired_path = |name: &str| child_path(&content.path_of(name), DESIRED);
-    let modules = match agent.as_ref().and_then(|agent| reader.object(&desired_path(AGENT), agent)) {
-        Some(agent) => read_agent(reader, &agent, check),
-        None => BTreeMap::new(),
+    let (modules, health) = match agent.as_ref().and_then(|agent| reader.object(&desired_path(AGENT), agent)) {
+        Some(agent) => (read_agent(reader, &agent, check), read_health(reader, &agent)),
+        None => (BTreeMap::new(), DEFAULT_HEALTH),
     };
     let section = match hub.as_ref().and_then(|hub| reader.object(&desired_path(HUB), hub)) {
         Some(hub) => read_hub(reader, &hub, &modules),
@@ -189,6 +191,7 @@ fn read(reader: &mut Reader<'_>, text: &str, root: &Value, check: ImageCheck<'_>
         modules,
         desired,
         routes: section.routes,
+        health,
         time_to_live: section.time_to_live,
         store_max_bytes: section.store_max_bytes,
     })

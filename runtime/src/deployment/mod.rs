@@ -8,15 +8,21 @@ mod hub;
 pub mod manifest;
 mod modules;
 mod options;
+mod overwritten;
 pub mod plan;
 mod reader;
+pub mod rollout;
+mod route_changes;
 pub mod schema;
+pub mod step;
 
 pub use crate::document::{Format, Place, Problem};
 pub use export::{Export, export};
 pub use hub::read_single as read_route;
 pub use manifest::{DesiredSection, Manifest, Parsed};
-pub use plan::{Actual, ActualInstance, Plan, Step, plan};
+pub use plan::{Actual, ActualInstance, Image, Meaning, plan};
+pub use rollout::{Order, Rollout, Standing, StepRecord, StepState};
+pub use step::{Plan, Step};
 
 /// A manifest to plan or to apply.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +31,8 @@ pub struct DeployRequest {
     pub text: String,
     /// Where it came from, for `deployment`: a path, or `cli`.
     pub origin: String,
+    /// Who applies it.
+    pub by: String,
     /// Images named by path in the manifest, by that path: the digest (`sha256:…`) under which they were added.
     pub images: std::collections::BTreeMap<String, String>,
     /// Images named by path that are not there, each with the reason.

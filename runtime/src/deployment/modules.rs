@@ -1,6 +1,7 @@
 //! `$edgeAgent`: the modules of a manifest.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +12,13 @@ use crate::instance::spec::{
     DesiredStatus, InstanceSpec, Isolation, LAST_STARTUP_ORDER, Limits, PullPolicy, RestartPolicy,
 };
 
-pub(super) const AGENT: &[&str] = &["schemaVersion", "runtime", "systemModules", "modules"];
+pub(super) const AGENT: &[&str] = &["schemaVersion", "runtime", "systemModules", "modules", "healthSecs"];
+
+/// How long what a deployment changed must stay up, unless it says otherwise.
+pub const DEFAULT_HEALTH: Duration = Duration::from_secs(5);
+
+/// Largest `healthSecs`.
+pub(super) const MAX_HEALTH_SECS: i64 = 3600;
 pub(super) const MODULE: &[&str] = &[
     "version",
     "type",
@@ -50,6 +57,12 @@ pub fn read_agent(
     }
     note_what_is_not_enforced(reader, &modules);
     modules
+}
+
+/// Reads `healthSecs` of `$edgeAgent`: whole seconds, an hour at most.
+pub fn read_health(reader: &mut Reader<'_>, agent: &Object<'_>) -> Duration {
+    let secs = reader.integer(agent, "healthSecs", 0..=MAX_HEALTH_SECS).and_then(|secs| u64::try_from(secs).ok());
+    secs.map_or(DEFAULT_HEALTH, Duration::from_secs)
 }
 
 /// Reads `schemaVersion`: 1 and a minor up to `newest`.

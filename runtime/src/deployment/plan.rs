@@ -1,7 +1,8 @@
 //! The plan: what applying a manifest does to what there is, step by step, each with its reason. Nothing is carried out here.
 //!
 //! Order: what goes or stops, in reverse start order; desired properties; routes; what starts, in start order; what is kept. So a
-//! module that starts finds its twin and its routes as the manifest wants them.
+//! module that starts finds its twin and its routes as the manifest wants them. What is to be restarted stops with those that
+//! stop and starts with those that start.
 //!
 //! Guarantees: an unchanged module is not touched; desired properties are replaced only if their section of the manifest changed;
 //! dropped and added instances are kept unless the manifest has their name.
@@ -9,12 +10,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::manifest::{DesiredSection, Manifest};
+use super::overwritten::{overwritten, shortened};
+use super::route_changes;
+use super::step::{Plan, Step};
+use crate::clock::spoken;
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::routing::RouteSpec;
-use crate::view::{PlanStep, PlanView, Status};
+use crate::view::Status;
 
 /// What there is.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +34,10 @@ pub struct Actual {
     pub routes: Vec<RouteSpec>,
     /// Names of the routes that were added outside a manifest.
     pub local_routes: BTreeSet<String>,
+    /// What the image reference of each wanted module means.
+    pub images: BTreeMap<String, Meaning>,
+    /// The deployment to which a failed one goes back.
+    pub last_good: Option<i64>,
 }
 
 /// An instance that there is.
@@ -38,77 +47,60 @@ pub struct ActualInstance {
     pub spec: InstanceSpec,
     /// Who wanted it.
     pub origin: Origin,
+    /// A file or a person wanted it before a deployment took it over.
+    pub was_local: bool,
     /// Where it stands.
     pub status: Status,
+    /// The image that it uses, `sha256:…`.
+    pub digest: Option<String>,
     /// Who stopped it, if a person did: it stays stopped until a person starts it.
     pub held_by: Option<String>,
+    /// Messages that wait for it.
+    pub messages: u64,
 }
 
-/// What a manifest changes, in the order of execution.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Plan {
-    /// The steps.
-    pub steps: Vec<Step>,
-    /// What a person should know besides.
-    pub notes: Vec<String>,
+/// What an image reference means for an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meaning {
+    /// Looked up anew, without what is barred for the instance.
+    pub kept: Image,
+    /// The same with what is barred: a deployment that changes the instance tries it again.
+    pub afresh: Image,
 }
 
-/// One step of a plan; `why` is for a person.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// Stop it, or have it without starting it.
-    Stop {
-        /// What is wanted of it from now on.
-        spec: InstanceSpec,
-        /// Why.
-        why: String,
+/// An image that was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// It is here.
+    Here {
+        /// `sha256:…`.
+        digest: String,
+        /// Name and version.
+        title: String,
     },
-    /// Stop it and forget it.
-    Remove {
-        /// Its name.
-        name: String,
-        /// Why.
-        why: String,
+    /// It comes with the manifest.
+    Comes {
+        /// `sha256:…`.
+        digest: String,
     },
-    /// Set desired properties.
-    SetDesired {
-        /// Whose.
-        module: String,
-        /// To what.
-        section: DesiredSection,
-        /// Why.
-        why: String,
-    },
-    /// Put these routes in force in one go.
-    SetRoutes {
-        /// New ones.
-        added: Vec<RouteSpec>,
-        /// Names of those that go.
-        removed: Vec<String>,
-        /// Changed ones, each with what changed.
-        changed: Vec<(RouteSpec, String)>,
-    },
-    /// Start it, from nothing or from a standstill.
-    Start {
-        /// What is wanted of it from now on.
-        spec: InstanceSpec,
-        /// Why.
-        why: String,
-    },
-    /// Stop it and start it as it is wanted now; what waits for it is kept.
-    Restart {
-        /// What is wanted of it from now on.
-        spec: InstanceSpec,
-        /// Why.
-        why: String,
-    },
-    /// Leave it as it is. `spec` differs from what was only where it does not run, or in its origin.
-    Keep {
-        /// What is wanted of it from now on.
-        spec: InstanceSpec,
-        /// Why.
-        why: String,
-    },
+    /// It is not here yet.
+    Missing(String),
+    /// It may not be used.
+    Quarantined(String),
+}
+
+impl Image {
+    fn digest(&self) -> Option<&str> {
+        match self {
+            Image::Here { digest, .. } | Image::Comes { digest } => Some(digest),
+            Image::Missing(_) | Image::Quarantined(_) => None,
+        }
+    }
+}
+
+/// The first twelve digits of a digest, as in `image list`.
+fn short(digest: &str) -> &str {
+    digest.get(.."sha256:".len() + 12).unwrap_or(digest)
 }
 
 /// Compares what there is with what is wanted.
@@ -119,21 +111,20 @@ pub fn plan(current: &Actual, wanted: &Manifest) -> Plan {
     let mut keeps: Vec<Step> = Vec::new();
     for (name, actual) in current.instances.iter().filter(|(name, _)| !wanted.modules.contains_key(*name)) {
         match actual.origin {
-            Origin::Deployment => {
-                stops.push(Step::Remove { name: name.clone(), why: "no longer in the manifest".to_owned() });
-            }
+            Origin::Deployment => stops.push(step_for_gone(name, actual)),
             origin => keeps.push(Step::Keep { spec: actual.spec.clone(), why: local(origin).to_owned() }),
         }
     }
     for (name, spec) in &wanted.modules {
+        let images = current.images.get(name);
         let step = match current.instances.get(name) {
             None => step_for_new(spec),
-            Some(actual) => step_for_existing(actual, spec),
+            Some(actual) => step_for_existing(actual, spec, images),
         };
-        match step {
-            Step::Stop { .. } => stops.push(step),
-            Step::Keep { .. } => keeps.push(step),
-            _ => starts.push(step),
+        match with_image(step, images) {
+            step @ Step::Stop { .. } => stops.push(step),
+            step @ Step::Keep { .. } => keeps.push(step),
+            step => starts.push(step),
         }
     }
     let order = |step: &Step| {
@@ -149,11 +140,63 @@ pub fn plan(current: &Actual, wanted: &Manifest) -> Plan {
 
     plan.steps.extend(stops);
     plan_desired(current, wanted, &mut plan);
-    plan.steps.extend(plan_routes(&current.routes, &wanted.routes));
-    plan.notes.extend(note_local_routes(current, wanted));
+    plan.steps.extend(route_changes::compare(&current.routes, &wanted.routes));
+    plan.notes.extend(route_changes::note_local(current, wanted));
     plan.steps.extend(starts);
+    plan.notes.extend(gate_note(current, wanted, &plan));
     plan.steps.extend(keeps);
     plan
+}
+
+/// What the health gate of the plan's changes will be.
+fn gate_note(current: &Actual, wanted: &Manifest, plan: &Plan) -> Option<String> {
+    let is_gated = |step: &&Step| matches!(step, Step::Start { is_retry: false, .. } | Step::Restart { .. });
+    let changed = plan.steps.iter().filter(is_gated).count();
+    if changed == 0 {
+        return None;
+    }
+    if wanted.health.is_zero() {
+        return Some("healthSecs is 0: no health gate, nothing is rolled back by itself".to_owned());
+    }
+    let who = if changed == 1 { "the changed module".to_owned() } else { format!("the {changed} changed modules") };
+    let otherwise = match current.last_good {
+        Some(id) => format!("else deployment {id} is put in force again"),
+        None => "there is no good deployment to go back to otherwise".to_owned(),
+    };
+    Some(format!("health gate: {who} must stay up for {}; {otherwise}", spoken(wanted.health)))
+}
+
+fn step_for_gone(name: &str, actual: &ActualInstance) -> Step {
+    let mut why = "no longer in the manifest".to_owned();
+    if actual.was_local {
+        why.push_str("; that it was dropped or added before a deployment took it over does not bring it back");
+    }
+    Step::Remove { name: name.to_owned(), why: with_messages(why, actual) }
+}
+
+fn with_messages(mut why: String, actual: &ActualInstance) -> String {
+    match actual.messages {
+        0 => {}
+        1 => why.push_str("; 1 message waits for it and stays queued"),
+        messages => why.push_str(&format!("; {messages} messages wait for it and stay queued")),
+    }
+    why
+}
+
+/// Says what a step that starts something will find as its image.
+fn with_image(mut step: Step, images: Option<&Meaning>) -> Step {
+    let is_up = matches!(step, Step::Restart { .. });
+    if let (Step::Start { why, .. } | Step::Restart { why, .. }, Some(Meaning { afresh, .. })) = (&mut step, images) {
+        why.push_str("; ");
+        why.push_str(&match afresh {
+            Image::Here { digest, title } => format!("runs {title} ({})", short(digest)),
+            Image::Comes { digest } => format!("its image comes with the manifest ({})", short(digest)),
+            Image::Missing(reason) if is_up => format!("what runs goes on until its image is here: {reason}"),
+            Image::Missing(reason) => format!("waits for its image: {reason}"),
+            Image::Quarantined(reason) => format!("its image is quarantined: {reason}"),
+        });
+    }
+    step
 }
 
 fn local(origin: Origin) -> &'static str {
@@ -167,14 +210,18 @@ fn local(origin: Origin) -> &'static str {
 fn step_for_new(spec: &InstanceSpec) -> Step {
     let spec = spec.clone();
     match spec.status {
-        DesiredStatus::Running => Step::Start { spec, why: "new module".to_owned() },
+        DesiredStatus::Running => Step::Start { spec, why: "new module".to_owned(), is_retry: false },
         DesiredStatus::Stopped => Step::Stop { spec, why: "new module that stays stopped".to_owned() },
     }
 }
 
-fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec) -> Step {
+fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec, images: Option<&Meaning>) -> Step {
     let spec = wanted.clone();
     let mut reasons = wanted.changes_from(&actual.spec);
+    let other_image = other_image(actual, images);
+    if reasons.is_empty() && wanted.status == DesiredStatus::Running {
+        reasons.extend(other_image);
+    }
     let is_changed = !reasons.is_empty();
     let is_up = matches!(
         actual.status,
@@ -193,7 +240,9 @@ fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec) -> Step {
         if reasons.is_empty() { otherwise.to_owned() } else { reasons.join("; ") }
     };
     match (wanted.status, &actual.held_by) {
-        (DesiredStatus::Stopped, _) if is_up => Step::Stop { spec, why: said(&reasons, "wanted stopped") },
+        (DesiredStatus::Stopped, _) if is_up => {
+            Step::Stop { spec, why: with_messages(said(&reasons, "wanted stopped"), actual) }
+        }
         (DesiredStatus::Stopped, _) => Step::Keep { spec, why: said(&reasons, "unchanged: stopped") },
         (DesiredStatus::Running, Some(by)) if !is_up => {
             reasons.push(format!("stays stopped: {by} stopped it (dinrail start {})", wanted.name));
@@ -203,9 +252,17 @@ fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec) -> Step {
         (DesiredStatus::Running, _) if is_up => Step::Keep { spec, why: said(&reasons, "unchanged") },
         (DesiredStatus::Running, _) => {
             let why = format!("was {}: a deployment tries it again", actual.status.as_str());
-            Step::Start { spec, why: said(&reasons, &why) }
+            let is_retry = reasons.is_empty();
+            Step::Start { spec, why: said(&reasons, &why), is_retry }
         }
     }
+}
+
+/// Says that the reference, as it was before, means other bytes now.
+fn other_image(actual: &ActualInstance, images: Option<&Meaning>) -> Option<String> {
+    let now = actual.digest.as_deref()?;
+    let new = images?.kept.digest().filter(|new| *new != now)?;
+    Some(format!("{} means other bytes now ({} instead of {})", actual.spec.image, short(new), short(now)))
 }
 
 fn plan_desired(current: &Actual, wanted: &Manifest, plan: &mut Plan) {
@@ -220,182 +277,9 @@ fn plan_desired(current: &Actual, wanted: &Manifest, plan: &mut Plan) {
         };
         let overwritten = now.map(|now| overwritten(now, last, section)).unwrap_or_default();
         if !overwritten.is_empty() {
-            let paths = shortened(&overwritten);
-            why.push_str(&format!("; overwrites what was set locally: {paths}"));
-            plan.notes.push(format!("{module}: overwrites desired properties that were set locally: {paths}"));
+            why.push_str(&format!("; overwrites what was set locally: {}", shortened(&overwritten)));
         }
         plan.steps.push(Step::SetDesired { module: module.clone(), section: section.clone(), why });
-    }
-}
-
-/// Paths of what is in the twin, did not come from the last manifest and does not outlive the new one.
-fn overwritten(now: &Value, last: Option<&DesiredSection>, section: &DesiredSection) -> Vec<String> {
-    let empty = Map::new();
-    let last = last.map_or(&empty, DesiredSection::properties);
-    let mut local = Vec::new();
-    differences(now, &Value::Object(last.clone()), "", &mut local);
-    local.retain(|path| match (lookup(now, path), lookup(section.properties(), path)) {
-        (now, Some(new)) => now != Some(new),
-        // What a merge does not name, it leaves alone.
-        (now, None) => now.is_some() && matches!(section, DesiredSection::Replace(_)),
-    });
-    local
-}
-
-/// Paths of the leaves in which `a` and `b` differ, as dotted texts.
-fn differences(a: &Value, b: &Value, path: &str, found: &mut Vec<String>) {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
-                let path = crate::document::child_path(path, key);
-                differences(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &path, found);
-            }
-        }
-        (Value::Object(members), Value::Null) | (Value::Null, Value::Object(members)) if !members.is_empty() => {
-            for (key, value) in members {
-                differences(value, &Value::Null, &crate::document::child_path(path, key), found);
-            }
-        }
-        (a, b) if a != b => found.push(path.to_owned()),
-        _ => {}
-    }
-}
-
-/// The value at a dotted path. Keys of desired properties have no dots of their own.
-fn lookup<'v>(root: impl Into<Node<'v>>, path: &str) -> Option<&'v Value> {
-    let Node(mut members) = root.into();
-    let (parents, last) = path.rsplit_once('.').map_or((None, path), |(parents, last)| (Some(parents), last));
-    for part in parents.into_iter().flat_map(|parents| parents.split('.')) {
-        members = members?.get(part)?.as_object();
-    }
-    members?.get(last)
-}
-
-struct Node<'v>(Option<&'v Map<String, Value>>);
-
-impl<'v> From<&'v Value> for Node<'v> {
-    fn from(value: &'v Value) -> Node<'v> {
-        Node(value.as_object())
-    }
-}
-
-impl<'v> From<&'v Map<String, Value>> for Node<'v> {
-    fn from(members: &'v Map<String, Value>) -> Node<'v> {
-        Node(Some(members))
-    }
-}
-
-fn shortened(paths: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let shown = paths[..paths.len().min(SHOWN)].join(", ");
-    if paths.len() > SHOWN { format!("{shown} and {} more", paths.len() - SHOWN) } else { shown }
-}
-
-fn plan_routes(current: &[RouteSpec], wanted: &[RouteSpec]) -> Option<Step> {
-    let find = |routes: &[RouteSpec], name: &str| routes.iter().find(|route| route.name == name).cloned();
-    let mut added = Vec::new();
-    let mut changed = Vec::new();
-    for route in wanted {
-        match find(current, &route.name) {
-            None => added.push(route.clone()),
-            Some(old) if old != *route => changed.push((route.clone(), route_changes(&old, route))),
-            Some(_) => {}
-        }
-    }
-    let gone = current.iter().filter(|route| find(wanted, &route.name).is_none());
-    let removed: Vec<String> = gone.map(|route| route.name.clone()).collect();
-    if added.is_empty() && changed.is_empty() && removed.is_empty() {
-        return None;
-    }
-    Some(Step::SetRoutes { added, removed, changed })
-}
-
-/// What becomes of routes that were added outside a manifest.
-fn note_local_routes(current: &Actual, wanted: &Manifest) -> Vec<String> {
-    let has = |routes: &[RouteSpec], name: &str| routes.iter().any(|route| route.name == name);
-    let note = |name: &String| match (has(&current.routes, name), has(&wanted.routes, name)) {
-        (_, true) => Some(format!(
-            "route {name}: the one that was added by hand is hidden by the manifest's (dinrail route remove {name})"
-        )),
-        (true, false) => Some(format!("route {name}: the one that was added by hand is in force again")),
-        (false, false) => None,
-    };
-    current.local_routes.iter().filter_map(note).collect()
-}
-
-fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {
-    let mut changes = Vec::new();
-    if old.text != new.text {
-        changes.push(format!("changed to {}", new.text));
-    }
-    if old.priority != new.priority {
-        changes.push(format!("priority changed from {} to {}", old.priority, new.priority));
-    }
-    if old.ttl_secs != new.ttl_secs {
-        changes.push("time to live changed".to_owned());
-    }
-    if old.durability != new.durability {
-        changes.push(format!("durability changed from {} to {}", old.durability, new.durability));
-    }
-    if old.on_full != new.on_full {
-        changes.push("onFull changed".to_owned());
-    }
-    if old.max_message_bytes != new.max_message_bytes {
-        changes.push("maxMessageBytes changed".to_owned());
-    }
-    changes.join("; ")
-}
-
-impl Step {
-    /// The instance or twin that it is about; empty for routes.
-    pub fn name(&self) -> &str {
-        match self {
-            Step::Stop { spec, .. }
-            | Step::Start { spec, .. }
-            | Step::Restart { spec, .. }
-            | Step::Keep { spec, .. } => &spec.name,
-            Step::Remove { name, .. } => name,
-            Step::SetDesired { module, .. } => module,
-            Step::SetRoutes { .. } => "",
-        }
-    }
-
-    /// As clients are shown it: one line, or one for each route.
-    pub fn view(&self) -> Vec<PlanStep> {
-        let line = |action: &str, name: &str, reason: &str| PlanStep {
-            action: action.to_owned(),
-            name: name.to_owned(),
-            reason: reason.to_owned(),
-        };
-        match self {
-            Step::Stop { spec, why } => vec![line("stop", &spec.name, why)],
-            Step::Remove { name, why } => vec![line("remove", name, why)],
-            Step::SetDesired { module, why, .. } => vec![line("twin", module, why)],
-            Step::Start { spec, why } => vec![line("start", &spec.name, why)],
-            Step::Restart { spec, why } => vec![line("restart", &spec.name, why)],
-            Step::Keep { spec, why } => vec![line("keep", &spec.name, why)],
-            Step::SetRoutes { added, removed, changed } => {
-                let gone = removed.iter().map(|name| line("route", name, "removed: no longer in the manifest"));
-                let new = added.iter().map(|route| line("route", &route.name, &format!("new: {}", route.text)));
-                let other = changed.iter().map(|(route, why)| line("route", &route.name, why));
-                gone.chain(other).chain(new).collect()
-            }
-        }
-    }
-}
-
-impl Plan {
-    /// Whether it changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.steps.iter().all(|step| matches!(step, Step::Keep { .. }))
-    }
-
-    /// As clients are shown it; `notes` are those of the manifest.
-    pub fn view(&self, notes: &[String]) -> PlanView {
-        PlanView {
-            steps: self.steps.iter().flat_map(Step::view).collect(),
-            notes: notes.iter().chain(&self.notes).cloned().collect(),
-        }
     }
 }
 

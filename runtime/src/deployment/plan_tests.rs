@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -18,15 +20,18 @@ fn manifest(modules: Vec<InstanceSpec>) -> Manifest {
         modules: modules.into_iter().map(|spec| (spec.name.clone(), spec)).collect(),
         desired: BTreeMap::new(),
         routes: Vec::new(),
+        health: Duration::ZERO,
         time_to_live: None,
         store_max_bytes: None,
     }
 }
 
 fn actual(instances: Vec<(InstanceSpec, Origin, Status)>) -> Actual {
-    let instances = instances
-        .into_iter()
-        .map(|(spec, origin, status)| (spec.name.clone(), ActualInstance { spec, origin, status, held_by: None }));
+    let instances = instances.into_iter().map(|(spec, origin, status)| {
+        let name = spec.name.clone();
+        let (digest, held_by) = (None, None);
+        (name, ActualInstance { spec, origin, was_local: false, status, digest, held_by, messages: 0 })
+    });
     Actual { instances: instances.collect(), ..Actual::default() }
 }
 
@@ -175,7 +180,7 @@ fn a_changed_section_says_which_local_edits_it_overwrites() {
             }
         };
         assert_eq!(shown(&plan), [expected], "{now}");
-        assert_eq!(plan.notes.len(), usize::from(overwritten.is_some()));
+        assert!(plan.notes.is_empty(), "it is said once: {:?}", plan.notes);
     }
 }
 
@@ -233,5 +238,89 @@ fn routes_are_set_in_one_step_and_shown_one_by_one() {
             "route priority: priority changed from 2000000000 to 1",
             "route new: new: FROM /* INTO $upstream",
         ]
+    );
+}
+
+fn here(digest: &str) -> Image {
+    Image::Here { digest: format!("sha256:{digest}"), title: "filter 1.2.0".into() }
+}
+
+#[test]
+fn what_an_image_reference_means_is_said_with_each_start() {
+    let digest = "0123456789abcdef";
+    let table = [
+        (here(digest), "start a: new module; runs filter 1.2.0 (sha256:0123456789ab)"),
+        (
+            Image::Comes { digest: format!("sha256:{digest}") },
+            "start a: new module; its image comes with the manifest (sha256:0123456789ab)",
+        ),
+        (Image::Missing("no filter here".into()), "start a: new module; waits for its image: no filter here"),
+        (Image::Quarantined("too new".into()), "start a: new module; its image is quarantined: too new"),
+    ];
+    for (image, expected) in table {
+        let mut current = Actual::default();
+        current.images.insert("a".into(), Meaning { kept: image.clone(), afresh: image });
+        assert_eq!(shown(&plan(&current, &manifest(vec![spec("a", |_| {})]))), [expected]);
+    }
+}
+
+#[test]
+fn a_reference_that_means_other_bytes_restarts_and_what_is_barred_does_not() {
+    let mut current = actual(vec![(spec("a", |_| {}), Origin::Deployment, Status::Running)]);
+    current.instances.get_mut("a").unwrap().digest = Some("sha256:old".into());
+    let wanted = manifest(vec![spec("a", |_| {})]);
+
+    current.images.insert("a".into(), Meaning { kept: here("old"), afresh: here("barred") });
+    assert_eq!(shown(&plan(&current, &wanted)), ["keep a: unchanged"]);
+
+    current.images.insert("a".into(), Meaning { kept: here("new"), afresh: here("new") });
+    assert_eq!(
+        shown(&plan(&current, &wanted)),
+        [
+            "restart a: filter:1 means other bytes now (sha256:new instead of sha256:old); runs filter 1.2.0 (sha256:new)"
+        ]
+    );
+}
+
+#[test]
+fn what_goes_says_what_waits_for_it_and_that_it_does_not_come_back() {
+    let mut current = actual(vec![
+        (spec("a", |_| {}), Origin::Deployment, Status::Running),
+        (spec("b", |_| {}), Origin::Deployment, Status::Running),
+    ]);
+    let a = current.instances.get_mut("a").unwrap();
+    (a.messages, a.was_local) = (3, true);
+    let mut stopped = spec("b", |spec| spec.status = DesiredStatus::Stopped);
+    stopped.startup_order = 1;
+    current.instances.get_mut("b").unwrap().messages = 1;
+
+    let shown = shown(&plan(&current, &manifest(vec![stopped])));
+
+    assert!(shown.contains(
+        &"remove a: no longer in the manifest; that it was dropped or added before a deployment took it over does not bring it \
+          back; 3 messages wait for it and stay queued"
+            .to_owned()
+    ), "{shown:?}");
+    assert!(shown.iter().any(|line| line.ends_with("; 1 message waits for it and stays queued")), "{shown:?}");
+}
+
+#[test]
+fn the_health_gate_is_announced() {
+    let mut wanted = manifest(vec![spec("a", |_| {}), spec("b", |_| {})]);
+    let mut current = Actual::default();
+    let said = |current: &Actual, wanted: &Manifest| plan(current, wanted).notes;
+
+    assert_eq!(said(&current, &wanted), ["healthSecs is 0: no health gate, nothing is rolled back by itself"]);
+    wanted.health = Duration::from_secs(5);
+    assert_eq!(
+        said(&current, &wanted),
+        [
+            "health gate: the 2 changed modules must stay up for 5 s; there is no good deployment to go back to otherwise"
+        ]
+    );
+    current.last_good = Some(4);
+    assert_eq!(
+        said(&current, &wanted),
+        ["health gate: the 2 changed modules must stay up for 5 s; else deployment 4 is put in force again"]
     );
 }

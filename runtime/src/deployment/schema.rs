@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::hub;
 use super::manifest::EXPORT;
+use super::modules::{DEFAULT_HEALTH, MAX_HEALTH_SECS};
 use crate::instance::spec::{
     DEFAULT_STOP_GRACE, DesiredStatus, Isolation, LAST_STARTUP_ORDER, PullPolicy, RestartPolicy,
 };
@@ -139,6 +140,13 @@ fn agent() -> Value {
             "runtime": {"description": "Ignored: there is nothing of the kind to set up here."},
             "systemModules": {"description": "Ignored: there are none here."},
             "modules": {"$ref": "#/$defs/modules"},
+            "healthSecs": {
+                "description": "How long, in seconds, what a deployment changed must stay up, else it is rolled back. 0: nobody looks.",
+                "type": "integer",
+                "minimum": 0,
+                "maximum": MAX_HEALTH_SECS,
+                "default": DEFAULT_HEALTH.as_secs(),
+            },
         },
         "additionalProperties": false,
     })

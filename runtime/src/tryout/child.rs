@@ -108,7 +108,7 @@ impl Trial {
     fn take_in(&self) -> Result<ImageView, Over> {
         let file = self.plan.file.clone();
         let title = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let view = self.executor.block_on(self.handle.image_add(file, title));
+        let view = self.executor.block_on(self.handle.image_add(file, title, false));
         let reason = match view {
             Ok(view) if view.verdict == "admitted" => {
                 let part = |part: &Option<String>| part.clone().unwrap_or_default();

@@ -15,13 +15,19 @@ pub struct DeploymentRow {
     pub document: String,
     /// Wall time.
     pub applied_us: i64,
-    /// `applying`, `applied`, `failed`.
+    /// `applying`, `applied`, `failed`, `rolledBack`, `superseded`, or `refused`: nothing of it was ever in force.
     pub status: String,
-    /// Why it failed, or empty.
+    /// Why it failed or was taken back, or empty.
     pub reason: String,
+    /// Who applied it.
+    pub applied_by: String,
+    /// Its steps and how far each is: JSON.
+    pub steps: String,
+    /// The digest that each of its modules ran when it was found good, or was replaced: JSON.
+    pub ran: String,
 }
 
-const COLUMNS: &str = "id, origin, source_sha256, document, applied_us, status, reason";
+const COLUMNS: &str = "id, origin, source_sha256, document, applied_us, status, reason, applied_by, steps, ran";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<DeploymentRow> {
     Ok(DeploymentRow {
@@ -32,15 +38,29 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeploymentRow> {
         applied_us: row.get(4)?,
         status: row.get(5)?,
         reason: row.get(6)?,
+        applied_by: row.get(7)?,
+        steps: row.get(8)?,
+        ran: row.get(9)?,
     })
 }
 
 /// Adds a deployment, whatever its `id` says; gives the new one.
 pub fn insert(conn: &Connection, row: &DeploymentRow) -> rusqlite::Result<i64> {
     conn.prepare_cached(
-        "INSERT INTO deployment (origin, source_sha256, document, applied_us, status, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO deployment (origin, source_sha256, document, applied_us, status, reason, applied_by, steps, ran)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
-    .execute(params![row.origin, row.source_sha256, row.document, row.applied_us, row.status, row.reason])?;
+    .execute(params![
+        row.origin,
+        row.source_sha256,
+        row.document,
+        row.applied_us,
+        row.status,
+        row.reason,
+        row.applied_by,
+        row.steps,
+        row.ran
+    ])?;
     Ok(conn.last_insert_rowid())
 }
 
@@ -48,6 +68,18 @@ pub fn insert(conn: &Connection, row: &DeploymentRow) -> rusqlite::Result<i64> {
 pub fn set_status(conn: &Connection, id: i64, status: &str, reason: &str) -> rusqlite::Result<()> {
     conn.prepare_cached("UPDATE deployment SET status = ?2, reason = ?3 WHERE id = ?1")?
         .execute(params![id, status, reason])?;
+    Ok(())
+}
+
+/// Stores how far a deployment is.
+pub fn set_steps(conn: &Connection, id: i64, steps: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE deployment SET steps = ?2 WHERE id = ?1")?.execute(params![id, steps])?;
+    Ok(())
+}
+
+/// Stores what the modules of a deployment ran.
+pub fn set_ran(conn: &Connection, id: i64, ran: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE deployment SET ran = ?2 WHERE id = ?1")?.execute(params![id, ran])?;
     Ok(())
 }
 
@@ -68,10 +100,11 @@ pub fn load_all(conn: &Connection) -> rusqlite::Result<Vec<DeploymentRow>> {
     conn.prepare(&format!("SELECT {COLUMNS} FROM deployment ORDER BY id DESC"))?.query_map([], read)?.collect()
 }
 
-/// Forgets all but the latest `keep`.
+/// Forgets all but the latest `keep` and the latest that was found good.
 pub fn prune(conn: &Connection, keep: u32) -> rusqlite::Result<()> {
     conn.execute(
-        "DELETE FROM deployment WHERE id NOT IN (SELECT id FROM deployment ORDER BY id DESC LIMIT ?1)",
+        "DELETE FROM deployment WHERE id NOT IN (SELECT id FROM deployment ORDER BY id DESC LIMIT ?1)
+         AND id <> coalesce((SELECT max(id) FROM deployment WHERE status = 'applied'), 0)",
         [keep],
     )?;
     Ok(())

@@ -2,6 +2,7 @@
 //!
 //! Reading functions take any connection; writing ones are called inside a [`Job`](super::Job) with its transaction.
 
+pub mod barred;
 pub mod deployment;
 pub mod image;
 pub mod instance;

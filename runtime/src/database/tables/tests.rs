@@ -104,6 +104,9 @@ fn rows_of_every_table_read_back_as_written() {
         applied_us: 3,
         status: status.to_owned(),
         reason: String::new(),
+        applied_by: "ada".to_owned(),
+        steps: "[]".to_owned(),
+        ran: "{}".to_owned(),
     };
     let stored = instance.clone();
     database

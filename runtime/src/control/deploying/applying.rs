@@ -1,0 +1,431 @@
+//! Carrying a deployment out: what the rollout orders is done here, and what it is told comes from here.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::super::Control;
+use super::super::instances::Entry;
+use super::record::{Deployment, status};
+use crate::clock;
+use crate::database::File;
+use crate::database::tables::deployment::{self as deployment_table, DeploymentRow};
+use crate::deployment::manifest::{DesiredSection, Manifest};
+use crate::deployment::rollout::{Order, Rollout};
+use crate::deployment::{Image, Standing, StepRecord, StepState};
+use crate::instance::spec::{InstanceSpec, Origin};
+use crate::instance::state::{By, Input, State};
+use crate::name::Identity;
+use crate::routing::RouteTable;
+use crate::twin::TwinError;
+
+impl Control {
+    /// When the rollout needs to be looked at.
+    pub(in super::super) fn rollout_deadline(&self) -> Option<Instant> {
+        self.deployment.as_ref()?.rollout.as_ref()?.deadline()
+    }
+
+    /// Goes on with the deployment that is being applied, as far as it can go now.
+    pub(in super::super) fn advance_rollout(&mut self, now: Instant) {
+        if !self.is_settled || self.shutdown.is_some() {
+            return;
+        }
+        loop {
+            let Some(mut rollout) = self.deployment.as_mut().and_then(|deployment| deployment.rollout.take()) else {
+                return;
+            };
+            let orders = rollout.advance(|name| self.standing(name), now);
+            if let Some(deployment) = &mut self.deployment {
+                deployment.rollout = Some(rollout);
+            }
+            if orders.is_empty() {
+                break;
+            }
+            for order in orders {
+                self.carry_out(order);
+            }
+        }
+        self.keep_steps();
+    }
+
+    /// Tells the rollout what became of an instance.
+    pub(in super::super) fn rollout_saw(&mut self, name: &str) {
+        if self.shutdown.is_some() || self.deployment.as_ref().is_none_or(|deployment| deployment.rollout.is_none()) {
+            return;
+        }
+        let standing = self.standing(name);
+        if let Some(rollout) = self.rollout() {
+            rollout.saw(name, &standing);
+        }
+    }
+
+    fn rollout(&mut self) -> Option<&mut Rollout> {
+        self.deployment.as_mut()?.rollout.as_mut()
+    }
+
+    fn standing(&self, name: &str) -> Standing {
+        let Some(entry) = self.instances.get(name) else { return Standing::Absent };
+        let life = &entry.life;
+        let awaits = self.deployment.as_ref().and_then(|deployment| deployment.awaiting.get(name));
+        if awaits.is_some() && awaits == life.digest.as_ref() {
+            return Standing::Waits("waits for its image; what ran before goes on".to_owned());
+        }
+        match &life.state {
+            State::Waiting { .. } if !self.is_settled || !self.has_turn(entry) => Standing::OnItsWay,
+            State::Waiting { reason } => Standing::Waits(format!("waits for its image: {reason}")),
+            State::Starting | State::Stopping { .. } => Standing::OnItsWay,
+            State::Running { since } => Standing::Up(*since),
+            State::Unhealthy { reason, .. } => Standing::Failed(format!("unhealthy: {reason}")),
+            State::Backoff { reason, .. } | State::Failed { reason, .. } => Standing::Failed(reason.clone()),
+            State::Quarantined { reason } => Standing::Failed(format!("its image is quarantined: {reason}")),
+            State::Stopped { reason, .. } => Standing::Still(reason.clone()),
+            State::Removed => Standing::Absent,
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Stop(index) => self.stop_step(index),
+            Order::Remove(index) => {
+                if let Some((name, _)) = self.step(index) {
+                    self.apply(&name, Input::RemoveRequested);
+                }
+            }
+            Order::Set => self.set_step(),
+            Order::Start(index) => self.start_step(index),
+            Order::Succeed => self.end_rollout(status::APPLIED, String::new()),
+            Order::GiveUp(reason) => self.give_up(reason),
+        }
+    }
+
+    /// Name and action of a step.
+    fn step(&self, index: usize) -> Option<(String, String)> {
+        let step = self.deployment.as_ref()?.rollout.as_ref()?.steps().get(index)?;
+        Some((step.name.clone(), step.action.clone()))
+    }
+
+    fn wanted(&self, name: &str) -> Option<InstanceSpec> {
+        self.deployment.as_ref()?.specs().find(|spec| spec.name == name).cloned()
+    }
+
+    /// What the image of an instance is, under the deployment in force.
+    fn image_of(&self, spec: &InstanceSpec) -> Option<Image> {
+        let document = &self.deployment.as_ref()?.document;
+        let pin = document.pins.get(&spec.name).and_then(|digest| digest.parse().ok());
+        let meaning = self.meaning(spec, &document.images, pin);
+        Some(if document.is_rollback { meaning.kept } else { meaning.afresh })
+    }
+
+    fn stop_step(&mut self, index: usize) {
+        let Some((name, action)) = self.step(index) else { return };
+        let Some(spec) = self.wanted(&name) else { return };
+        if action == "restart" {
+            // What has no image to come up with had better stay up.
+            if matches!(self.image_of(&spec), Some(Image::Here { .. })) {
+                self.apply(&name, Input::StopRequested { by: By::Deployment });
+            } else if let Some(rollout) = self.rollout() {
+                rollout.leave_up(index);
+            }
+            return;
+        }
+        let name = self.want(spec);
+        self.keep(std::slice::from_ref(&name));
+        self.apply(&name, Input::StopRequested { by: By::Deployment });
+    }
+
+    fn start_step(&mut self, index: usize) {
+        let Some((name, _)) = self.step(index) else { return };
+        let Some(spec) = self.wanted(&name) else { return };
+        let Some(deployment) = &self.deployment else { return };
+        let (is_rollback, pin) = (deployment.document.is_rollback, deployment.document.pins.get(&name).cloned());
+        if !is_rollback {
+            self.lift_bars(&name);
+        }
+        let image = self.image_of(&spec);
+        self.want(spec);
+        if let Some(entry) = self.instances.get_mut(&name) {
+            entry.first_found = pin.and_then(|digest| digest.parse().ok());
+        }
+        self.keep(std::slice::from_ref(&name));
+        let is_up = self.instances.get(&name).is_some_and(|entry| entry.life.live_worker().is_some());
+        match image {
+            Some(Image::Here { digest, .. }) => {
+                // Also enters it as the one of this instance.
+                if let Some(input) = self.choose_image(&name) {
+                    self.apply(&name, input);
+                }
+                tracing::debug!(module = name, image = digest, "is started by the deployment");
+                self.apply(&name, Input::StartRequested { by: By::Deployment });
+            }
+            Some(Image::Quarantined(reason)) if is_up => {
+                if let Some(rollout) = self.rollout() {
+                    rollout.fail(index, &format!("its image is quarantined: {reason}"));
+                }
+            }
+            _ if is_up => {
+                let digest = self.instances.get(&name).and_then(|entry| entry.life.digest.clone());
+                if let (Some(deployment), Some(digest)) = (&mut self.deployment, digest) {
+                    deployment.awaiting.insert(name, digest);
+                }
+            }
+            _ => {
+                // What it ran before is not what it is to run.
+                if let Some(entry) = self.instances.get_mut(&name) {
+                    entry.life.digest = None;
+                }
+                self.apply(&name, Input::StartRequested { by: By::Deployment });
+            }
+        }
+    }
+
+    /// Desired properties, routes, and what is to be remembered of instances that are kept.
+    fn set_step(&mut self) {
+        let outcome = self.set_all();
+        if let Err(reason) = &outcome {
+            tracing::error!("desired properties or routes of the deployment could not be set: {reason}");
+        }
+        self.want_kept();
+        let up: Vec<String> = self
+            .instances
+            .values()
+            .filter(|entry| matches!(entry.life.state, State::Running { .. }))
+            .map(|entry| entry.spec.name.clone())
+            .collect();
+        let now = clock::now();
+        if let Some(rollout) = self.rollout() {
+            rollout.was_set(outcome, now, |name| up.iter().any(|known| known == name));
+        }
+    }
+
+    /// Takes over what is wanted of instances that no step is about.
+    fn want_kept(&mut self) {
+        let Some(deployment) = &self.deployment else { return };
+        let Some(rollout) = &deployment.rollout else { return };
+        let has_step = |name: &str| {
+            rollout.steps().iter().any(|step| step.name == name && (step.down.is_some() || step.up.is_some()))
+        };
+        let is_other = |entry: &Entry, spec: &InstanceSpec| {
+            entry.spec != *spec || entry.origin != deployment.origin_of(&spec.name)
+        };
+        let kept: Vec<InstanceSpec> = deployment
+            .specs()
+            .filter(|spec| !has_step(&spec.name))
+            .filter(|spec| self.instances.get(&spec.name).is_none_or(|entry| is_other(entry, spec)))
+            .cloned()
+            .collect();
+        let names: Vec<String> = kept.into_iter().map(|spec| self.want(spec)).collect();
+        self.keep(&names);
+    }
+
+    fn set_all(&mut self) -> Result<(), String> {
+        let Some(deployment) = &self.deployment else { return Ok(()) };
+        let Some(rollout) = &deployment.rollout else { return Ok(()) };
+        let sections: Vec<(String, DesiredSection)> = rollout
+            .steps()
+            .iter()
+            .filter(|step| step.action == "twin" && step.state == StepState::Pending)
+            .filter_map(|step| {
+                let section = match deployment.document.restore.get(&step.name) {
+                    Some(before) => DesiredSection::Replace(before.clone()),
+                    None => deployment.manifest.desired.get(&step.name)?.clone(),
+                };
+                Some((step.name.clone(), section))
+            })
+            .collect();
+        // Submitted together, so that they are committed together; then waited for, all of them.
+        let (done, outcomes) = std::sync::mpsc::channel::<Result<(), TwinError>>();
+        for (module, section) in &sections {
+            let identity = Identity::module(self.identities.device_id(), module).map_err(|error| error.to_string())?;
+            let done = done.clone();
+            let report = move |outcome: Result<_, TwinError>| drop(done.send(outcome.map(drop)));
+            let document = Value::Object(section.properties().clone());
+            match section {
+                DesiredSection::Replace(_) => {
+                    self.twins.replace_desired(&identity, &document, "deployment", None, report)
+                }
+                DesiredSection::Merge(_) => self.twins.patch_desired(&identity, &document, "deployment", None, report),
+            }
+            .map_err(|error| error.to_string())?;
+        }
+        drop(done);
+        outcomes.iter().collect::<Result<Vec<()>, _>>().map_err(|error| error.to_string())?;
+        self.put_routes_in_force(&deployment.manifest)
+    }
+
+    fn put_routes_in_force(&self, manifest: &Manifest) -> Result<(), String> {
+        let table = RouteTable::compile(&manifest.routes).map_err(|errors| {
+            errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
+        })?;
+        self.listeners.set_routes(table);
+        Ok(())
+    }
+
+    /// Takes over what is wanted of an instance; adds it where it is not there.
+    fn want(&mut self, spec: InstanceSpec) -> String {
+        let name = spec.name.clone();
+        let settings = self.settings(&spec);
+        let origin = self.deployment.as_ref().map_or(Origin::Deployment, |deployment| deployment.origin_of(&name));
+        match self.instances.get_mut(&name) {
+            Some(entry) => {
+                entry.was_local |= entry.origin != Origin::Deployment;
+                entry.spec = spec;
+                entry.origin = origin;
+                self.apply(&name, Input::Configured(settings));
+            }
+            None => {
+                self.forget_removal(&name);
+                self.add(spec, origin, None, None);
+            }
+        }
+        name
+    }
+
+    /// Ends the rollout with what became of the deployment.
+    pub(super) fn end_rollout(&mut self, status: &'static str, reason: String) {
+        let Some(mut deployment) = self.deployment.take() else { return };
+        if let Some(rollout) = deployment.rollout.take() {
+            deployment.steps = rollout.into_steps();
+        }
+        deployment.awaiting.clear();
+        status.clone_into(&mut deployment.status);
+        deployment.reason.clone_from(&reason);
+        let id = deployment.id;
+        if status == status::APPLIED {
+            self.last_good = Some(id);
+            tracing::info!(deployment = id, "applied, and found good");
+            // Images that came with it may be better for others too.
+            self.choose_images();
+        } else {
+            tracing::error!(deployment = id, "{status}: {reason}");
+        }
+        let steps = serde_json::to_string(&deployment.steps).unwrap_or_else(|_| "[]".to_owned());
+        let ran = self.ran(&deployment);
+        self.deployment = Some(deployment);
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| {
+                deployment_table::set_status(tx, id, status, &reason)?;
+                deployment_table::set_steps(tx, id, &steps)?;
+                deployment_table::set_ran(tx, id, &ran)
+            }),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::error!("what became of a deployment could not be stored: {error}");
+                }
+            }),
+        );
+        self.changed();
+    }
+
+    /// Stores the steps, where any has changed.
+    fn keep_steps(&mut self) {
+        let Some(deployment) = &mut self.deployment else { return };
+        let Some(rollout) = &mut deployment.rollout else { return };
+        if !rollout.take_changed() {
+            return;
+        }
+        let (id, steps) = (deployment.id, serde_json::to_string(rollout.steps()).unwrap_or_else(|_| "[]".to_owned()));
+        self.database.submit(
+            File::Main,
+            Box::new(move |tx| deployment_table::set_steps(tx, id, &steps)),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::error!("the steps of a deployment could not be stored: {error}");
+                }
+            }),
+        );
+        self.changed();
+    }
+
+    /// Takes up the deployment that was in force, at a start: without any network, and without touching twins, unless it was
+    /// interrupted while it was applied.
+    ///
+    /// `rows`: all deployments, latest first.
+    pub(in super::super) fn resume(&mut self, rows: &[DeploymentRow]) {
+        self.last_good = rows.iter().find(|row| row.status == status::APPLIED).map(|row| row.id);
+        for row in rows.iter().filter(|row| row.status != status::REFUSED) {
+            match Deployment::read(row) {
+                Ok(deployment) => return self.resume_with(deployment),
+                Err(reason) => tracing::error!(deployment = row.id, "the stored deployment cannot be read: {reason}"),
+            }
+        }
+    }
+
+    fn resume_with(&mut self, mut deployment: Deployment) {
+        let is_open = deployment.status == status::APPLYING;
+        if is_open {
+            tracing::warn!(deployment = deployment.id, "was interrupted; it is applied again");
+            // What it goes back to is older than itself.
+            let can_go_back = self.last_good.is_some() && deployment.document.rolled_back.is_none();
+            let steps = std::mem::take(&mut deployment.steps);
+            deployment.rollout = Some(Rollout::new(steps, deployment.manifest.health, can_go_back));
+        }
+        // Removed by it, but not ended before the runtime was.
+        let is_left = |entry: &&Entry| {
+            entry.origin == Origin::Deployment && !deployment.specs().any(|spec| spec.name == entry.spec.name)
+        };
+        let left: Vec<String> = self.instances.values().filter(is_left).map(|entry| entry.spec.name.clone()).collect();
+        let specs: Vec<InstanceSpec> = deployment.manifest.modules.values().cloned().collect();
+        self.deployment = Some(deployment);
+        for name in left {
+            self.apply(&name, Input::RemoveRequested);
+        }
+        if is_open {
+            return self.carry_out_at_start();
+        }
+        if let Some(deployment) = &self.deployment
+            && let Err(reason) = self.put_routes_in_force(&deployment.manifest)
+        {
+            tracing::error!(deployment = deployment.id, "its routes are not in force: {reason}");
+        }
+        for spec in specs {
+            if !self.instances.contains_key(&spec.name) {
+                self.add(spec, Origin::Deployment, None, None);
+            }
+        }
+    }
+
+    /// Carries out what can be before anything runs; what is to run starts by itself, in its order.
+    pub(super) fn carry_out_at_start(&mut self) {
+        let Some(rollout) = self.rollout() else { return };
+        let gone: Vec<String> =
+            rollout.steps().iter().filter(|step| step.action == "remove").map(|step| step.name.clone()).collect();
+        for name in gone {
+            self.apply(&name, Input::RemoveRequested);
+        }
+        let outcome = self.set_all();
+        let now = clock::now();
+        let Some(deployment) = &self.deployment else { return };
+        let specs: Vec<InstanceSpec> = deployment.specs().cloned().collect();
+        let (is_rollback, pins) = (deployment.document.is_rollback, deployment.document.pins.clone());
+        let steps = deployment.rollout.iter().flat_map(|rollout| rollout.steps());
+        let (started, stopped): (Vec<_>, Vec<_>) =
+            steps.filter(|step| step.up.is_some() || step.action == "stop").partition(|step| step.up.is_some());
+        let names_of = |steps: Vec<&StepRecord>| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        let (started, stopped) = (names_of(started), names_of(stopped));
+        let names: Vec<String> = specs.into_iter().map(|spec| self.want(spec)).collect();
+        for name in stopped {
+            self.apply(&name, Input::StopRequested { by: By::Deployment });
+        }
+        for name in started {
+            if !is_rollback {
+                self.lift_bars(&name);
+            }
+            if let Some(entry) = self.instances.get_mut(&name) {
+                entry.first_found = pins.get(&name).and_then(|digest| digest.parse().ok());
+            }
+            // Where it was wanted stopped before, nothing else would start it.
+            self.apply(&name, Input::StartRequested { by: By::Deployment });
+        }
+        self.keep(&names);
+        let has_last_good = self.last_good.is_some();
+        if let Some(deployment) = &mut self.deployment
+            && let Some(mut rollout) = deployment.rollout.take()
+        {
+            rollout.was_set(outcome, now, |_| false);
+            let can_go_back = has_last_good && deployment.document.rolled_back.is_none();
+            deployment.rollout = Some(Rollout::at_start(rollout.into_steps(), deployment.manifest.health, can_go_back));
+        }
+        self.keep_steps();
+    }
+}
