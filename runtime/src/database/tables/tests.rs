@@ -153,7 +153,11 @@ fn rows_of_every_table_read_back_as_written() {
         .read(File::Main, |conn| {
             assert_eq!(image::load_all(conn)?.len(), 1);
             assert_eq!(instance::load_all(conn)?, []);
-            assert_eq!(deployment::load_all(conn)?, [deployment(2, "failed")]);
+            assert_eq!(
+                deployment::load_all(conn)?,
+                [deployment(2, "failed"), deployment(1, "applied")],
+                "the good one is kept"
+            );
             assert_eq!(setting::get(conn, setting::key::SEQUENCE_EPOCH)?, None);
             Ok(())
         })
