@@ -61,7 +61,7 @@ fn message_that_panics_is_delivered_again_then_parked_and_the_others_go_on() {
     assert_eq!(messages(&runtime, "w"), expected);
     assert!(runtime.log().contains("message parked"), "{}", runtime.log());
     let notes = || runtime.api().ask("GET", "/health", None).unwrap().1["notes"].to_string();
-    wait_until(SOON, "health says so", || notes().contains("1 messages are parked"));
+    wait_until(SOON, "health says so", || notes().contains("1 message is parked"));
 }
 
 #[test]

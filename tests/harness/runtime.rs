@@ -203,9 +203,20 @@ impl Runtime {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// What it logged in all its runs.
+    /// What it logged in all its runs. Lines come a moment after what they tell: it is read when no more come.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+        let read = || std::fs::read(self.log_file()).unwrap_or_default();
+        let end = Instant::now() + Duration::from_secs(1);
+        let mut log = read();
+        while self.child.is_some() && Instant::now() < end {
+            std::thread::park_timeout(Duration::from_millis(60));
+            let now = read();
+            if now.len() == log.len() {
+                break;
+            }
+            log = now;
+        }
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// Its state directory.

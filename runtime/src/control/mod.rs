@@ -91,7 +91,7 @@ pub struct Control {
     watched: Vec<(WatchedFolder, Option<String>)>,
     notes: Vec<String>,
     random: u32,
-    /// Workers were started since memory was last given back.
+    /// Much has happened since memory was last given back: workers were started, or a deployment ended.
     has_grown: bool,
 }
 

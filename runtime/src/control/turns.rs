@@ -19,7 +19,8 @@ pub(super) struct Turn {
 impl Control {
     /// Whether an instance may look for its image and start.
     pub(super) fn has_turn(&self, entry: &Entry) -> bool {
-        self.turn.is_none_or(|turn| entry.spec.startup_order <= turn.order)
+        let is_ahead = self.deployment.as_ref().is_some_and(|deployment| deployment.ahead.contains(&entry.spec.name));
+        !is_ahead && self.turn.is_none_or(|turn| entry.spec.startup_order <= turn.order)
     }
 
     pub(super) fn turn_deadline(&self) -> Option<Instant> {

@@ -182,12 +182,12 @@ impl Control {
         let mut notes = self.notes.clone();
         let (messages, parked, bytes) = self.services.disk.stored();
         if messages > 0 {
-            notes.push(format!(
-                "{messages} messages wait on disk for $upstream, {bytes} bytes; there is no hub above this device"
-            ));
+            let wait = if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+            notes.push(format!("{wait} on disk for $upstream, {bytes} bytes; there is no hub above this device"));
         }
         if parked > 0 {
-            notes.push(format!("{parked} messages are parked as poisonous"));
+            let are = if parked == 1 { "1 message is".to_owned() } else { format!("{parked} messages are") };
+            notes.push(format!("{are} parked as poisonous"));
         }
         notes.extend(self.unwell());
         let late = self.services.calls.late_answers();

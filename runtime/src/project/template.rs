@@ -140,7 +140,9 @@ mod tests {
         for language in LANGUAGES {
             let names = Names::new("line:3", language).unwrap();
             for (path, text) in files(&names, language, &Crates::Carried) {
-                assert!(!text.contains("{{") && !text.contains("}}"), "{path}: {text}");
+                // The header is copied as it is.
+                let is_filled = !text.contains("{{") && !text.contains("}}");
+                assert!(is_filled || path == "include/dinrail_module.h", "{path}: {text}");
                 assert!(text.ends_with('\n'), "{path}");
             }
         }

@@ -25,6 +25,25 @@ impl Control {
         self.deployment.as_ref()?.rollout.as_ref()?.deadline()
     }
 
+    /// Enters new instances at once, though their turn comes later: whoever asks for one hears that it is on its way.
+    pub(super) fn enter_ahead(&mut self) {
+        let Some(rollout) = self.deployment.as_ref().and_then(|deployment| deployment.rollout.as_ref()) else { return };
+        let is_new = |step: &&StepRecord| step.action == "start" && !self.instances.contains_key(&step.name);
+        let new: Vec<InstanceSpec> =
+            rollout.steps().iter().filter(is_new).filter_map(|step| self.wanted(&step.name)).collect();
+        for spec in new {
+            let name = self.want(spec);
+            if let Some(entry) = self.instances.get_mut(&name)
+                && let State::Waiting { reason } = &mut entry.life.state
+            {
+                "the deployment has not come to it yet".clone_into(reason);
+            }
+            if let Some(deployment) = &mut self.deployment {
+                deployment.ahead.insert(name);
+            }
+        }
+    }
+
     /// Goes on with the deployment that is being applied, as far as it can go now.
     pub(in super::super) fn advance_rollout(&mut self, now: Instant) {
         if !self.is_settled || self.shutdown.is_some() {
@@ -136,7 +155,8 @@ impl Control {
     fn start_step(&mut self, index: usize) {
         let Some((name, _)) = self.step(index) else { return };
         let Some(spec) = self.wanted(&name) else { return };
-        let Some(deployment) = &self.deployment else { return };
+        let Some(deployment) = &mut self.deployment else { return };
+        deployment.ahead.remove(&name);
         let (is_rollback, pin) = (deployment.document.is_rollback, deployment.document.pins.get(&name).cloned());
         if !is_rollback {
             self.lift_bars(&name);
@@ -287,6 +307,8 @@ impl Control {
             deployment.steps = rollout.into_steps();
         }
         deployment.awaiting.clear();
+        let is_any_ahead = !std::mem::take(&mut deployment.ahead).is_empty();
+        self.has_grown = true;
         status.clone_into(&mut deployment.status);
         deployment.reason.clone_from(&reason);
         let id = deployment.id;
@@ -301,6 +323,10 @@ impl Control {
         let steps = serde_json::to_string(&deployment.steps).unwrap_or_else(|_| "[]".to_owned());
         let ran = self.ran(&deployment);
         self.deployment = Some(deployment);
+        if is_any_ahead {
+            // It failed before it came to them. They are wanted all the same, as long as it is in force.
+            self.choose_images();
+        }
         self.database.submit(
             File::Main,
             Box::new(move |tx| {

@@ -10,7 +10,7 @@ mod reading;
 mod record;
 mod rolling_back;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -169,8 +169,10 @@ impl Control {
             steps: Vec::new(),
             rollout: Some(rollout),
             awaiting: BTreeMap::new(),
+            ahead: HashSet::new(),
         });
         if self.is_settled {
+            self.enter_ahead();
             self.advance_rollout(clock::now());
         } else {
             self.carry_out_at_start();

@@ -1,6 +1,6 @@
 //! A deployment as it is stored, and read back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -74,6 +74,8 @@ pub(in super::super) struct Deployment {
     pub(super) rollout: Option<crate::deployment::Rollout>,
     /// Instances that run another image until theirs is here: the digest that they run meanwhile.
     pub(super) awaiting: BTreeMap<String, String>,
+    /// New instances that it has not come to yet.
+    pub(in super::super) ahead: HashSet<String>,
 }
 
 impl Deployment {
@@ -95,6 +97,7 @@ impl Deployment {
             steps: serde_json::from_str(&row.steps).unwrap_or_default(),
             rollout: None,
             awaiting: BTreeMap::new(),
+            ahead: HashSet::new(),
         })
     }
 
