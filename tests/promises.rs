@@ -38,6 +38,7 @@ mod state_directory;
 mod stops;
 mod structure;
 mod support_bundle;
+mod tour;
 mod tryout;
 mod two_names;
 mod unhealthy;
