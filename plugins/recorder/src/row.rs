@@ -181,7 +181,7 @@ impl Writer {
             Format::Jsonl => Ok([json, b"\n"].concat()),
             Format::Csv => {
                 let line: Line<'_> = serde_json::from_slice(json).context("reading a line back")?;
-                record(&line.fields(&self.parsed))
+                record(line.fields(&self.parsed))
             }
         }
     }

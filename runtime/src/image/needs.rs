@@ -91,7 +91,7 @@ where
             let value = entry.val(endian);
             let text = || text_at(names, value).unwrap_or_default();
             let folders = || text().split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-            match i64::from(entry.tag(endian).0) {
+            match entry.tag(endian).0 {
                 1 => found.needed.push(text()),
                 DT_RPATH => found.rpath = folders(),
                 DT_RUNPATH => found.runpath = folders(),

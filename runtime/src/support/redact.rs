@@ -118,7 +118,7 @@ fn is_secret_name(name: &str) -> bool {
     let word_end = |word: &&str| name.len() > word.len() && ends_with_word(name, word);
     PARTS.iter().any(|part| plain.contains(part))
         || WHOLE.contains(&&*plain)
-        || WHOLE.iter().any(|word| word_end(&word))
+        || WHOLE.iter().any(word_end)
 }
 
 /// `masterKey`, `master_key`, `MASTER-KEY` end with the word `key`; `monkey` does not.
