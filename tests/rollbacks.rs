@@ -260,3 +260,20 @@ fn what_a_service_unit_names_at_every_boot_does_not_undo_a_rollback() {
     assert_eq!(modules(&runtime), ["x"]);
     assert_eq!(runtime.json(&["deployment"])["origin"], "rollback to 2");
 }
+
+#[test]
+fn a_deployment_that_cures_a_failed_module_is_not_failed_by_what_it_was() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config("[restart]\nmax_starts = 0\n").start();
+    let sick = Manifest::new().module("w", "wayward").desired("w", json!({"panicIn": ["start"]}));
+    let file = runtime.write("sick.json", sick.text());
+    runtime.cli(&["deploy", &file.to_string_lossy()]).ok();
+    runtime.wait_for("w", "failed");
+    let cured =
+        Manifest::new().module("w", "wayward").with("w", "env", json!({"A": {"value": "1"}})).desired("w", json!({}));
+
+    runtime.deploy(&cured.health(1));
+
+    let deployed = runtime.json(&["deployment"]);
+    assert_eq!(deployed["status"], "applied", "{deployed}");
+    assert_eq!(runtime.module("w")["status"], "running");
+}

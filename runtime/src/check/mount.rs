@@ -1,6 +1,8 @@
 //! The mount that a path lies on, from the kernel's list. Source: proc(5), `/proc/pid/mountinfo`.
 
-use std::path::{Path, PathBuf};
+#[cfg(any(target_os = "linux", test))]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// A mounted file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,7 @@ impl Mount {
 }
 
 /// The mount of `path`, which is absolute and without links.
+#[cfg(any(target_os = "linux", test))]
 pub(super) fn mount_of(path: &Path, mountinfo: &str) -> Option<Mount> {
     let mounts = mountinfo.lines().filter_map(parse);
     // Of several on one point the last one hides the others.
@@ -42,6 +45,7 @@ pub(super) fn mount_of(path: &Path, mountinfo: &str) -> Option<Mount> {
 }
 
 /// `36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/sda1 rw,errors=continue`
+#[cfg(any(target_os = "linux", test))]
 fn parse(line: &str) -> Option<Mount> {
     let (mount, system) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(4);
@@ -53,6 +57,7 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// A space is written `\040`.
+#[cfg(any(target_os = "linux", test))]
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();

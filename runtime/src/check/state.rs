@@ -2,17 +2,23 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+#[cfg(unix)]
+use std::path::PathBuf;
 
-use super::mount::{Mount, mount_of};
+use super::mount::Mount;
 use super::{Problem, error, gathered, ok, probe, skipped, spoken_bytes, warning};
 use crate::database::{self, File};
 use crate::view::Finding;
 
 /// With less left, twins and messages will soon not be taken any more.
+#[cfg(any(unix, test))]
 const LOW_SPACE: u64 = 1 << 30;
+#[cfg(any(unix, test))]
 const NO_SPACE: u64 = 64 << 20;
+#[cfg(any(unix, test))]
 const LOW_INODES: u64 = 10_000;
+#[cfg(any(unix, test))]
 const NO_INODES: u64 = 200;
 /// Faster than any disk keeps 4 KiB: what is behind it only says so.
 const IMPLAUSIBLE_SYNC_US: u128 = 8;
@@ -51,15 +57,19 @@ fn not_there(state: &Path, why: &io::Error) -> Finding {
 
 /// The directory itself, and who else may read what is in it.
 fn directory(state: &Path) -> Finding {
-    let mut problems = Vec::new();
-    #[cfg(unix)]
-    permissions(state, &mut problems);
+    let problems = permissions(state);
     gathered("state-directory", state.display().to_string(), "others on this machine reach into it", problems)
 }
 
+#[cfg(not(unix))]
+fn permissions(_: &Path) -> Vec<Problem> {
+    Vec::new()
+}
+
 #[cfg(unix)]
-fn permissions(state: &Path, problems: &mut Vec<Problem>) {
+fn permissions(state: &Path) -> Vec<Problem> {
     use std::os::unix::fs::PermissionsExt;
+    let mut problems = Vec::new();
     let mode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o7777);
     if let Some(mode) = mode(state).filter(|mode| mode & 0o007 != 0) {
         let text = format!("{} has mode {mode:04o}: every user of this machine can look into it", state.display());
@@ -76,6 +86,7 @@ fn permissions(state: &Path, problems: &mut Vec<Problem>) {
         let text = format!("{} has mode {mode:04o}: every user of this machine can have code run", drop.display());
         problems.push(Problem::error(text, format!("chmod o-w {}", drop.display())));
     }
+    problems
 }
 
 /// Databases and keys: for the runtime alone.
@@ -90,7 +101,7 @@ fn private_files(state: &Path) -> Vec<PathBuf> {
 
 #[cfg(target_os = "linux")]
 fn own_mount(state: &Path) -> Option<Mount> {
-    mount_of(state, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
+    super::mount::mount_of(state, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -83,8 +83,11 @@ mod systemd {
         }
     }
 
+    /// Asks the runtime for a beat; what is handed over hears it.
+    type Ask = Box<dyn Fn(Box<dyn FnOnce(Beat) + Send>) + Send>;
+
     struct Reporter {
-        ask: Box<dyn Fn(Box<dyn FnOnce(Beat) + Send>) + Send>,
+        ask: Ask,
         limit: Option<Duration>,
         told_to_stop: Receiver<()>,
         said: String,

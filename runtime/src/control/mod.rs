@@ -151,7 +151,11 @@ impl Control {
     /// The next moment at which an instance needs a tick.
     fn next_deadline(&self) -> Option<Instant> {
         let instances = self.instances.values().filter_map(|entry| state::deadline(&entry.life));
-        let others = [self.settle_deadline(), self.turn_deadline(), self.rollout_deadline(), self.shutdown_deadline()];
+        let others = match self.shutdown {
+            // Nobody goes on with these then.
+            Some(_) => [self.shutdown_deadline(), None, None],
+            None => [self.settle_deadline(), self.turn_deadline(), self.rollout_deadline()],
+        };
         instances.chain(others.into_iter().flatten()).min()
     }
 

@@ -51,6 +51,8 @@ pub struct ActualInstance {
     pub was_local: bool,
     /// Where it stands.
     pub status: Status,
+    /// It is being stopped or removed, and nothing would start it again.
+    pub is_going_down: bool,
     /// The image that it uses, `sha256:…`.
     pub digest: Option<String>,
     /// Who stopped it, if a person did: it stays stopped until a person starts it.
@@ -223,10 +225,16 @@ fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec, images: Opt
         reasons.extend(other_image);
     }
     let is_changed = !reasons.is_empty();
-    let is_up = matches!(
-        actual.status,
-        Status::Starting | Status::Running | Status::Unhealthy | Status::Backoff | Status::Stopping | Status::Waiting
-    );
+    let is_up = !actual.is_going_down
+        && matches!(
+            actual.status,
+            Status::Starting
+                | Status::Running
+                | Status::Unhealthy
+                | Status::Backoff
+                | Status::Stopping
+                | Status::Waiting
+        );
     match actual.origin {
         Origin::Deployment => {}
         Origin::Drop => reasons.push("taken over from the watched folder".to_owned()),

@@ -30,7 +30,19 @@ fn actual(instances: Vec<(InstanceSpec, Origin, Status)>) -> Actual {
     let instances = instances.into_iter().map(|(spec, origin, status)| {
         let name = spec.name.clone();
         let (digest, held_by) = (None, None);
-        (name, ActualInstance { spec, origin, was_local: false, status, digest, held_by, messages: 0 })
+        (
+            name,
+            ActualInstance {
+                spec,
+                origin,
+                was_local: false,
+                status,
+                is_going_down: false,
+                digest,
+                held_by,
+                messages: 0,
+            },
+        )
     });
     Actual { instances: instances.collect(), ..Actual::default() }
 }

@@ -74,6 +74,8 @@ enum Turn {
     Ahead,
     AskedDown,
     Down,
+    /// Its start is being carried out: what is seen of it meanwhile is what it was before.
+    Ordered,
     AskedUp,
     Up,
 }
@@ -274,6 +276,13 @@ impl Rollout {
         self.mark(index, StepState::Failed, reason);
     }
 
+    /// The start of a step was carried out: from now on it is looked at.
+    pub fn was_started(&mut self, index: usize) {
+        if let Some(step) = self.steps.get_mut(index).filter(|step| step.turn == Turn::Ordered) {
+            step.turn = Turn::AskedUp;
+        }
+    }
+
     /// A restart that does not stop what runs, since its image is not here.
     pub fn leave_up(&mut self, index: usize) {
         self.steps[index].turn = Turn::Down;
@@ -348,7 +357,10 @@ impl Rollout {
                     continue;
                 }
                 match look(&step.name) {
-                    Standing::OnItsWay | Standing::Up(_) => is_waiting = true,
+                    Standing::OnItsWay => is_waiting = true,
+                    // Somebody started it meanwhile.
+                    Standing::Up(_) if step.action == "remove" => orders.push(Order::Remove(index)),
+                    Standing::Up(_) => orders.push(Order::Stop(index)),
                     standing => {
                         step.turn = Turn::Down;
                         match (step.up.is_some(), standing) {
@@ -376,7 +388,7 @@ impl Rollout {
             for index in 0..self.steps.len() {
                 let step = &mut self.steps[index];
                 if step.up == Some(group) && matches!(step.turn, Turn::Ahead | Turn::Down) {
-                    step.turn = Turn::AskedUp;
+                    step.turn = Turn::Ordered;
                     self.group_since = Some(now);
                     self.mark(index, StepState::Running, "");
                     orders.push(Order::Start(index));

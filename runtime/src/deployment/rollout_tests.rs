@@ -41,6 +41,11 @@ impl Plant {
             Order::GiveUp(reason) => format!("give up: {reason}"),
         });
         let said: Vec<String> = said.collect();
+        for order in &orders {
+            if let Order::Start(index) = order {
+                self.rollout.was_started(*index);
+            }
+        }
         if said == ["set"] {
             self.rollout.was_set(Ok(()), self.now, |name| matches!(at.get(name), Some(Standing::Up(_))));
         }
@@ -69,6 +74,7 @@ fn groups_stop_in_reverse_and_start_in_order_each_after_the_other() {
     }
 
     assert_eq!(plant.orders(), ["remove old"]);
+    plant.stands("old", Standing::OnItsWay);
     assert_eq!(plant.orders(), [] as [&str; 0], "it has not gone yet");
     plant.at.remove("old");
     assert_eq!(plant.orders(), ["stop second"]);
@@ -207,4 +213,43 @@ fn a_superseding_rollout_goes_on_watching_what_was_not_found_good() {
     plant.stands("b", Standing::Up(plant.start));
     plant.stands("a", Standing::Failed("panicked".into()));
     assert_eq!(plant.orders(), ["give up: a: panicked"]);
+}
+
+#[test]
+fn what_somebody_starts_while_it_is_to_go_down_is_stopped_again() {
+    let steps = vec![step("restart", "a", Some(1), Some(1)), step("remove", "b", Some(1), None)];
+    let mut plant = Plant::new(steps, GATE, true);
+    plant.stands("a", Standing::Up(plant.start));
+    plant.stands("b", Standing::Up(plant.start));
+    assert_eq!(plant.orders(), ["stop a", "remove b"]);
+    plant.stands("a", Standing::OnItsWay);
+    plant.stands("b", Standing::Absent);
+    assert_eq!(plant.orders(), [] as [&str; 0]);
+
+    plant.stands("a", Standing::Up(plant.now));
+
+    assert_eq!(plant.orders(), ["stop a"]);
+    plant.stands("a", Standing::Still("stopped".into()));
+    assert_eq!(plant.orders(), ["set"]);
+}
+
+#[test]
+fn what_had_failed_before_is_judged_by_its_start_alone() {
+    let mut plant = Plant::new(vec![step("start", "a", None, Some(1))], GATE, true);
+    let failed = Standing::Failed("the old reason".into());
+    plant.stands("a", failed.clone());
+    assert_eq!(plant.orders(), ["set"]);
+    let orders = plant.rollout.advance(|_| failed.clone(), plant.now);
+    assert_eq!(orders, [Order::Start(0)]);
+
+    // While the order is carried out.
+    plant.rollout.saw("a", &failed);
+    plant.rollout.was_started(0);
+    plant.stands("a", Standing::OnItsWay);
+    assert_eq!(plant.orders(), [] as [&str; 0]);
+    plant.stands("a", Standing::Up(plant.now));
+    plant.orders();
+    plant.pass(5);
+
+    assert_eq!(plant.orders(), ["succeed"]);
 }

@@ -233,7 +233,7 @@ impl Disk {
     }
 
     /// See [`queue::toll`]. Reads, and waits for nobody's commit.
-    pub fn toll(&self, sender: &str, prefix: &str) -> Result<(u64, Vec<(bool, String, u64)>), StoreError> {
+    pub fn toll(&self, sender: &str, prefix: &str) -> Result<queue::Toll, StoreError> {
         self.database.read(File::Queue, |conn| queue::toll(conn, sender, prefix))
     }
 

@@ -116,9 +116,7 @@ fn is_secret_name(name: &str) -> bool {
     const WHOLE: [&str; 9] = ["pwd", "pw", "pass", "auth", "sig", "sas", "pin", "key", "community"];
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     let word_end = |word: &&str| name.len() > word.len() && ends_with_word(name, word);
-    PARTS.iter().any(|part| plain.contains(part))
-        || WHOLE.contains(&&*plain)
-        || WHOLE.iter().any(word_end)
+    PARTS.iter().any(|part| plain.contains(part)) || WHOLE.contains(&&*plain) || WHOLE.iter().any(word_end)
 }
 
 /// `masterKey`, `master_key`, `MASTER-KEY` end with the word `key`; `monkey` does not.

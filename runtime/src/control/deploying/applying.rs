@@ -1,5 +1,6 @@
 //! Carrying a deployment out: what the rollout orders is done here, and what it is told comes from here.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -40,6 +41,20 @@ impl Control {
             }
             if let Some(deployment) = &mut self.deployment {
                 deployment.ahead.insert(name);
+            }
+        }
+    }
+
+    /// Lets those start that the former deployment had not come to, and that this one only keeps.
+    pub(super) fn release(&mut self, ahead: HashSet<String>) {
+        let Some(deployment) = &self.deployment else { return };
+        let steps = deployment.rollout.iter().flat_map(|rollout| rollout.steps());
+        let own: HashSet<&str> =
+            steps.filter(|step| step.up.is_some() || step.down.is_some()).map(|step| step.name.as_str()).collect();
+        let left: Vec<String> = ahead.into_iter().filter(|name| !own.contains(name.as_str())).collect();
+        for name in left {
+            if let Some(input) = self.choose_image(&name) {
+                self.apply(&name, input);
             }
         }
     }
@@ -111,7 +126,12 @@ impl Control {
                 }
             }
             Order::Set => self.set_step(),
-            Order::Start(index) => self.start_step(index),
+            Order::Start(index) => {
+                self.start_step(index);
+                if let Some(rollout) = self.rollout() {
+                    rollout.was_started(index);
+                }
+            }
             Order::Succeed => self.end_rollout(status::APPLIED, String::new()),
             Order::GiveUp(reason) => self.give_up(reason),
         }
@@ -315,16 +335,15 @@ impl Control {
         if status == status::APPLIED {
             self.last_good = Some(id);
             tracing::info!(deployment = id, "applied, and found good");
-            // Images that came with it may be better for others too.
-            self.choose_images();
         } else {
             tracing::error!(deployment = id, "{status}: {reason}");
         }
         let steps = serde_json::to_string(&deployment.steps).unwrap_or_else(|_| "[]".to_owned());
         let ran = self.ran(&deployment);
         self.deployment = Some(deployment);
-        if is_any_ahead {
-            // It failed before it came to them. They are wanted all the same, as long as it is in force.
+        if is_any_ahead || status == status::APPLIED {
+            // Images that came with it may be better for others too. And where it failed before it came to all, those are wanted
+            // all the same, as long as it is in force.
             self.choose_images();
         }
         self.database.submit(
@@ -369,10 +388,12 @@ impl Control {
     /// `rows`: all deployments, latest first.
     pub(in super::super) fn resume(&mut self, rows: &[DeploymentRow]) {
         self.last_good = rows.iter().find(|row| row.status == status::APPLIED).map(|row| row.id);
-        for row in rows.iter().filter(|row| row.status != status::REFUSED) {
-            match Deployment::read(row) {
-                Ok(deployment) => return self.resume_with(deployment),
-                Err(reason) => tracing::error!(deployment = row.id, "the stored deployment cannot be read: {reason}"),
+        let Some(row) = rows.iter().find(|row| row.status != status::REFUSED) else { return };
+        match Deployment::read(row) {
+            Ok(deployment) => self.resume_with(deployment),
+            // An older one may have been found bad: what was wanted last goes on, from the table of instances.
+            Err(reason) => {
+                tracing::error!(deployment = row.id, "the stored deployment cannot be read: {reason}; deploy it anew");
             }
         }
     }
@@ -416,6 +437,9 @@ impl Control {
         let Some(rollout) = self.rollout() else { return };
         let gone: Vec<String> =
             rollout.steps().iter().filter(|step| step.action == "remove").map(|step| step.name.clone()).collect();
+        // Somebody may have added one of the name since.
+        let is_its = |name: &&String| self.instances.get(*name).is_some_and(|entry| entry.origin == Origin::Deployment);
+        let gone: Vec<String> = gone.iter().filter(is_its).cloned().collect();
         for name in gone {
             self.apply(&name, Input::RemoveRequested);
         }

@@ -173,6 +173,7 @@ impl Control {
         });
         if self.is_settled {
             self.enter_ahead();
+            self.release(former.map(|former| former.ahead).unwrap_or_default());
             self.advance_rollout(clock::now());
         } else {
             self.carry_out_at_start();

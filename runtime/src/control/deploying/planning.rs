@@ -10,6 +10,7 @@ use crate::deployment::manifest::Manifest;
 use crate::deployment::{Actual, ActualInstance, Image, Meaning, Plan, plan};
 use crate::image::{Digest, Reference, Resolution, Verdict};
 use crate::instance::spec::{InstanceSpec, Origin};
+use crate::instance::state::{State, Then};
 use crate::twin::Part;
 
 impl Control {
@@ -34,6 +35,8 @@ impl Control {
             origin: entry.origin,
             was_local: entry.was_local && entry.origin == Origin::Deployment,
             status: entry.life.status(),
+            is_going_down: matches!(&entry.life.state, State::Stopping { then: Then::Stay | Then::Remove, .. })
+                && entry.life.hold.is_none(),
             digest: entry.life.digest.clone(),
             held_by: entry.life.hold.as_ref().map(|hold| hold.by.clone()),
             messages: self.services.ingest.waiting(&entry.spec.name).0,

@@ -308,9 +308,12 @@ pub fn add_losses(conn: &Connection, losses: &[LossRow]) -> rusqlite::Result<()>
     Ok(())
 }
 
+/// Parked messages, and losses: whether it was the sender, the reason, how many.
+pub type Toll = (u64, Vec<(bool, String, u64)>);
+
 /// What a module has lost: messages parked at endpoints that begin with `prefix`, and losses by reason, of what `sender` sent
 /// (true) and of what was sent to these endpoints.
-pub fn toll(conn: &Connection, sender: &str, prefix: &str) -> rusqlite::Result<(u64, Vec<(bool, String, u64)>)> {
+pub fn toll(conn: &Connection, sender: &str, prefix: &str) -> rusqlite::Result<Toll> {
     let parked = conn.query_row(
         "SELECT count(*) FROM endpoint e JOIN message m ON m.endpoint = e.id AND m.state = 1
          WHERE substr(e.name, 1, length(?1)) = ?1",
