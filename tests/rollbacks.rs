@@ -277,3 +277,38 @@ fn a_deployment_that_cures_a_failed_module_is_not_failed_by_what_it_was() {
     assert_eq!(deployed["status"], "applied", "{deployed}");
     assert_eq!(runtime.module("w")["status"], "running");
 }
+
+#[test]
+fn desired_properties_that_a_module_refuses_do_not_pass_for_good() {
+    let runtime = runtime();
+    runtime.deploy(&Manifest::new().module("w", "wayward").desired("w", json!({"note": 1})));
+    let refused = Manifest::new().module("w", "wayward").desired("w", json!({"note": 2, "panicIn": 7})).health(1);
+    let file = runtime.write("refused.json", refused.text());
+
+    let output = runtime.cli(&["deploy", &file.to_string_lossy(), "--wait"]);
+
+    assert_eq!(output.code, 1, "{}", output.stdout);
+    assert!(output.stderr.contains("w: it refuses its desired properties: panicIn"), "{}", output.stderr);
+    assert_eq!(note(&runtime, "w"), 1, "what it had is back");
+}
+
+#[test]
+fn a_deployment_that_ends_the_runtime_again_and_again_is_taken_back() {
+    let mut runtime = runtime();
+    runtime.deploy(&Manifest::new().module("keeper", "wayward"));
+    let deadly = c_module("deadly", "1.0.0", &["-DDEADLY=2"]);
+    let both = Manifest::new().module("keeper", "wayward").module("deadly", &deadly.to_string_lossy()).health(20);
+    let file = runtime.write("both.json", both.text());
+    runtime.cli(&["deploy", &file.to_string_lossy()]).ok();
+
+    for _ in 0..4 {
+        runtime.wait_for_death();
+        runtime.launch();
+    }
+
+    runtime.wait_for("keeper", "running");
+    wait_until(SOON, "it is rolled back", || runtime.json(&["deployment"])["status"] == "applied");
+    assert_eq!(modules(&runtime), ["keeper"]);
+    let reason = runtime.json(&["deployment"])["rolledBack"]["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("the runtime ended 4 times"), "{reason}");
+}

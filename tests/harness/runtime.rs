@@ -173,6 +173,13 @@ impl Runtime {
         status.unwrap()
     }
 
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub fn wait_for_death(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        wait_until(SOON, "the runtime ends by itself", || child.try_wait().unwrap().is_some());
+    }
+
     /// Kills it without a word.
     pub fn kill9(&mut self) {
         let mut child = self.child.take().expect("it runs");

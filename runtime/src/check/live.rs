@@ -83,7 +83,10 @@ fn images(images: &[ImageView]) -> Finding {
     let problems: Vec<Problem> = bad.collect();
     let ill = format!("{} cannot be used", count(problems.len(), "library"));
     let mut found = gathered("images", format!("{} admitted", count(images.len(), "image")), &ill, problems);
-    found.details.extend(images.iter().filter(|image| !is_bad(image)).map(line));
+    // Where some cannot be used, the others would only hide them; `image list` has all.
+    if found.details.is_empty() {
+        found.details = images.iter().map(line).collect();
+    }
     found
 }
 

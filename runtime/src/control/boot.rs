@@ -183,6 +183,7 @@ pub fn boot(
         is_settled: false,
         shutdown: None,
         started: clock::now(),
+        deadly: None,
         watched: Vec::new(),
         notes,
         random: (clock::wall_us() as u32) | 1,

@@ -35,6 +35,7 @@ impl Control {
     pub(super) fn settle(&mut self, now: Instant) {
         if !self.is_settled {
             self.is_settled = true;
+            self.give_up_deadly();
             self.begin_turns(now);
         }
     }
@@ -261,6 +262,15 @@ impl Control {
             return Err(refuse(RefusalKind::Conflict, message, "deploy them with another image first"));
         }
         let of_digest = digest.to_string();
+        if let Some(good) = self.way_back_through(&of_digest) {
+            let message =
+                format!("{text} is what deployment {good} ran, which is put in force again if the present one fails");
+            return Err(refuse(
+                RefusalKind::Conflict,
+                message,
+                "wait until the deployment is applied: dinrail deployment",
+            ));
+        }
         let view = self.image_views().into_iter().find(|view| view.digest.as_ref() == Some(&of_digest));
         let Some(view) = view else {
             return Err(refuse(

@@ -87,6 +87,8 @@ pub struct Control {
     is_settled: bool,
     shutdown: Option<shutdown::Shutdown>,
     started: Instant,
+    /// Why the deployment that is being applied is to be taken back before anything of it runs.
+    deadly: Option<String>,
     /// Watched folders, and what is wrong with each.
     watched: Vec<(WatchedFolder, Option<String>)>,
     notes: Vec<String>,

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::super::Control;
 use super::super::instances::Entry;
-use super::record::{Deployment, status};
+use super::record::status;
 use crate::clock;
 use crate::database::File;
-use crate::database::tables::deployment::{self as deployment_table, DeploymentRow};
+use crate::database::tables::deployment::{self as deployment_table};
 use crate::deployment::manifest::{DesiredSection, Manifest};
 use crate::deployment::rollout::{Order, Rollout};
 use crate::deployment::{Image, Standing, StepRecord, StepState};
@@ -93,7 +93,7 @@ impl Control {
         }
     }
 
-    fn rollout(&mut self) -> Option<&mut Rollout> {
+    pub(super) fn rollout(&mut self) -> Option<&mut Rollout> {
         self.deployment.as_mut()?.rollout.as_mut()
     }
 
@@ -108,13 +108,28 @@ impl Control {
             State::Waiting { .. } if !self.is_settled || !self.has_turn(entry) => Standing::OnItsWay,
             State::Waiting { reason } => Standing::Waits(format!("waits for its image: {reason}")),
             State::Starting | State::Stopping { .. } => Standing::OnItsWay,
-            State::Running { since } => Standing::Up(*since),
+            State::Running { since } => match self.refusal_of(name) {
+                Some(why) => Standing::Failed(format!("it refuses its desired properties: {why}")),
+                None => Standing::Up(*since),
+            },
             State::Unhealthy { reason, .. } => Standing::Failed(format!("unhealthy: {reason}")),
             State::Backoff { reason, .. } | State::Failed { reason, .. } => Standing::Failed(reason.clone()),
             State::Quarantined { reason } => Standing::Failed(format!("its image is quarantined: {reason}")),
             State::Stopped { reason, .. } => Standing::Still(reason.clone()),
             State::Removed => Standing::Absent,
         }
+    }
+
+    /// Why a module does not take what this deployment set, if it has said so.
+    fn refusal_of(&self, name: &str) -> Option<String> {
+        self.deployment.as_ref().filter(|deployment| deployment.sets.contains(name))?;
+        let twin = self.twins.get(&Identity::module(self.identities.device_id(), name).ok()?)?;
+        // Most have nothing like it, and are not read.
+        if !twin.reported.document.contains("\"ok\":false") {
+            return None;
+        }
+        let said = twin.acknowledged().filter(|said| !said.ok && said.version == twin.desired.version)?;
+        Some(said.error.unwrap_or_default())
     }
 
     fn carry_out(&mut self, order: Order) {
@@ -138,12 +153,12 @@ impl Control {
     }
 
     /// Name and action of a step.
-    fn step(&self, index: usize) -> Option<(String, String)> {
+    pub(super) fn step(&self, index: usize) -> Option<(String, String)> {
         let step = self.deployment.as_ref()?.rollout.as_ref()?.steps().get(index)?;
         Some((step.name.clone(), step.action.clone()))
     }
 
-    fn wanted(&self, name: &str) -> Option<InstanceSpec> {
+    pub(super) fn wanted(&self, name: &str) -> Option<InstanceSpec> {
         self.deployment.as_ref()?.specs().find(|spec| spec.name == name).cloned()
     }
 
@@ -257,7 +272,7 @@ impl Control {
         self.keep(&names);
     }
 
-    fn set_all(&mut self) -> Result<(), String> {
+    pub(super) fn set_all(&mut self) -> Result<(), String> {
         let Some(deployment) = &self.deployment else { return Ok(()) };
         let Some(rollout) = &deployment.rollout else { return Ok(()) };
         let sections: Vec<(String, DesiredSection)> = rollout
@@ -292,7 +307,7 @@ impl Control {
         self.put_routes_in_force(&deployment.manifest)
     }
 
-    fn put_routes_in_force(&self, manifest: &Manifest) -> Result<(), String> {
+    pub(super) fn put_routes_in_force(&self, manifest: &Manifest) -> Result<(), String> {
         let table = RouteTable::compile(&manifest.routes).map_err(|errors| {
             errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
         })?;
@@ -301,7 +316,7 @@ impl Control {
     }
 
     /// Takes over what is wanted of an instance; adds it where it is not there.
-    fn want(&mut self, spec: InstanceSpec) -> String {
+    pub(super) fn want(&mut self, spec: InstanceSpec) -> String {
         let name = spec.name.clone();
         let settings = self.settings(&spec);
         let origin = self.deployment.as_ref().map_or(Origin::Deployment, |deployment| deployment.origin_of(&name));
@@ -363,7 +378,7 @@ impl Control {
     }
 
     /// Stores the steps, where any has changed.
-    fn keep_steps(&mut self) {
+    pub(super) fn keep_steps(&mut self) {
         let Some(deployment) = &mut self.deployment else { return };
         let Some(rollout) = &mut deployment.rollout else { return };
         if !rollout.take_changed() {
@@ -380,102 +395,5 @@ impl Control {
             }),
         );
         self.changed();
-    }
-
-    /// Takes up the deployment that was in force, at a start: without any network, and without touching twins, unless it was
-    /// interrupted while it was applied.
-    ///
-    /// `rows`: all deployments, latest first.
-    pub(in super::super) fn resume(&mut self, rows: &[DeploymentRow]) {
-        self.last_good = rows.iter().find(|row| row.status == status::APPLIED).map(|row| row.id);
-        let Some(row) = rows.iter().find(|row| row.status != status::REFUSED) else { return };
-        match Deployment::read(row) {
-            Ok(deployment) => self.resume_with(deployment),
-            // An older one may have been found bad: what was wanted last goes on, from the table of instances.
-            Err(reason) => {
-                tracing::error!(deployment = row.id, "the stored deployment cannot be read: {reason}; deploy it anew");
-            }
-        }
-    }
-
-    fn resume_with(&mut self, mut deployment: Deployment) {
-        let is_open = deployment.status == status::APPLYING;
-        if is_open {
-            tracing::warn!(deployment = deployment.id, "was interrupted; it is applied again");
-            // What it goes back to is older than itself.
-            let can_go_back = self.last_good.is_some() && deployment.document.rolled_back.is_none();
-            let steps = std::mem::take(&mut deployment.steps);
-            deployment.rollout = Some(Rollout::new(steps, deployment.manifest.health, can_go_back));
-        }
-        // Removed by it, but not ended before the runtime was.
-        let is_left = |entry: &&Entry| {
-            entry.origin == Origin::Deployment && !deployment.specs().any(|spec| spec.name == entry.spec.name)
-        };
-        let left: Vec<String> = self.instances.values().filter(is_left).map(|entry| entry.spec.name.clone()).collect();
-        let specs: Vec<InstanceSpec> = deployment.manifest.modules.values().cloned().collect();
-        self.deployment = Some(deployment);
-        for name in left {
-            self.apply(&name, Input::RemoveRequested);
-        }
-        if is_open {
-            return self.carry_out_at_start();
-        }
-        if let Some(deployment) = &self.deployment
-            && let Err(reason) = self.put_routes_in_force(&deployment.manifest)
-        {
-            tracing::error!(deployment = deployment.id, "its routes are not in force: {reason}");
-        }
-        for spec in specs {
-            if !self.instances.contains_key(&spec.name) {
-                self.add(spec, Origin::Deployment, None, None);
-            }
-        }
-    }
-
-    /// Carries out what can be before anything runs; what is to run starts by itself, in its order.
-    pub(super) fn carry_out_at_start(&mut self) {
-        let Some(rollout) = self.rollout() else { return };
-        let gone: Vec<String> =
-            rollout.steps().iter().filter(|step| step.action == "remove").map(|step| step.name.clone()).collect();
-        // Somebody may have added one of the name since.
-        let is_its = |name: &&String| self.instances.get(*name).is_some_and(|entry| entry.origin == Origin::Deployment);
-        let gone: Vec<String> = gone.iter().filter(is_its).cloned().collect();
-        for name in gone {
-            self.apply(&name, Input::RemoveRequested);
-        }
-        let outcome = self.set_all();
-        let now = clock::now();
-        let Some(deployment) = &self.deployment else { return };
-        let specs: Vec<InstanceSpec> = deployment.specs().cloned().collect();
-        let (is_rollback, pins) = (deployment.document.is_rollback, deployment.document.pins.clone());
-        let steps = deployment.rollout.iter().flat_map(|rollout| rollout.steps());
-        let (started, stopped): (Vec<_>, Vec<_>) =
-            steps.filter(|step| step.up.is_some() || step.action == "stop").partition(|step| step.up.is_some());
-        let names_of = |steps: Vec<&StepRecord>| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
-        let (started, stopped) = (names_of(started), names_of(stopped));
-        let names: Vec<String> = specs.into_iter().map(|spec| self.want(spec)).collect();
-        for name in stopped {
-            self.apply(&name, Input::StopRequested { by: By::Deployment });
-        }
-        for name in started {
-            if !is_rollback {
-                self.lift_bars(&name);
-            }
-            if let Some(entry) = self.instances.get_mut(&name) {
-                entry.first_found = pins.get(&name).and_then(|digest| digest.parse().ok());
-            }
-            // Where it was wanted stopped before, nothing else would start it.
-            self.apply(&name, Input::StartRequested { by: By::Deployment });
-        }
-        self.keep(&names);
-        let has_last_good = self.last_good.is_some();
-        if let Some(deployment) = &mut self.deployment
-            && let Some(mut rollout) = deployment.rollout.take()
-        {
-            rollout.was_set(outcome, now, |_| false);
-            let can_go_back = has_last_good && deployment.document.rolled_back.is_none();
-            deployment.rollout = Some(Rollout::at_start(rollout.into_steps(), deployment.manifest.health, can_go_back));
-        }
-        self.keep_steps();
     }
 }

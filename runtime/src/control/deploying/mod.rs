@@ -8,6 +8,7 @@ mod applying;
 mod planning;
 mod reading;
 mod record;
+mod resuming;
 mod rolling_back;
 
 use std::collections::{BTreeMap, HashSet};
@@ -156,6 +157,7 @@ impl Control {
         {
             rollout.take_over(open.0, open.1, |name| parsed.manifest.modules.contains_key(name));
         }
+        let sets = rollout.steps().iter().filter(|step| step.action == "twin").map(|step| step.name.clone()).collect();
         self.deployment = Some(Deployment {
             id,
             origin: row.origin,
@@ -169,6 +171,7 @@ impl Control {
             steps: Vec::new(),
             rollout: Some(rollout),
             awaiting: BTreeMap::new(),
+            sets,
             ahead: HashSet::new(),
         });
         if self.is_settled {

@@ -74,6 +74,8 @@ pub(in super::super) struct Deployment {
     pub(super) rollout: Option<crate::deployment::Rollout>,
     /// Instances that run another image until theirs is here: the digest that they run meanwhile.
     pub(super) awaiting: BTreeMap<String, String>,
+    /// Modules whose desired properties it sets.
+    pub(super) sets: HashSet<String>,
     /// New instances that it has not come to yet.
     pub(in super::super) ahead: HashSet<String>,
 }
@@ -97,6 +99,7 @@ impl Deployment {
             steps: serde_json::from_str(&row.steps).unwrap_or_default(),
             rollout: None,
             awaiting: BTreeMap::new(),
+            sets: HashSet::new(),
             ahead: HashSet::new(),
         })
     }

@@ -170,6 +170,14 @@ impl Control {
             .collect()
     }
 
+    /// The deployment that would be put in force again, where it needs this image: while another is being applied.
+    pub(in super::super) fn way_back_through(&self, digest: &str) -> Option<i64> {
+        let is_applying = self.deployment.as_ref().is_some_and(|deployment| deployment.rollout.is_some());
+        let good = self.last_good.filter(|_| is_applying)?;
+        let (row, _) = self.good_row(good).ok()?;
+        ran(&row).values().any(|ran| ran == digest).then_some(good)
+    }
+
     fn good_row(&self, id: i64) -> Result<(DeploymentRow, Deployment), Refusal> {
         let deployment = self.stored_deployment(id)?;
         let row = self

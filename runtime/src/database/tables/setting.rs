@@ -6,6 +6,8 @@ use rusqlite::{Connection, OptionalExtension};
 pub mod key {
     /// SHA-256 of the manifest that `run MANIFEST` applied last.
     pub const LAST_MANIFEST: &str = "last-manifest-sha256";
+    /// Id of the deployment that is being applied, and at how many starts it was not found good yet.
+    pub const DEPLOYMENT_STARTS: &str = "deployment-starts";
     /// The epoch of message sequences that was used last.
     pub const SEQUENCE_EPOCH: &str = "sequence-epoch";
 }
