@@ -1,7 +1,7 @@
 //! The windows on disk: one file, replaced whole. What is read is what was written, or nothing.
 //!
 //! ```text
-//! dinrail-insight 1 <bytes of the rest> <checksum>\n{"isWhole": …, "queries": […], …}
+//! dinrail-insight 2 <bytes of the rest> <checksum>\n{"isWhole": …, "queries": […], …}
 //! ```
 //! A file that is something else (cut, damaged, of another version) is set aside under another name and the windows begin anew:
 //! never a reason not to start.
@@ -14,7 +14,7 @@ use dinrail_plugin::{Context, Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const MAGIC: &str = "dinrail-insight 1";
+const MAGIC: &str = "dinrail-insight 2";
 const FILE: &str = "windows.checkpoint";
 /// Files that are set aside; older ones are overwritten.
 const ASIDE: &str = "windows.unreadable";
@@ -133,7 +133,7 @@ mod tests {
         checkpoint.write(&vec![1, 2, 3]).unwrap();
         let whole = fs::read(folder.join(FILE)).unwrap();
         let flipped = whole.iter().map(|byte| byte ^ (u8::from(*byte == b'2') * 8)).collect();
-        let others = [b"{}".to_vec(), b"dinrail-insight 2 1 1\n[]".to_vec(), vec![0xff; 100], b"\n".to_vec(), flipped];
+        let others = [b"{}".to_vec(), b"dinrail-insight 1 1 1\n[]".to_vec(), vec![0xff; 100], b"\n".to_vec(), flipped];
         for bytes in (0..whole.len()).map(|cut| whole[..cut].to_vec()).chain(others) {
             fs::write(folder.join(FILE), &bytes).unwrap();
             let found = checkpoint.read::<Vec<u32>>().unwrap();

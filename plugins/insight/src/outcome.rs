@@ -68,7 +68,7 @@ impl Framed<'_> {
     /// The result's JSON.
     pub fn body(&self, name: &str, group: &Group, cell: &Cell) -> Value {
         let (start, end) = (format_time(self.start), format_time(self.end));
-        let value = self.query.aggregates.first().and_then(|first| cell.get(*first));
+        let value = self.query.aggregates.first().map_or(Value::Null, |first| number(*first, cell));
         let quality = match () {
             () if cell.count == 0 => "bad",
             () if !self.because.is_empty() => "uncertain",
@@ -79,7 +79,7 @@ impl Framed<'_> {
         let mut body = Map::new();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
         put("name", name.into());
-        put("value", number(value));
+        put("value", value);
         if !cell.unit.is_empty() {
             put("unit", cell.unit.as_str().into());
         }
@@ -91,7 +91,7 @@ impl Framed<'_> {
         put("windowEnd", end.into());
         put("count", cell.count.into());
         for aggregate in self.query.aggregates.iter().filter(|aggregate| **aggregate != Aggregate::Count) {
-            put(&aggregate.to_string(), number(cell.get(*aggregate)));
+            put(&aggregate.to_string(), number(*aggregate, cell));
         }
         put("qualities", json!({"good": cell.good, "uncertain": cell.uncertain, "bad": cell.bad}));
         put("incomplete", (!self.because.is_empty()).into());
@@ -100,15 +100,49 @@ impl Framed<'_> {
     }
 }
 
-/// Without digits that a sum of floating point numbers makes up.
-fn number(value: Option<f64>) -> Value {
-    let Some(value) = value else { return Value::Null };
-    let rounded: f64 = format!("{value:.12e}").parse().unwrap_or(value);
-    rounded.into()
+/// A statistic: what was read, as it was read; what was summed up, without the digits that a sum of floating point numbers makes up.
+fn number(what: Aggregate, cell: &Cell) -> Value {
+    let Some(value) = cell.get(what) else { return Value::Null };
+    let rounded = || format!("{value:.12e}").parse().unwrap_or(value);
+    let told: f64 = match what {
+        Aggregate::Sum | Aggregate::StdDev => rounded(),
+        // Not rounded out of what it is the mean of.
+        Aggregate::Mean => match (cell.get(Aggregate::Min), cell.get(Aggregate::Max)) {
+            (Some(min), Some(max)) => rounded().max(min).min(max),
+            _ => rounded(),
+        },
+        Aggregate::Count | Aggregate::Min | Aggregate::Max | Aggregate::First | Aggregate::Last => value,
+        // A value of the window, or near one by less than any fixed number of digits could promise.
+        Aggregate::Percentile(_) => value,
+    };
+    told.into()
 }
 
 /// FNV-1a, over the texts with their ends.
 fn hash(labels: &[&str]) -> u64 {
     let bytes = labels.iter().flat_map(|label| label.bytes().chain([0xff]));
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Percent;
+
+    #[test]
+    fn what_was_read_is_told_as_it_was_read() {
+        let mut cell = Cell::new(true);
+        for time in 0..300 {
+            cell.add(1_000_000_000.000_123_4, time, "");
+        }
+        let p50 = Aggregate::Percentile(Percent(50.0));
+        for what in [Aggregate::First, Aggregate::Last, Aggregate::Min, Aggregate::Max, Aggregate::Mean, p50] {
+            assert_eq!(number(what, &cell), json!(1_000_000_000.000_123_4), "{what}");
+        }
+        let mut sum = Cell::new(false);
+        for value in [0.1, 0.2] {
+            sum.add(value, 0, "");
+        }
+        assert_eq!((number(Aggregate::Sum, &sum), number(Aggregate::Mean, &sum)), (json!(0.3), json!(0.15)));
+    }
 }

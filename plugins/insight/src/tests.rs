@@ -143,7 +143,7 @@ fn results_that_were_not_sent_survive_too() {
 fn a_damaged_checkpoint_is_set_aside_and_never_keeps_it_from_starting() {
     let folder = Folder::new("damaged");
     drop(bench_in(&folder.0, load()));
-    std::fs::write(folder.0.join("windows.checkpoint"), "dinrail-insight 1 garbage").unwrap();
+    std::fs::write(folder.0.join("windows.checkpoint"), "dinrail-insight 2 garbage").unwrap();
     let bench = bench_in(&folder.0, load());
     let warned = bench.logs().iter().any(|line| line.level == Level::Warn && line.text.contains("windows.unreadable"));
     assert!(warned, "{:?}", bench.logs());
