@@ -155,6 +155,35 @@ fn a_disk_that_takes_nothing_costs_lines_that_are_counted_and_no_more() {
 }
 
 #[test]
+fn the_number_of_lost_lines_outlives_the_full_disk_however_often_it_was_said_in_vain() {
+    let (folder, logs) = log(LogLimits::default());
+    let mut follow = logs.follow(module("b")).unwrap();
+    std::fs::remove_dir_all(folder.path().join("modules")).unwrap();
+    std::fs::write(folder.path().join("modules"), "").unwrap();
+    for _ in 0..5 {
+        say(&logs, "b", "lost");
+        let _ = logs.read(&module("b"));
+    }
+    // Each writes down what was dropped before it.
+    (0..10).for_each(|_| drop(logs.read(&module("b"))));
+    assert_eq!(logs.dropped("b").disk, 5);
+    std::fs::remove_file(folder.path().join("modules")).unwrap();
+    std::fs::create_dir(folder.path().join("modules")).unwrap();
+
+    let found = texts(&logs, &module("b"));
+    assert_eq!(found, ["5 lines dropped: the disk did not take them"]);
+    assert_eq!(texts(&logs, &module("b")).len(), 1);
+    assert_eq!(logs.dropped("b").disk, 5);
+    // Who follows hears each number once.
+    let mut heard = Vec::new();
+    while let Followed::Line(line) = follow.next(Duration::ZERO) {
+        heard.push(Stored::parse(&line).unwrap().text.into_owned());
+    }
+    assert_eq!(heard.iter().filter(|text| text.starts_with("5 lines dropped")).count(), 1, "{heard:?}");
+    logs.close();
+}
+
+#[test]
 fn what_was_said_last_is_there_after_the_end() {
     let (folder, logs) = log(LogLimits::default());
     say(&logs, "a", "last");

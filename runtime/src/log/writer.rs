@@ -70,7 +70,8 @@ pub(super) struct Writer {
     next: u64,
     /// Bytes and lines on their way to the files, by speaker.
     pending: HashMap<usize, Pending>,
-    dropped: Vec<Arc<Speaker>>,
+    /// Whose dropped lines are to be written down, by speaker: with what was said of them and never reached the file.
+    dropped: HashMap<usize, (Arc<Speaker>, [u64; 3])>,
     tell_dropped_at: Option<Instant>,
     tell_trouble_at: Option<Instant>,
     json: Vec<u8>,
@@ -79,6 +80,8 @@ pub(super) struct Writer {
 struct Pending {
     speaker: Arc<Speaker>,
     bytes: Vec<u8>,
+    /// Lines among them that say how many were dropped: where each ends, the reason, the number.
+    notices: Vec<(usize, Reason, u64)>,
 }
 
 impl Writer {
@@ -94,7 +97,7 @@ impl Writer {
             followers: Vec::new(),
             next: number_of(clock::wall_us()),
             pending: HashMap::new(),
-            dropped: Vec::new(),
+            dropped: HashMap::new(),
             tell_dropped_at: None,
             tell_trouble_at: None,
             json: Vec::new(),
@@ -167,8 +170,7 @@ impl Writer {
                 self.line(*line);
             }
             Job::Dropped(speaker) => {
-                self.dropped.push(speaker);
-                self.tell_dropped_at.get_or_insert_with(|| clock::now() + TELL_DROPPED);
+                self.tell_later(speaker, [0; 3]);
             }
             Job::KeepIn(folder) => self.keep_in(&folder),
             Job::Flush(done) => {
@@ -220,11 +222,14 @@ impl Writer {
         if !self.followers.is_empty() {
             self.tell_followers(line);
         }
+        self.append(&line.speaker);
+    }
+
+    /// Adds what is in `json` to a speaker's file.
+    fn append(&mut self, speaker: &Arc<Speaker>) {
         if self.files.is_some() {
-            let key = Arc::as_ptr(&line.speaker).addr();
-            let pending =
-                self.pending.entry(key).or_insert_with(|| Pending { speaker: line.speaker.clone(), bytes: Vec::new() });
-            pending.bytes.extend_from_slice(&self.json);
+            let new = || Pending { speaker: speaker.clone(), bytes: Vec::new(), notices: Vec::new() };
+            self.pending.entry(key(speaker)).or_insert_with(new).bytes.extend_from_slice(&self.json);
         }
     }
 
@@ -254,44 +259,79 @@ impl Writer {
         self.console.flush();
         let Some(files) = &mut self.files else { return };
         let mut trouble = None;
+        let mut untold = Vec::new();
         for (_, pending) in self.pending.drain() {
             if let Err((error, written)) = files.append(&pending.speaker, &pending.bytes) {
-                let lost = pending.bytes[written..].iter().filter(|b| **b == b'\n').count() as u64;
-                if pending.speaker.drop_lines(Reason::Disk, lost) {
-                    self.dropped.push(pending.speaker.clone());
-                    self.tell_dropped_at.get_or_insert_with(|| clock::now() + TELL_DROPPED);
+                let lines = pending.bytes[written..].iter().filter(|b| **b == b'\n').count();
+                // What a notice says is said again; it is no line that was lost.
+                let mut again = [0; 3];
+                let notices = pending.notices.iter().filter(|(end, ..)| *end > written);
+                let notices = notices.map(|(_, reason, count)| again[*reason as usize] += count).count();
+                let lost = lines.saturating_sub(notices) as u64;
+                let is_first = lost > 0 && pending.speaker.drop_lines(Reason::Disk, lost);
+                if is_first || notices > 0 {
+                    untold.push((pending.speaker, again));
                 }
                 trouble = Some(error);
             }
+        }
+        for (speaker, again) in untold {
+            self.tell_later(speaker, again);
         }
         if let Some(error) = trouble {
             self.trouble(&format!("{error}; lines are dropped and counted until it is better"));
         }
     }
 
+    /// Has it written down soon that lines of a speaker were dropped. `again`: what was said before, in vain.
+    fn tell_later(&mut self, speaker: Arc<Speaker>, again: [u64; 3]) {
+        let (_, counts) = self.dropped.entry(key(&speaker)).or_insert_with(|| (speaker, [0; 3]));
+        counts.iter_mut().zip(again).for_each(|(count, again)| *count += again);
+        self.tell_dropped_at.get_or_insert_with(|| clock::now() + TELL_DROPPED);
+    }
+
     /// Writes down what was dropped, in the log of each speaker that it concerns.
     fn tell_dropped(&mut self) {
         self.tell_dropped_at = None;
-        for speaker in std::mem::take(&mut self.dropped) {
+        for (_, (speaker, [rate_before, queue_before, disk_before])) in std::mem::take(&mut self.dropped) {
             let Dropped { rate, queue, disk } = speaker.take_dropped();
             let more_than = format!("more than {} a second", self.shared.turn.lines_per_sec);
             let reasons = [
-                ("rate", rate, more_than.as_str()),
-                ("queue", queue, "they came faster than they can be written"),
-                ("disk", disk, "the disk did not take them"),
+                ("rate", Reason::Rate, rate, rate_before, more_than.as_str()),
+                ("queue", Reason::Queue, queue, queue_before, "they came faster than they can be written"),
+                ("disk", Reason::Disk, disk, disk_before, "the disk did not take them"),
             ];
-            for (reason, count, words) in reasons.into_iter().filter(|(_, count, _)| *count > 0) {
+            for (word, reason, new, before, words) in reasons {
+                let count = new + before;
+                if count == 0 {
+                    continue;
+                }
                 let lines = if count == 1 { "line" } else { "lines" };
                 let fields: Map<String, Value> =
-                    [("dropped".to_owned(), count.into()), ("reason".to_owned(), reason.into())].into_iter().collect();
+                    [("dropped".to_owned(), count.into()), ("reason".to_owned(), word.into())].into_iter().collect();
                 let text = format!("{} {lines} dropped: {words}", grouped(count));
-                self.line(Line::of_runtime(speaker.clone(), Level::Warn, &text, fields));
+                let line = Line::of_runtime(speaker.clone(), Level::Warn, &text, fields);
+                if new > 0 {
+                    self.line(line);
+                } else {
+                    // The console and those who follow know it; only the file does not.
+                    self.json.clear();
+                    line.encode(self.next, &mut self.json);
+                    self.next += 1;
+                    self.append(&speaker);
+                }
+                if let Some(pending) = self.pending.get_mut(&key(&speaker)) {
+                    pending.notices.push((pending.bytes.len(), reason, count));
+                }
             }
         }
     }
 
     fn forget(&mut self, speaker: &Arc<Speaker>) {
         self.flush();
+        if self.dropped.remove(&key(speaker)).is_some() {
+            speaker.take_dropped();
+        }
         if let Some(Err(error)) = self.files.as_mut().map(|files| files.forget(speaker)) {
             let fields = Map::new();
             let text = format!("the log of {} cannot be deleted: {error}", speaker.name().unwrap_or_default());
@@ -315,6 +355,11 @@ impl Writer {
         self.console.line(&line, &json);
         self.console.flush();
     }
+}
+
+/// What a speaker is found by.
+fn key(speaker: &Arc<Speaker>) -> usize {
+    Arc::as_ptr(speaker).addr()
 }
 
 fn number_of(us: i64) -> u64 {
