@@ -102,11 +102,8 @@ impl Handle {
             });
             let (kept, bytes) = sizes.fold((0, 0), |(kept, _), sum| (kept + 1, sum));
             left -= bytes;
-            let text: String = lines[lines.len() - kept..]
-                .iter()
-                .flat_map(|line| [String::from_utf8_lossy(line.trim_ascii_end()).into_owned(), "\n".to_owned()])
-                .collect();
-            bundle.text(&format!("logs/{name}"), &text)?;
+            let newest = lines[lines.len() - kept..].iter().map(|line| &line[..]);
+            bundle.log(&format!("logs/{name}"), newest)?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! The support bundle: what somebody who was not there needs in order to help, in one zip file without secrets.
 //!
 //! It holds what the runtime says about itself, its logs, and what the system is; never keys, databases, messages or the values of
-//! environment variables. Texts of twins are left out unless asked for. Invariant: everything passes [`Secrets::clean`], or
-//! [`Secrets::clean_document`], on its way in.
+//! environment variables. Texts of twins are left out unless asked for. Invariant: everything passes [`Secrets::clean`],
+//! [`Secrets::clean_line`] or [`Secrets::clean_document`] on its way in.
 
 mod device;
 mod redact;
@@ -42,6 +42,13 @@ impl<W: Write + Seek> Bundle<W> {
     /// Adds a text.
     pub fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
         let clean = self.secrets.clean(text);
+        self.put(name, clean.as_bytes())
+    }
+
+    /// Adds lines of a log.
+    pub fn log<'l>(&mut self, name: &str, lines: impl Iterator<Item = &'l [u8]>) -> io::Result<()> {
+        let clean = lines.map(|line| self.secrets.clean_line(&String::from_utf8_lossy(line.trim_ascii_end())) + "\n");
+        let clean: String = clean.collect();
         self.put(name, clean.as_bytes())
     }
 

@@ -62,6 +62,13 @@ impl Secrets {
         without_named(&without_forms(&known))
     }
 
+    /// A line of a log without any secret: as the document that it is, or else as a text.
+    pub fn clean_line(&self, line: &str) -> String {
+        let Ok(mut document @ Value::Object(_)) = serde_json::from_str(line) else { return self.clean(line) };
+        self.clean_document(&mut document);
+        document.to_string()
+    }
+
     /// Takes every secret out of a document.
     pub fn clean_document(&self, document: &mut Value) {
         match document {
@@ -177,7 +184,11 @@ fn without_named(text: &str) -> String {
         if name.is_empty() || is_reference || !is_secret_name(last_part(name)) {
             continue;
         }
-        let skipped = after.len() - after.trim_start_matches([' ', '"', '\'', '\\']).len();
+        let opening = Opening::of(after);
+        let skipped = match &opening {
+            Some(opening) => opening.len,
+            None => after.len() - after.trim_start_matches([' ', '\\']).len(),
+        };
         clean.push_str(&after[..skipped]);
         rest = &after[skipped..];
         for scheme in ["Bearer ", "Basic ", "SharedAccessSignature "] {
@@ -186,13 +197,53 @@ fn without_named(text: &str) -> String {
                 rest = tail;
             }
         }
-        let end = rest.find(|c: char| c.is_whitespace() || "\"';,&}])\\".contains(c)).unwrap_or(rest.len());
+        let is_end = |c: char| c.is_whitespace() || "\"';,&}])\\".contains(c);
+        let end = match opening {
+            Some(opening) => opening.end_in(rest),
+            None => rest.find(is_end).unwrap_or(rest.len()),
+        };
         if end > 0 {
             clean.push_str(REMOVED);
         }
         rest = &rest[end..];
     }
     clean + rest
+}
+
+/// The quote before a value, as it stands in a text that may itself be a quoted one: `"`, `\"`, `\\\"`.
+struct Opening {
+    quote: char,
+    /// Backslashes before it.
+    escapes: usize,
+    /// With the spaces before it.
+    len: usize,
+}
+
+impl Opening {
+    fn of(text: &str) -> Option<Opening> {
+        let escaped = text.trim_start_matches(' ');
+        let quoted = escaped.trim_start_matches('\\');
+        let quote = quoted.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        Some(Opening { quote, escapes: escaped.len() - quoted.len(), len: text.len() - quoted.len() + 1 })
+    }
+
+    /// Where the value ends: at the quote that closes it, or with its line.
+    fn end_in(&self, text: &str) -> usize {
+        // One backslash: a text in a text; three: in one more.
+        let depth = (self.escapes + 1).ilog2();
+        for (at, _) in text.match_indices(self.quote) {
+            let escapes = at - text[..at].trim_end_matches('\\').len();
+            if closes(escapes, depth) {
+                return if escapes % 2 == 1 { at - escapes.min(self.escapes) } else { at };
+            }
+        }
+        text.find('\n').unwrap_or(text.len())
+    }
+}
+
+/// Whether a quote after so many backslashes ends a text that stands so deep in others, or one of those others.
+fn closes(escapes: usize, depth: u32) -> bool {
+    escapes.is_multiple_of(2) || (depth > 0 && closes((escapes - 1) / 2, depth - 1))
 }
 
 fn last_part(name: &str) -> &str {
@@ -211,7 +262,8 @@ fn without_logins(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         clean.push_str(before);
-        let end = after.find(|c: char| c.is_whitespace() || "/\"'<>".contains(c)).unwrap_or(after.len());
+        // A password may hold any sign, also one that would end the host.
+        let end = after.find(|c: char| c.is_whitespace() || "\"'".contains(c)).unwrap_or(after.len());
         let login = after[..end].rfind('@').and_then(|at| Some((after[..at].find(':')?, at)));
         rest = match login {
             Some((colon, at)) => {
@@ -304,6 +356,14 @@ mod tests {
             ("SharedAccessSignature sr=h&sig=a%2Bb&se=17", "SharedAccessSignature sr=h&sig=<removed>&se=17"),
             ("Authorization: Bearer abc.def", "Authorization: Bearer <removed>"),
             ("mqtt://user:pa:ss@host:1883/x at 12:30", "mqtt://user:<removed>@host:1883/x at 12:30"),
+            ("mqtt://u:pa/ss@host/x, http://h:80/y", "mqtt://u:<removed>@host/x, http://h:80/y"),
+            (r#"{"password":"correct horse, \"b\" {a}\\","port":1}"#, r#"{"password":"<removed>","port":1}"#),
+            (r#"{\"password\":\"a b; \\\"c\\\" d\",\"port\":1}"#, r#"{\"password\":\"<removed>\",\"port\":1}"#),
+            (
+                r#"{"text":"password=\"a b\" c"} 'pin': 'a b' c"#,
+                r#"{"text":"password=\"<removed>\" c"} 'pin': '<removed>' c"#,
+            ),
+            (r#"{"password":"","user":"b c"} token="cut off"#, r#"{"password":"","user":"b c"} token="<removed>"#),
             ("mqtt.password = x", "mqtt.password = <removed>"),
             ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.c2ln ok", "token <removed> ok"),
             ("key::value of std::path, no secret: here", "key::value of std::path, no secret: <removed>"),
@@ -344,6 +404,21 @@ mod tests {
             twin,
             json!({"a": "<4 characters>", "b": [1, "<1 characters>"], "acknowledged": {"error": "threshold: too high"}})
         );
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_cleaned_as_the_document_that_it_is() {
+        let table = [
+            (
+                r#"{"n":1,"text":"got {\"password\":\"correct horse battery\"} of it","fields":{"pin":["a b",1],"k":1}}"#,
+                r#"{"n":1,"text":"got {\"password\":\"<removed>\"} of it","fields":{"pin":"<removed>","k":1}}"#,
+            ),
+            (r#"{"text":"mqtt://u:pa/ss@host"}"#, r#"{"text":"mqtt://u:<removed>@host"}"#),
+            (r#"{"text":"torn, password=\"a b"#, r#"{"text":"torn, password=\"<removed>"#),
+        ];
+        for (line, expected) in table {
+            assert_eq!(Secrets::default().clean_line(line), expected);
+        }
     }
 
     proptest! {
