@@ -207,3 +207,26 @@ fn removing_one_that_never_returns_gives_it_up_and_says_so() {
     refused.refused(1, &["not everything of it could be discarded", "never returned"]);
     assert!(!runtime.state().join("data/it").exists());
 }
+
+#[test]
+fn removing_one_that_was_given_up_keeps_its_name_taken_until_the_runtime_restarts() {
+    let mut runtime = Runtime::new().config("[restart]\nfirst_delay_secs = 1\n").start();
+    runtime.add_image(&misbehaving());
+    runtime.cli(&["add", "it", "misbehaving", "--set", "misbehave=hangInStop"]).ok();
+    runtime.wait_for("it", "running");
+    runtime.cli(&["stop", "it"]).ok();
+    runtime.wait_for("it", "failed");
+
+    let removed = runtime.cli(&["remove", "it"]);
+    assert!([&*removed.stdout, &removed.stderr].concat().contains("never returned"), "{removed:?}");
+
+    runtime.cli(&["add", "it", "misbehaving"]).refused(1, &["never returned", "restart the runtime"]);
+    let manifest = runtime.write("manifest.json", Manifest::new().module("it", "misbehaving").text());
+    let place = "modulesContent.$edgeAgent.properties.desired.modules.it";
+    runtime.cli(&["deploy", &manifest.to_string_lossy()]).refused(1, &[place, "never returned", "restart the runtime"]);
+    assert!(runtime.module("it").is_null());
+    runtime.cli(&["remove", "it", "--purge"]).refused(1, &["never returned"]);
+    runtime.kill9_and_launch();
+    runtime.cli(&["add", "it", "misbehaving"]).ok();
+    runtime.wait_for("it", "running");
+}

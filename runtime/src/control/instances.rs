@@ -143,7 +143,11 @@ impl Control {
             let Some(entry) = self.instances.get_mut(name) else { return };
             let moment = Moment { now: clock::now(), wall_us: clock::wall_us(), random };
             let (life, actions) = state::next(&entry.life, input, moment);
-            entry.life = life;
+            let was_abandoned = std::mem::replace(&mut entry.life, life).is_abandoned();
+            if was_abandoned && entry.life.state == State::Removed {
+                // Its thread lives on, and with it the claim on its name and data folder.
+                self.left_behind.insert(name.to_owned());
+            }
             self.rollout_saw(name);
             for action in actions {
                 inputs.extend(self.act(name, action));
@@ -260,6 +264,9 @@ impl Control {
         if self.shutdown.is_some() {
             return fail("the runtime is ending".to_owned());
         }
+        if self.left_behind.contains(name) {
+            return fail(format!("the thread of the {name} that was removed never returned; restart the runtime"));
+        }
         let Ok(digest) = digest.parse::<Digest>() else { return fail(format!("'{digest}' is not a digest")) };
         let record = match self.identities.ensure(Some(name)) {
             Ok(record) => record,
@@ -319,8 +326,8 @@ impl Control {
     }
 
     pub(super) fn worker_event(&mut self, name: &str, worker: WorkerId, ticket: Ticket, event: WorkerEvent) {
-        if matches!(event, WorkerEvent::Ended(_)) && !self.instances.contains_key(name) && self.left_behind.remove(name)
-        {
+        // No other worker of the name is started before this.
+        if matches!(event, WorkerEvent::Ended(_)) && self.left_behind.remove(name) {
             tracing::warn!(module = name, "its thread returned long after it was removed; its name can be used again");
             return self.changed();
         }

@@ -57,6 +57,13 @@ impl Control {
             rules::check_size(&path, before, &after, rules::MAX_SECTION_BYTES, &mut found);
             problems.extend(found.iter().map(|v| Problem::at(&v.path, format!("{} — {}", v.value, v.limit), "")));
         }
+        for name in manifest.modules.keys().filter(|name| self.left_behind.contains(*name)) {
+            problems.push(Problem::at(
+                format!("modulesContent.$edgeAgent.properties.desired.modules.{name}"),
+                format!("the thread of the {name} that was removed never returned"),
+                "restart the runtime, or give the module another name",
+            ));
+        }
         for (name, spec) in &manifest.modules {
             let is_path = spec.image.parse::<Reference>().is_ok_and(|reference| reference.name().is_none());
             let path = format!("modulesContent.$edgeAgent.properties.desired.modules.{name}.settings.image");
