@@ -11,6 +11,7 @@ use object::read::{ReadCache, ReadRef};
 use object::{Endianness, SectionIndex};
 
 use super::inspect::{Found, MAX_DESCRIPTOR_BYTES, MAX_PART_BYTES, Platform, TABLE_HEAD_BYTES, foreign, not_the_table};
+use super::names::{Names, text_at};
 use super::needs::{self, Provider, Segment};
 use super::{Defect, Format, Refusal, symbols};
 
@@ -277,16 +278,18 @@ fn check_part<Elf: FileHeader<Endian = Endianness>>(
     Ok(())
 }
 
-/// The text at an offset of a table of names, up to its zero byte.
-pub(super) fn text_at(names: &[u8], at: u64) -> Option<String> {
-    let rest = names.get(usize::try_from(at).ok()?..)?;
-    Some(String::from_utf8_lossy(&rest[..rest.iter().position(|byte| *byte == 0)?]).into_owned())
+/// Opens a regular file: opening a device does something to it, and a pipe may keep one waiting for ever.
+fn open_regular(path: &Path) -> std::io::Result<std::fs::File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    std::fs::File::open(path)
 }
 
 /// True if the file is an ELF library for this process.
 pub(super) fn is_for_this_device(path: &Path) -> bool {
     let mut head = [0; 20];
-    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
+    let read = open_regular(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut head));
     let (wide, little) = (cfg!(target_pointer_width = "64"), cfg!(target_endian = "little"));
     let pair = [head[18], head[19]];
     let machine = if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
@@ -299,7 +302,7 @@ pub(super) fn is_for_this_device(path: &Path) -> bool {
 
 /// What a library of this device provides to others; `None` where it cannot be read.
 pub(super) fn provider(path: &Path) -> Option<Provider> {
-    let cache = ReadCache::new(std::fs::File::open(path).ok()?);
+    let cache = ReadCache::new(open_regular(path).ok()?);
     if cfg!(target_pointer_width = "64") {
         provider_of::<FileHeader64<Endianness>, _>(&cache)
     } else {
@@ -320,7 +323,9 @@ where
     let symbols: &[Elf::Sym] = table.data_as_array(endian, data).ok()?;
     let names = linked_strings(&sections, table.link(endian), endian, data).ok()?;
     let is_given = |symbol: &&Elf::Sym| !symbol.is_undefined(endian) && symbol.st_bind() != elf::STB_LOCAL;
-    let defines = symbols.iter().filter(is_given).filter_map(|symbol| text_at(names, symbol.st_name(endian).into()));
+    let mut reader = Names::new();
+    let given = symbols.iter().filter(is_given);
+    let defines = given.filter_map(|symbol| reader.read(names, symbol.st_name(endian).into())).collect();
     let versions = match sections.gnu_verdef(endian, data).ok()? {
         Some((definitions, strings)) => {
             let names = linked_strings(&sections, strings, endian, data).ok()?;
@@ -328,12 +333,13 @@ where
                 .filter_map(Result::ok)
                 .take(MAX_VERSIONS)
                 .flat_map(|(_, versions)| versions.filter_map(Result::ok).take(2))
-                .filter_map(|version| text_at(names, version.vda_name.get(endian).into()))
+                .filter_map(|version| reader.read(names, version.vda_name.get(endian).into()))
                 .collect()
         }
         None => BTreeSet::new(),
     };
-    Some(Provider { dynamic: needs::dynamic(&sections, endian, data).ok()?, defines: defines.collect(), versions })
+    let dynamic = needs::dynamic(&sections, endian, data).ok()?;
+    Some(Provider { dynamic, defines, versions, is_cut: reader.is_spent() })
 }
 
 /// Why there is no entry symbol, as far as the names that are there tell.
@@ -343,8 +349,11 @@ where
     R: ReadRef<'data>,
 {
     let wanted = abi::DR_ENTRY_SYMBOL;
-    let mut found = Vec::new();
-    for table in sections.iter().filter(|s| matches!(s.sh_type(endian), elf::SHT_DYNSYM | elf::SHT_SYMTAB)) {
+    let mut found = None;
+    let mut reader = Names::new();
+    let tables = sections.iter().filter(|s| matches!(s.sh_type(endian), elf::SHT_DYNSYM | elf::SHT_SYMTAB));
+    // A library has one of each.
+    for table in tables.take(2) {
         let is_dynamic = table.sh_type(endian) == elf::SHT_DYNSYM;
         let list: &[Elf::Sym] = match check_part::<Elf>(table, endian, "", MAX_PART_BYTES) {
             Ok(()) => table.data_as_array(endian, data).unwrap_or_default(),
@@ -352,15 +361,18 @@ where
         };
         let names = linked_strings(sections, table.link(endian), endian, data).unwrap_or_default();
         for symbol in list {
-            let Some(name) = text_at(names, symbol.st_name(endian).into()) else { continue };
+            if found.is_some() || reader.is_spent() {
+                break;
+            }
+            let Some(name) = reader.read(names, symbol.st_name(endian).into()) else { continue };
             if name.to_ascii_uppercase().contains("DINRAIL_MODULE") && symbol.st_type() != elf::STT_FILE {
-                found.push((name, symbol.is_undefined(endian), is_dynamic));
+                found = Some((name, symbol.is_undefined(endian), is_dynamic));
             }
         }
     }
     let refused = |what: String, hint: &str| Refusal::new(Defect::Foreign, what, hint);
     const BY_MACRO: &str = "write DR_EXPORT_MODULE(create, destroy, …) once, in a file (add export_module! in Rust)";
-    let Some((name, is_undefined, is_dynamic)) = found.into_iter().next() else { return foreign() };
+    let Some((name, is_undefined, is_dynamic)) = found else { return foreign() };
     if is_undefined {
         return refused(format!("not a dinrail module yet: {wanted} is declared but not defined"), BY_MACRO);
     }
@@ -423,15 +435,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_up_to_the_zero_byte() {
-        let names = b"GLIBC_2.38\0GLIBC_2.3.4\0GLIBC_2.2";
-        assert_eq!(text_at(names, 0).as_deref(), Some("GLIBC_2.38"));
-        assert_eq!(text_at(names, 23), None);
-        assert_eq!(text_at(names, 99), None);
+    fn versions_of_glibc_are_told_from_others() {
         assert_eq!(needs::glibc_version("GLIBC_2.3.4"), Some((2, 3)));
         for other in ["GLIBC_PRIVATE", "GLIBCXX_3.4", ""] {
             assert_eq!(needs::glibc_version(other), None);
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_no_regular_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("libplc.so");
+        if !std::process::Command::new("mkfifo").arg(&pipe).status().is_ok_and(|done| done.success()) {
+            println!("skipped: no mkfifo");
+            return;
+        }
+        // Opening it would wait for a writer, for ever.
+        assert!(!is_for_this_device(&pipe));
+        assert!(provider(&pipe).is_none());
+        assert!(!is_for_this_device(folder.path()));
     }
 
     #[test]

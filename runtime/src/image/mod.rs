@@ -18,6 +18,7 @@ mod digest;
 mod elf;
 mod inspect;
 mod library;
+mod names;
 mod needs;
 mod pe;
 mod reference;

@@ -11,8 +11,9 @@ use object::elf;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, Rel, Rela, SectionHeader, SectionTable, Sym};
 use object::{Endianness, ReadRef};
 
-use super::elf::{MAX_VERSIONS, text_at};
+use super::elf::MAX_VERSIONS;
 use super::inspect::{MAX_PART_BYTES, Platform};
+use super::names::Names;
 use super::search::Search;
 use super::{Defect, Refusal, symbols};
 
@@ -35,6 +36,16 @@ pub struct Needs {
     /// What does not keep it from loading, and had better be changed.
     pub warnings: Vec<String>,
 }
+
+/// Libraries that one library needs, folders that it names, and entries of its dynamic part that are looked at.
+const MAX_NEEDED: usize = 512;
+const MAX_FOLDERS: usize = 64;
+const MAX_ENTRIES: usize = 10_000;
+/// Libraries that are read, and times that one is looked for, for all that one library needs.
+const MAX_PROVIDERS: usize = 1_000;
+const MAX_SEARCHES: usize = 20_000;
+/// Most that is said about versions.
+const MAX_SAID: usize = 20;
 
 const DT_RPATH: i64 = 15;
 const DT_TEXTREL: i64 = 22;
@@ -61,6 +72,8 @@ pub(super) struct Dynamic {
     undefined: BTreeSet<String>,
     /// All undefined symbols.
     imports: BTreeSet<String>,
+    /// True where a limit was reached: what is missing by what is known may be there.
+    is_cut: bool,
 }
 
 impl Dynamic {
@@ -81,20 +94,44 @@ where
     R: ReadRef<'data>,
 {
     let mut found = Dynamic::default();
+    let mut reader = Names::new();
     let strings = |index| -> &[u8] {
         let section = sections.section(index).ok().filter(|section| section.sh_size(endian).into() <= MAX_PART_BYTES);
         section.and_then(|section| section.data(endian, data).ok()).unwrap_or_default()
     };
-    if let Some((entries, index)) = sections.dynamic(endian, data)? {
+    let is_small = |kind| {
+        let mut sections = sections.iter().filter(|section| section.sh_type(endian) == kind);
+        sections.all(|section| section.sh_size(endian).into() <= MAX_PART_BYTES)
+    };
+    found.is_cut = !is_small(elf::SHT_DYNAMIC) || !is_small(elf::SHT_GNU_VERNEED);
+    if !found.is_cut
+        && let Some((entries, index)) = sections.dynamic(endian, data)?
+    {
         let names = strings(index);
-        for entry in entries.iter().take_while(|entry| entry.tag(endian) != elf::DT_NULL) {
+        let entries = entries.iter().take_while(|entry| entry.tag(endian) != elf::DT_NULL);
+        for (at, entry) in entries.enumerate() {
+            if at == MAX_ENTRIES || found.needed.len() > MAX_NEEDED {
+                found.needed.truncate(MAX_NEEDED);
+                found.is_cut = true;
+                break;
+            }
             let value = entry.val(endian);
-            let text = || text_at(names, value).unwrap_or_default();
-            let folders = || text().split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-            match entry.tag(endian).0 {
-                1 => found.needed.push(text()),
-                DT_RPATH => found.rpath = folders(),
-                DT_RUNPATH => found.runpath = folders(),
+            let tag = entry.tag(endian).0;
+            match tag {
+                1 | DT_RPATH | DT_RUNPATH => {
+                    let Some(text) = reader.read(names, value) else {
+                        found.is_cut = true;
+                        continue;
+                    };
+                    if tag == 1 {
+                        found.needed.push(text);
+                        continue;
+                    }
+                    let folders = || text.split(':').filter(|part| !part.is_empty());
+                    found.is_cut |= folders().nth(MAX_FOLDERS).is_some();
+                    let list = folders().take(MAX_FOLDERS).map(str::to_owned).collect();
+                    *(if tag == DT_RPATH { &mut found.rpath } else { &mut found.runpath }) = list;
+                }
                 DT_FLAGS => found.flags = value,
                 DT_FLAGS_1 => found.flags_1 = value,
                 DT_TEXTREL => found.has_text_relocations = true,
@@ -102,25 +139,35 @@ where
             }
         }
     }
-    if let Some((needs, index)) = sections.gnu_verneed(endian, data)? {
+    if !found.is_cut
+        && let Some((needs, index)) = sections.gnu_verneed(endian, data)?
+    {
         let names = strings(index);
+        // Of all files together: their lists may be one and the same.
+        let mut left = MAX_VERSIONS;
         for (need, versions) in needs.filter_map(Result::ok).take(MAX_VERSIONS) {
-            let file = text_at(names, u64::from(need.vn_file.get(endian))).unwrap_or_default();
+            let file = reader.read(names, u64::from(need.vn_file.get(endian))).unwrap_or_default();
             let list = found.versions.entry(file).or_default();
-            // A weak need is looked up, but its absence is not an error.
-            let must = versions
-                .filter_map(Result::ok)
-                .take(MAX_VERSIONS)
-                .filter(|version| version.vna_flags.get(endian).0 & elf::VER_FLG_WEAK.0 == 0);
-            list.extend(must.filter_map(|version| text_at(names, u64::from(version.vna_name.get(endian)))));
+            for version in versions.filter_map(Result::ok).take(left) {
+                left -= 1;
+                // A weak need is looked up, but its absence is not an error.
+                if version.vna_flags.get(endian).0 & elf::VER_FLG_WEAK.0 == 0 {
+                    list.extend(reader.read(names, u64::from(version.vna_name.get(endian))));
+                }
+            }
         }
     }
     let mut referred = BTreeSet::new();
-    for section in sections.iter().filter(|section| section.sh_size(endian).into() <= MAX_PART_BYTES) {
+    // Of all tables together: they may lie in one place. A symbol of a table that is left out is not missed.
+    let mut left = MAX_PART_BYTES;
+    for section in sections.iter() {
         // Those that the loader carries out are in memory.
-        if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 {
+        let is_table = matches!(section.sh_type(endian), elf::SHT_RELA | elf::SHT_REL);
+        let bytes = section.sh_size(endian).into();
+        if !is_table || section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || bytes > left {
             continue;
         }
+        left -= bytes;
         // A table that cannot be read is the loader's to refuse.
         if let Some((list, _)) = section.rela(endian, data).unwrap_or_default() {
             referred.extend(list.iter().map(|relocation| relocation.r_sym(endian, false) as usize));
@@ -131,9 +178,15 @@ where
     }
     if let Some(table) = sections.iter().find(|section| section.sh_type(endian) == elf::SHT_DYNSYM) {
         let names = strings(table.link(endian));
-        let list: &[Elf::Sym] = table.data_as_array(endian, data).unwrap_or_default();
+        let is_small = table.sh_size(endian).into() <= MAX_PART_BYTES;
+        let list: &[Elf::Sym] =
+            if is_small { table.data_as_array(endian, data).unwrap_or_default() } else { Default::default() };
         for (at, symbol) in list.iter().enumerate().filter(|(_, symbol)| symbol.is_undefined(endian)) {
-            let Some(name) = text_at(names, u64::from(symbol.st_name(endian))).filter(|name| !name.is_empty()) else {
+            if reader.is_spent() {
+                break;
+            }
+            let Some(name) = reader.read(names, u64::from(symbol.st_name(endian))).filter(|name| !name.is_empty())
+            else {
                 continue;
             };
             if symbol.st_bind() == elf::STB_GLOBAL && referred.contains(&at) {
@@ -142,6 +195,7 @@ where
             found.imports.insert(name);
         }
     }
+    found.is_cut |= reader.is_spent();
     Ok(found)
 }
 
@@ -152,6 +206,8 @@ pub(super) struct Provider {
     pub defines: BTreeSet<String>,
     /// Names of the versions that it defines.
     pub versions: BTreeSet<String>,
+    /// True where a limit was reached: it may define more.
+    pub is_cut: bool,
 }
 
 /// Looks whether this device has what a library needs: everything that is missing, or what it has.
@@ -190,34 +246,46 @@ pub(super) fn examine(platform: &Platform, dynamic: &Dynamic, segments: &[Segmen
 fn look_for(dynamic: &Dynamic, needs: &mut Needs, wrong: &mut Vec<Refusal>) {
     let search = Search::of_this_device();
     let mut missing = dynamic.undefined.clone();
-    let mut is_all_known = true;
+    let mut is_all_known = !dynamic.is_cut;
+    let mut searches = 0;
     let mut seen = BTreeSet::new();
     let mut next: VecDeque<(String, Option<PathBuf>)> = VecDeque::new();
     for name in &dynamic.needed {
         let found = search.find(name, dynamic, None);
         needs.libraries.push(NeededLibrary { name: name.clone(), found: found.clone() });
-        if found.is_none() {
+        if found.is_none() && !dynamic.is_cut {
             wrong.push(no_library(name, dynamic));
-            is_all_known = false;
         }
+        is_all_known &= found.is_some();
         next.push_back((name.clone(), found));
     }
     // What this process has in its global scope: the program and its own libraries.
     next.extend(search.global_scope());
     while let Some((name, found)) = next.pop_front() {
         let Some(path) = found.filter(|path| seen.insert(path.clone())) else { continue };
+        if seen.len() > MAX_PROVIDERS {
+            is_all_known = false;
+            break;
+        }
         let Some(provider) = super::elf::provider(&path) else {
             is_all_known = false;
             continue;
         };
+        is_all_known &= !provider.is_cut && !provider.dynamic.is_cut;
         for version in dynamic.versions.get(&name).into_iter().flatten() {
             // glibc's have been compared already, where they are known.
-            if !provider.versions.contains(version) && !version.starts_with("GLIBC_") {
+            let is_missing = !provider.is_cut && !provider.versions.contains(version);
+            if is_missing && !version.starts_with("GLIBC_") && wrong.len() < MAX_SAID {
                 wrong.push(no_version(version, &name, &provider.versions));
             }
         }
         missing.retain(|symbol| !provider.defines.contains(symbol));
         for name in &provider.dynamic.needed {
+            searches += 1;
+            if searches > MAX_SEARCHES {
+                is_all_known = false;
+                break;
+            }
             let found = search.find(name, &provider.dynamic, path.parent());
             is_all_known &= found.is_some();
             next.push_back((name.clone(), found));
@@ -353,7 +421,8 @@ fn warn(dynamic: &Dynamic, segments: &[Segment], warnings: &mut Vec<String>) {
         ));
     }
     // A panic that cannot be raised cannot be caught either.
-    if dynamic.imports.contains("_Unwind_Backtrace")
+    if !dynamic.is_cut
+        && dynamic.imports.contains("_Unwind_Backtrace")
         && dynamic.imports.contains("_Unwind_GetIP")
         && !dynamic.imports.iter().any(|name| name == "_Unwind_RaiseException" || name.starts_with("__cxa_"))
     {
@@ -365,3 +434,7 @@ fn warn(dynamic: &Dynamic, segments: &[Segment], warnings: &mut Vec<String>) {
 #[cfg(test)]
 #[path = "needs_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod hostile_tests;

@@ -12,6 +12,11 @@ use parking_lot::{Condvar, Mutex};
 use super::event::Event;
 use crate::clock;
 
+/// Most bytes that are noted of what the module does of itself, such as logging: it may do so in a loop.
+const MAX_CHATTER_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of notes.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
 /// The recorder of this process, which tries one module.
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
@@ -23,6 +28,7 @@ pub(super) struct Recorder {
 /// What was seen so far.
 pub(super) struct State {
     file: File,
+    room: Room,
     /// The call under way: what it is, and since when.
     pub call: Option<(String, Instant)>,
     /// Calls that have returned, by function.
@@ -54,11 +60,65 @@ impl Seen {
     }
 }
 
+impl State {
+    fn write(&mut self, event: &Event) {
+        let Ok(mut line) = serde_json::to_vec(event) else { return };
+        line.push(b'\n');
+        if self.room.takes(event, line.len()) {
+            if matches!(event, Event::End { .. }) && self.room.left_out > 0 {
+                let text = format!("it logs, sends or reports so much that {} notes are left out", self.room.left_out);
+                self.write(&Event::Warning { text });
+            }
+            // One write, so that a crash leaves whole lines. Without the file there is nobody to tell.
+            let _ = self.file.write_all(&line);
+        } else if self.room.left_out == 1 {
+            // It may never come to the end, where they are counted.
+            let text = "it logs, sends or reports so much that from here on not all of it is noted".to_owned();
+            self.write(&Event::Warning { text });
+        }
+    }
+}
+
+/// How much has been noted.
+#[derive(Debug, Default)]
+struct Room {
+    chatter: usize,
+    all: usize,
+    /// Notes that were not taken.
+    left_out: usize,
+}
+
+impl Room {
+    /// True if there is room for an event of so many bytes. How it ends is always noted.
+    fn takes(&mut self, event: &Event, bytes: usize) -> bool {
+        let is_end =
+            matches!(event, Event::End { .. } | Event::Problem { .. } | Event::Refused { .. } | Event::Warning { .. });
+        let is_chatter = matches!(
+            event,
+            Event::Log { .. }
+                | Event::Send { .. }
+                | Event::Reports { .. }
+                | Event::Health { .. }
+                | Event::Invokes { .. }
+                | Event::Complete { .. }
+        );
+        let has_room = self.all + bytes <= MAX_BYTES && (!is_chatter || self.chatter + bytes <= MAX_CHATTER_BYTES);
+        if !has_room && !is_end {
+            self.left_out += 1;
+            return false;
+        }
+        self.all += bytes;
+        self.chatter += if is_chatter { bytes } else { 0 };
+        true
+    }
+}
+
 /// Starts the notes of this process.
 pub(super) fn start(file: &Path) -> std::io::Result<()> {
     let file = File::options().create(true).append(true).open(file)?;
     let state = State {
         file,
+        room: Room::default(),
         call: None,
         returned: BTreeMap::new(),
         messages: Vec::new(),
@@ -74,11 +134,7 @@ pub(super) fn note_with(act: impl FnOnce(&mut State) -> Event) {
     let Some(recorder) = RECORDER.get() else { return };
     let mut state = recorder.state.lock();
     let event = act(&mut state);
-    if let Ok(mut line) = serde_json::to_vec(&event) {
-        line.push(b'\n');
-        // One write, so that a crash leaves whole lines. Without the file there is nobody to tell.
-        let _ = state.file.write_all(&line);
-    }
+    state.write(&event);
     recorder.changed.notify_all();
 }
 
@@ -161,5 +217,40 @@ pub(super) fn completed(delivery: u64, outcome: String, text: String) {
 pub(super) fn output(id: u32, name: String) {
     if let Some(recorder) = RECORDER.get() {
         recorder.state.lock().outputs.insert(id, name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn module_that_logs_without_end_fills_its_own_room_only() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let log = Event::Log { level: "info".into(), target: String::new(), text: "x".repeat(64 * 1024), place: None };
+        let mut state = State {
+            file: file.reopen().unwrap(),
+            room: Room::default(),
+            call: None,
+            returned: BTreeMap::new(),
+            messages: Vec::new(),
+            deliveries: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        };
+        for _ in 0..1000 {
+            state.write(&log);
+        }
+        state.write(&Event::Loading);
+        state.write(&Event::End { reported: serde_json::Value::Null });
+        let mut noted = String::new();
+        std::io::Read::read_to_string(&mut file, &mut noted).unwrap();
+        assert!(noted.len() < MAX_CHATTER_BYTES + 1024, "{}", noted.len());
+        let last: Vec<&str> = noted.lines().rev().take(4).collect();
+        let left = 1000 - noted.lines().filter(|line| line.contains("\"log\"")).count();
+        assert!(last[0].contains("\"end\"") && last[2].contains("\"loading\""), "{last:?}");
+        assert!(
+            last[1].contains(&format!("{left} notes are left out")) && last[3].contains("from here on"),
+            "{last:?}"
+        );
     }
 }
