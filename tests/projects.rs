@@ -257,6 +257,8 @@ fn name_that_cannot_be_is_refused_with_the_next_step_and_others_are_fitted() {
         ("a b", ["contains ' '", "hint: names that work everywhere"]),
         ("../a", ["contains '/'", "hint: go to the folder that is to hold the project"]),
         ("$edgeHub", ["the runtime's own", "hint: "]),
+        ("x:y", ["cannot be the name of an image", "hint: x-y would do"]),
+        ("foo.so", ["reads as a file name", "hint: foo would do"]),
         (&"x".repeat(129), ["at most 128", "hint: "]),
     ] {
         runtime.cli(&["new", name]).refused(1, &words);

@@ -24,7 +24,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
     ("instance", &["clock", "image", "log", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["instance", "log", "spelling"]),
-    ("project", &["name"]),
+    ("project", &["image", "name"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),
     (

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::image::ImageNameError;
 use crate::name::NameError;
 
 /// Why no project was made; nothing was left behind.
@@ -18,6 +19,14 @@ pub enum ProjectError {
         name: String,
         /// What stands against it.
         why: &'static str,
+    },
+    /// The library, which is called like the module, could not be used.
+    #[error("{why}")]
+    NoImageName {
+        /// What stands against it.
+        why: ImageNameError,
+        /// A name like it that can be.
+        fitting: String,
     },
     /// There is something in its place.
     #[error("{} is there already", .0.display())]
@@ -50,6 +59,7 @@ impl ProjectError {
             ProjectError::Name(_) | ProjectError::Unusable { .. } => {
                 "names that work everywhere have letters, digits and '-', such as line-3".into()
             }
+            ProjectError::NoImageName { fitting, .. } => format!("{fitting} would do"),
             ProjectError::Exists(_) => "choose another name, or move away what is there: nothing is overwritten".into(),
             ProjectError::NoPluginApi { .. } => "give the folder plugin-api of a clone of dinrail".into(),
             ProjectError::Unwritable { .. } => "go to a folder that you may write to".into(),

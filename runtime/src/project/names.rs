@@ -1,6 +1,7 @@
 //! What is called how in a project: the module as its author says, files and crate as file systems and cargo take them.
 
 use super::{Language, ProjectError};
+use crate::image::{ImageNameError, check_image_name};
 use crate::name::check_id;
 
 /// Crates that are carried: none of them can be the project's own.
@@ -26,7 +27,7 @@ impl Names {
     /// The names in a project for the module `module`.
     ///
     /// # Errors
-    /// The name cannot be a module's, or no route and no manifest could say it.
+    /// The name cannot be a module's or an image's, or no route and no manifest could say it.
     pub fn new(module: &str, language: Language) -> Result<Names, ProjectError> {
         check_id(module)?;
         let unusable = |why| ProjectError::Unusable { name: module.to_owned(), why };
@@ -36,6 +37,12 @@ impl Names {
         if module.contains('*') {
             return Err(unusable("in a route, '*' stands for every name"));
         }
+        // The library takes its name from the module.
+        check_image_name(module).map_err(|why| {
+            let stem = if matches!(why, ImageNameError::File(_)) { module.rsplit_once('.') } else { None };
+            let fitting = file(stem.map_or(module, |(stem, _)| stem), language);
+            ProjectError::NoImageName { why, fitting }
+        })?;
         let file = file(module, language);
         let is_plain = module.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
             && !module.ends_with('.')
@@ -112,7 +119,7 @@ mod tests {
             ("host-metrics", "host-metrics", "host-metrics"),
             ("Hello_World", "hello_world", "Hello_World"),
             ("line.3", "line-3", "line.3"),
-            ("line:3", "line-3", "line-3"),
+            ("line+3", "line-3", "line-3"),
             ("3d", "module-3d", "3d"),
             ("-x-", "x", "x"),
             ("..a", "a", "a"),
@@ -140,6 +147,19 @@ mod tests {
     fn names_that_nothing_could_say_are_refused() {
         for name in ["", "a/b", "a b", "Ü", "..", "$edgeHub", "a*", &"x".repeat(129)] {
             assert!(Names::new(name, Language::Rust).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_image_can_have_are_refused_with_one_that_fits() {
+        for (name, fitting) in [("x:y", "x-y"), ("a@b", "a-b"), ("foo.so", "foo"), ("a.b.dll", "a-b"), ("@", "module")]
+        {
+            for language in [Language::Rust, Language::C, Language::Cpp] {
+                let refused = Names::new(name, language).unwrap_err();
+                assert!(refused.to_string().contains("cannot be the name of an image"), "{refused}");
+                assert_eq!(refused.hint(), format!("{fitting} would do"));
+                assert!(Names::new(fitting, language).is_ok(), "{fitting}");
+            }
         }
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn every_word_of_the_templates_has_a_meaning() {
         for language in LANGUAGES {
-            let names = Names::new("line:3", language).unwrap();
+            let names = Names::new("line+3", language).unwrap();
             for (path, text) in files(&names, language, &Crates::Carried) {
                 // The header is copied as it is.
                 let is_filled = !text.contains("{{") && !text.contains("}}");
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn manifest_is_accepted_whatever_the_module_is_called() {
-        for name in ["hello", "line:3", "a.b+c%d_e#f?g!h(i),j=k@l;m'n"] {
+        for name in ["hello", "line+3", "a.b+c%d_e#f?g!h(i),j=k;m'n"] {
             let names = Names::new(name, Language::Rust).unwrap();
             let files = files(&names, Language::Rust, &Crates::Carried);
             let parsed = Manifest::parse(text(&files, "deployment.json"));
