@@ -231,6 +231,32 @@ fn make_drop_without_a_runtime_says_what_to_do() {
 }
 
 #[test]
+fn make_drop_finds_a_state_directory_with_a_blank_in_its_name() {
+    if !is_there("make") {
+        println!("skipped: make is not to be had here");
+        return;
+    }
+    let runtime = Runtime::new();
+    runtime.cli(&["new", "hello", "--lang", "c"]).ok();
+    // Built already; whatever is in it is copied.
+    runtime.write("hello/libhello.so", "built");
+    let state = runtime.folder().join("s  t");
+    std::fs::create_dir_all(state.join("drop")).unwrap();
+
+    for (key, value) in [("DINRAIL_STATE", state.clone()), ("DROP", state.join("drop"))] {
+        let mut make = Command::new("make");
+        make.args(["drop", "CC=true"]).current_dir(runtime.folder().join("hello")).env_remove("DINRAIL_STATE");
+        let output = make.env(key, value).output().unwrap();
+
+        let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{told}");
+        let dropped = state.join("drop/libhello.so");
+        assert_eq!(std::fs::read_to_string(&dropped).unwrap(), "built", "{told}");
+        std::fs::remove_file(dropped).unwrap();
+    }
+}
+
+#[test]
 fn project_of_a_checkout_or_of_the_registry_carries_less() {
     let runtime = Runtime::new();
     let plugin_api = crate::harness::workspace().join("plugin-api");
