@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::out::Paint;
+use super::out::{Paint, printable};
 use super::places::Surroundings;
 use super::progress::Progress;
 use super::table::{Cell, Table};
@@ -99,10 +99,10 @@ fn add(file: &Path, context: &mut Context) -> Result<(), Failure> {
         context.out.document(&image)?;
     }
     if image.verdict != "admitted" {
-        return Err(Failure::new(format!("{} is {}: {}", file.display(), image.verdict, image.reason)));
+        return Err(Failure::new(printable(&format!("{} is {}: {}", file.display(), image.verdict, image.reason))));
     }
     if !context.out.is_json() {
-        context.out.line(format_args!("{} admitted: {}", title(&image), image.reason))?;
+        context.out.line(printable(&format!("{} admitted: {}", title(&image), image.reason)))?;
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn remove(reference: &str, context: &mut Context) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.document(&image);
     }
-    context.out.line(format_args!("{} removed", title(&image)))
+    context.out.line(printable(&format!("{} removed", title(&image))))
 }
 
 /// Prints what a library says of itself and whether it is admitted; runs none of its code.
@@ -129,7 +129,7 @@ fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
                 }))?;
             }
             let text = format!("{}: not admitted: {}", file.display(), refusal.what);
-            return Err(Failure::new(text).hint(refusal.hint));
+            return Err(Failure::new(printable(&text)).hint(printable(&refusal.hint)));
         }
     };
     let needs = &inspection.needs;
@@ -145,9 +145,15 @@ fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
             "warnings": needs.warnings, "descriptor": inspection.descriptor,
         }));
     }
+    described(&file, &inspection).iter().try_for_each(|line| out.line(line))
+}
+
+/// What a person reads of a library: its texts are a stranger's.
+fn described(file: &Path, inspection: &image::Inspection) -> Vec<String> {
+    let needs = &inspection.needs;
+    let version = |(major, minor): (u32, u32)| format!("{major}.{minor}");
     let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(", ") };
     let descriptor = &inspection.descriptor;
-    out.line(format!("{} {}  admitted", descriptor.name, descriptor.version))?;
     let mut wanted: Vec<String> = needs.libraries.iter().map(|library| library.name.clone()).collect();
     wanted.extend(needs.glibc.map(|newest| format!("glibc {} or newer", version(newest))));
     let lines = [
@@ -164,13 +170,11 @@ fn inspect(what: &str, context: &mut Context) -> Result<(), Failure> {
         ("methods", list(&descriptor.methods)),
         ("loads here", "yes, as far as can be seen without running its code".to_owned()),
     ];
-    for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
-        out.line(format!("  {name:<12} {value}"))?;
-    }
-    for warning in &needs.warnings {
-        out.line(format!("  {:<12} {warning}", "warning"))?;
-    }
-    Ok(())
+    let title = format!("{} {}  admitted", descriptor.name, descriptor.version);
+    let lines =
+        lines.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("  {name:<12} {value}"));
+    let warnings = needs.warnings.iter().map(|warning| format!("  {:<12} {warning}", "warning"));
+    std::iter::once(title).chain(lines).chain(warnings).map(|line| printable(&line)).collect()
 }
 
 /// The file that `what` names: itself, or the best match among the images of a state directory.
@@ -277,5 +281,30 @@ filter    1.2.0    ba7816bf8f01  admitted  filter,filter-2  used
 notes.so  -        -             refused   -                it is text, not a library: copy a .so built for this machine
 "
         );
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_library_says_of_itself() {
+        let descriptor = serde_json::json!({
+            "name": "filter", "version": "1.2.0", "description": "a\u{1b}[31mred\u{7}\nline2", "sdk": "\u{9b}2J",
+            "inputs": ["in\rout"], "methods": ["\u{8}"]
+        });
+        let inspection = image::Inspection {
+            descriptor: serde_json::from_value(descriptor).unwrap(),
+            format: image::Format::Elf,
+            arch: "x86_64".into(),
+            bytes: 4096,
+            digest: image::Digest::of(b""),
+            needs: image::Needs {
+                libraries: vec![image::NeededLibrary { name: "lib\u{1b}c.so".into(), found: None }],
+                glibc: None,
+                warnings: vec!["finds \u{1b}]0;x\u{7}".into()],
+            },
+        };
+
+        let lines = described(Path::new("/w/lib\nfilter.so"), &inspection);
+
+        assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:?}");
+        assert!(lines.contains(&"  description  a [31mred  line2".to_owned()), "{lines:?}");
     }
 }
