@@ -123,6 +123,10 @@ fn too_large_a_message_is_refused_and_a_large_one_arrives() {
 
     let refused = runtime.cli_with_input(&["send", "insight", "in", "-"], &vec![b'x'; limit + 1]);
     refused.refused(1, &["262144"]);
+    for bytes in [limit * 16 - 1, limit * 16 + 1] {
+        let refused = runtime.cli_with_input(&["send", "insight", "in", "-"], &vec![0xff; bytes]);
+        refused.refused(1, &[&format!("the body has {bytes} bytes; a message has at most 262144"), "send it in parts"]);
+    }
     runtime.cli_with_input(&["send", "insight", "in", "-"], &vec![b'x'; limit]).ok();
 
     let is_there = || runtime.events("insight").iter().any(|event| event.len() > limit);

@@ -90,6 +90,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "document",
             "image",
             "log",
+            "message",
             "name",
             "project",
             "runtime",

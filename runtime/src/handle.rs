@@ -25,7 +25,7 @@ use crate::image::ImageStore;
 use crate::instance::services::Services;
 use crate::instance::state::{By, Input};
 pub use crate::log::{Follow as LogFollow, Followed as LogFollowed, Query as LogQuery, Which as LogWhich};
-use crate::message::{MAX_MESSAGE_BYTES, Message, Stamp};
+use crate::message::{self, Message, Stamp};
 use crate::name::{Identity, check_id};
 use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
@@ -260,9 +260,8 @@ impl Handle {
                 "dinrail show NAME lists its inputs",
             )
         })?;
-        if message.body.len() > MAX_MESSAGE_BYTES {
-            let text = format!("the body has {} bytes; a message has at most {MAX_MESSAGE_BYTES}", message.body.len());
-            return Err(Refusal::new(RefusalKind::TooLarge, text, "send it in parts"));
+        if let Some(text) = message::too_large(message.body.len()) {
+            return Err(Refusal::new(RefusalKind::TooLarge, text, message::TOO_LARGE_HINT));
         }
         let module = name.to_owned();
         let asked = input.to_owned();

@@ -8,6 +8,15 @@ use std::sync::Arc;
 /// Largest body of a message, in bytes, unless a memory route allows more.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
+/// Why a body of this size is none of a message's; `None` where it may be.
+pub fn too_large(body_bytes: usize) -> Option<String> {
+    (body_bytes > MAX_MESSAGE_BYTES)
+        .then(|| format!("the body has {body_bytes} bytes; a message has at most {MAX_MESSAGE_BYTES}"))
+}
+
+/// What to do about [`too_large`].
+pub const TOO_LARGE_HINT: &str = "send it in parts";
+
 /// First byte of every encoded [`Meta`].
 pub const META_FORMAT: u8 = 1;
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Failure, json_input};
 use crate::admin::client::path;
+use crate::message;
 use crate::view::{SendView, Status};
 
 #[derive(Debug, Args)]
@@ -35,6 +36,10 @@ pub struct SendArgs {
 
 pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
     let body = json_input::read_body(&args.body)?;
+    // As a request it would be larger still, and be refused as one.
+    if let Some(text) = message::too_large(body.len()) {
+        return Err(Failure::new(text).hint(message::TOO_LARGE_HINT));
+    }
     let document = document(&body, &args.properties, args.content_type.as_deref());
     let sent: SendView =
         context.client()?.post(&path(&["modules", &args.name, "inputs", &args.input]), Some(&document))?;
