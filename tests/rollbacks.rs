@@ -312,3 +312,16 @@ fn a_deployment_that_ends_the_runtime_again_and_again_is_taken_back() {
     let reason = runtime.json(&["deployment"])["rolledBack"]["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("the runtime ended 4 times"), "{reason}");
 }
+
+#[test]
+fn properties_of_a_person_that_are_refused_within_the_gate_do_not_fail_the_deployment() {
+    let runtime = runtime();
+    let manifest = Manifest::new().module("w", "wayward").desired("w", json!({"note": 1})).health(4);
+    let file = runtime.write("manifest.json", manifest.text());
+    runtime.cli(&["deploy", &file.to_string_lossy()]).ok();
+    runtime.wait_for("w", "running");
+
+    assert_eq!(runtime.cli(&["twin", "patch", "w", "panicIn=7", "--wait"]).code, 1, "it is refused");
+
+    wait_until(SOON, "it is found good", || runtime.json(&["deployment"])["status"] == "applied");
+}

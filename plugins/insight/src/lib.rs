@@ -6,14 +6,14 @@
 //! ```
 //! | file | holds |
 //! |---|---|
-//! | [`settings`] | the desired properties and what is wrong with them |
-//! | [`seen`] | what a query sees of a message |
-//! | [`window`] | which windows a moment belongs to |
-//! | [`watermark`] | how far the readings' time has come |
-//! | [`cell`], [`sketch`] | the summary of a group in a window |
-//! | [`running`], [`engine`] | a query at work; all of them |
-//! | [`outcome`] | what is told |
-//! | [`checkpoint`], [`telling`] | the windows on disk; results on their way out |
+//! | `settings` | the desired properties and what is wrong with them |
+//! | `seen` | what a query sees of a message |
+//! | `window` | which windows a moment belongs to |
+//! | `watermark` | how far the readings' time has come |
+//! | `cell`, `sketch` | the summary of a group in a window |
+//! | `running`, `engine` | a query at work; all of them |
+//! | `outcome` | what is told |
+//! | `checkpoint`, `telling` | the windows on disk; results on their way out |
 //!
 //! **Promise**: a reading is accepted when it is in its windows. These are on disk at least every `checkpoint` seconds, whenever a window ends
 //! and at stop: a restart loses nothing, a kill or a power cut at most what came since the last checkpoint, and the windows say

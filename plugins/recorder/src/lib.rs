@@ -2,10 +2,10 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | [`settings`] | the desired properties |
-//! | [`row`] | a message as a line |
-//! | [`log`], [`repair`] | the files: rotated, bounded, repaired |
-//! | [`export`] | a copy of the recording in one file |
+//! | `settings` | the desired properties |
+//! | `row` | a message as a line |
+//! | `log`, `repair` | the files: rotated, bounded, repaired |
+//! | `export` | a copy of the recording in one file |
 //!
 //! **Promise**: a message is accepted only once its whole line is in the file: what is accepted survives a kill of the runtime. A power
 //! cut may take what was not synced, the last `sync` (1 s unless told; 0: nothing). If a line cannot be written (the disk is

@@ -1,8 +1,8 @@
 //! `dinrail try`: one module, run as the runtime would run it, in a child process with a scratch state directory.
 //!
-//! The child ([`child`]) boots a private runtime and drives it over its [`Handle`](crate::handle::Handle): the loader, worker,
-//! queues and twins are the real ones. Between module and runtime stands a lens ([`lens`], [`host_lens`]) that passes every call
-//! on and notes it before it is made. So the parent ([`parent`]) knows, whatever becomes of the child, which call was the last.
+//! The child (`child`) boots a private runtime and drives it over its [`Handle`](crate::handle::Handle): the loader, worker,
+//! queues and twins are the real ones. Between module and runtime stands a lens (`lens`, `host_lens`) that passes every call
+//! on and notes it before it is made. So the parent (`parent`) knows, whatever becomes of the child, which call was the last.
 //!
 //! Guarantee: whatever the module does, the parent ends, and says what was seen. Invariant: a note is in the file before the
 //! call that it is about begins.

@@ -18,7 +18,7 @@ use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{By, Input, State};
 use crate::name::Identity;
 use crate::routing::RouteTable;
-use crate::twin::TwinError;
+use crate::twin::{Part, TwinError};
 
 impl Control {
     /// When the rollout needs to be looked at.
@@ -122,13 +122,22 @@ impl Control {
 
     /// Why a module does not take what this deployment set, if it has said so.
     fn refusal_of(&self, name: &str) -> Option<String> {
-        self.deployment.as_ref().filter(|deployment| deployment.sets.contains(name))?;
+        let deployment = self.deployment.as_ref().filter(|deployment| deployment.sets.contains(name))?;
         let twin = self.twins.get(&Identity::module(self.identities.device_id(), name).ok()?)?;
         // Most have nothing like it, and are not read.
         if !twin.reported.document.contains("\"ok\":false") {
             return None;
         }
         let said = twin.acknowledged().filter(|said| !said.ok && said.version == twin.desired.version)?;
+        // What somebody has written since is none of the deployment's business.
+        let set = match (deployment.document.restore.get(name), deployment.manifest.desired.get(name)) {
+            (Some(before), _) => before,
+            (None, Some(DesiredSection::Replace(properties))) => properties,
+            (None, _) => return None,
+        };
+        if twin.section(Part::Desired).parse() != *set {
+            return None;
+        }
         Some(said.error.unwrap_or_default())
     }
 
