@@ -102,6 +102,7 @@ fn start(options: RunOptions) -> Result<(), Failure> {
 
 fn run_logged(options: RunOptions, config: Config, logs: &Logs) -> Result<(), Failure> {
     let state = options.state.clone();
+    let signals = Signals::catch()?;
     let running = runtime::start(runtime::Options {
         manifest: options.manifest,
         config,
@@ -119,7 +120,7 @@ fn run_logged(options: RunOptions, config: Config, logs: &Logs) -> Result<(), Fa
         service.stopping();
         end();
     };
-    end_on_signal(end, logs.clone())?;
+    signals.end_with(end, logs.clone())?;
     if running.wait() {
         return Ok(());
     }
@@ -133,46 +134,67 @@ fn read_config(file: &Path) -> Result<Config, Failure> {
     Config::parse(file, &text).map_err(|error| Failure::of(&error))
 }
 
-/// Listens for SIGTERM and Ctrl-C on a thread of its own; the second one ends the process at once.
-fn end_on_signal(end: impl Fn() + Send + 'static, logs: Logs) -> Result<(), Failure> {
-    let executor = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| Failure::caused("signals cannot be listened to", &error))?;
-    let wait = move || {
-        executor.block_on(async {
-            if next_signal().await.is_ok() {
-                end();
-            }
-            if next_signal().await.is_ok() {
-                tracing::warn!("told to end a second time: ending at once, without waiting for the modules");
-                logs.close();
-                std::process::exit(1);
+/// SIGTERM and Ctrl-C, caught from the moment that this is made: one that comes during the start ends the runtime right after it.
+struct Signals {
+    executor: tokio::runtime::Runtime,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(not(unix))]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl Signals {
+    fn catch() -> Result<Signals, Failure> {
+        let failed = |error| Failure::caused("signals cannot be listened to", &error);
+        let executor = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+        let entered = executor.enter();
+        #[cfg(unix)]
+        let (terminate, interrupt) = {
+            use tokio::signal::unix::{SignalKind, signal};
+            (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?)
+        };
+        #[cfg(not(unix))]
+        let interrupt = tokio::signal::windows::ctrl_c().map_err(failed)?;
+        drop(entered);
+        Ok(Signals {
+            executor,
+            #[cfg(unix)]
+            terminate,
+            interrupt,
+        })
+    }
+
+    /// Listens on a thread of its own; the second one ends the process at once.
+    fn end_with(mut self, end: impl Fn() + Send + 'static, logs: Logs) -> Result<(), Failure> {
+        let wait = move || {
+            self.wait();
+            end();
+            self.wait();
+            tracing::warn!("told to end a second time: ending at once, without waiting for the modules");
+            logs.close();
+            std::process::exit(1);
+        };
+        std::thread::Builder::new()
+            .name("signals".to_owned())
+            .stack_size(256 << 10)
+            .spawn(wait)
+            .map(drop)
+            .map_err(|error| Failure::caused("signals cannot be listened to", &error))
+    }
+
+    fn wait(&mut self) {
+        #[cfg(unix)]
+        self.executor.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
             }
         });
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .stack_size(256 << 10)
-        .spawn(wait)
-        .map(drop)
-        .map_err(|error| Failure::caused("signals cannot be listened to", &error))
-}
-
-#[cfg(unix)]
-async fn next_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        #[cfg(not(unix))]
+        self.executor.block_on(self.interrupt.recv());
     }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-async fn next_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]
