@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::secret;
 use crate::clock;
 
 const OWN: &str = "$";
@@ -30,17 +31,17 @@ pub(super) fn merge(
                     times.insert(key.clone(), now_ms.into());
                 }
             }
-            Value::Object(change) => {
+            Value::Object(members) if secret::name_of(change).is_none() => {
                 let member = document.entry(key.clone()).or_insert(Value::Null);
                 let time = times.entry(key.clone()).or_insert(Value::Null);
-                if !member.is_object() {
+                if !member.is_object() || secret::name_of(member).is_some() {
                     *member = Value::Object(Map::new());
                 }
                 if !time.is_object() {
                     *time = Value::Object(Map::new());
                 }
                 if let (Value::Object(member), Value::Object(time)) = (member, time) {
-                    merge(member, time, change, now_ms);
+                    merge(member, time, members, now_ms);
                 }
             }
             other => {
@@ -69,10 +70,10 @@ pub(super) fn replace(
     let nothing = Map::new();
     for (key, value) in new {
         let time = match value {
-            Value::Object(value) => {
+            Value::Object(members) if secret::name_of(value).is_none() => {
                 let old = old.get(key).and_then(Value::as_object).unwrap_or(&nothing);
                 let old_times = old_times.get(key).and_then(Value::as_object).unwrap_or(&nothing);
-                Value::Object(replace(old, old_times, value, now_ms))
+                Value::Object(replace(old, old_times, members, now_ms))
             }
             _ => now_ms.into(),
         };

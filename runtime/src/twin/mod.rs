@@ -21,6 +21,7 @@ pub mod patch;
 mod pending;
 mod registry;
 pub mod rules;
+pub mod secret;
 mod snapshot;
 mod store;
 

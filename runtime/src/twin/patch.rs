@@ -1,17 +1,19 @@
 //! JSON merge patches: apply, difference, composition. Pure. Source: RFC 7396.
 //!
-//! Objects merge, anything else replaces as a whole, null removes. Members keep their order; it never matters for
+//! Objects merge, anything else replaces as a whole, null removes; a reference to a [secret] counts as a text. Members keep their order; it never matters for
 //! equality.
 
 use serde_json::{Map, Value};
 
+use super::secret;
+
 /// Merges `patch` into `target`.
 pub fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
+    let (Value::Object(patch), None) = (patch, secret::name_of(patch)) else {
         *target = patch.clone();
         return;
     };
-    if !target.is_object() {
+    if !target.is_object() || secret::name_of(target).is_some() {
         *target = Value::Object(Map::new());
     }
     let Value::Object(target) = target else { return };
@@ -33,8 +35,10 @@ pub fn diff(from: &Map<String, Value>, to: &Map<String, Value>) -> Map<String, V
     for (key, new) in to {
         match (from.get(key), new) {
             (Some(old), new) if old == new => {}
-            (Some(Value::Object(old)), Value::Object(new)) => {
-                patch.insert(key.clone(), Value::Object(diff(old, new)));
+            (Some(was @ Value::Object(old)), Value::Object(members))
+                if secret::name_of(was).or(secret::name_of(new)).is_none() =>
+            {
+                patch.insert(key.clone(), Value::Object(diff(old, members)));
             }
             _ => {
                 patch.insert(key.clone(), new.clone());
@@ -52,7 +56,10 @@ pub fn compose(first: &Map<String, Value>, second: &Map<String, Value>) -> Optio
     let mut both = first.clone();
     for (key, later) in second {
         let composed = match (first.get(key), later) {
-            (Some(Value::Object(earlier)), Value::Object(later)) => Value::Object(compose(earlier, later)?),
+            (_, later) if secret::name_of(later).is_some() => later.clone(),
+            (Some(was @ Value::Object(earlier)), Value::Object(later)) if secret::name_of(was).is_none() => {
+                Value::Object(compose(earlier, later)?)
+            }
             (Some(_), Value::Object(_)) => return None,
             _ => later.clone(),
         };
@@ -67,6 +74,26 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_reference_to_a_secret_is_replaced_and_replaces_as_a_whole() {
+        let reference = json!({"pw": {"$secret": "a"}});
+        for (from, to) in [
+            (json!({"pw": {"user": "u"}}), reference.clone()),
+            (reference.clone(), json!({"pw": {"user": "u"}})),
+            (reference.clone(), json!({"pw": {"$secret": "b"}})),
+            (reference.clone(), json!({"pw": "text"})),
+            (json!({"pw": 1}), reference.clone()),
+        ] {
+            let mut merged = from.clone();
+            merge(&mut merged, &to);
+            assert_eq!(merged, to, "from {from}");
+            let difference = diff(from.as_object().unwrap(), to.as_object().unwrap());
+            assert_eq!(Value::Object(difference.clone()), to, "what the module is given has no object to merge with");
+            assert_eq!(compose(from.as_object().unwrap(), &difference).is_none(), to["pw"]["user"].is_string());
+        }
+        assert_eq!(diff(reference.as_object().unwrap(), reference.as_object().unwrap()), Map::new());
+    }
 
     #[test]
     fn examples_of_rfc_7396_appendix_a() {

@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use super::secret;
+use crate::name::check_id;
+
 /// Size of the desired and of the reported section.
 pub const MAX_SECTION_BYTES: usize = 32 * 1024;
 /// Size of the tags.
@@ -44,9 +47,15 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Checks keys and values of a patch or document of a section. `root` is the section's path.
+/// Checks keys and values of a patch or document of a section. `root` is the section's path; secrets are referred to where
+/// that ends with `desired`.
 pub fn check_patch(root: &str, patch: &Map<String, Value>, found: &mut Vec<Violation>) {
     check_object(root, patch, 0, false, found);
+    if !root.ends_with("desired") {
+        let limit = "secrets are referred to in desired properties only";
+        let references = patch.iter().flat_map(|(key, value)| secret::places(&format!("{root}.{}", cut(key)), value));
+        references.for_each(|(path, name)| report(&path, shown(&secret::reference(&name)), limit.to_owned(), found));
+    }
 }
 
 /// The members of a section's patch or document, or the violation that it is not an object.
@@ -153,7 +162,19 @@ fn check_value(path: &str, value: &Value, depth: usize, in_array: bool, found: &
                 check_value(&format!("{path}[{at}]"), item, depth, true, found);
             }
         }
+        Value::Object(members) if members.contains_key(secret::MEMBER) => check_secret(path, value, found),
         Value::Object(members) => check_object(path, members, depth + 1, in_array, found),
+    }
+}
+
+/// `{"$secret": NAME}` stands alone.
+fn check_secret(path: &str, value: &Value, found: &mut Vec<Violation>) {
+    let problem = match secret::name_of(value) {
+        None => Some("a reference to a secret is {\"$secret\": \"NAME\"}, with nothing beside it".to_owned()),
+        Some(name) => check_id(name).err().map(|error| format!("the name of a secret: {error}")),
+    };
+    if let Some(limit) = problem {
+        report(path, shown(value), limit, found);
     }
 }
 
@@ -215,6 +236,32 @@ mod tests {
             assert_eq!(violations(allowed), []);
             assert_eq!(violations(refused.clone()).len(), 1, "{refused}");
         }
+    }
+
+    #[test]
+    fn a_reference_to_a_secret_stands_alone_and_in_desired_only() {
+        let reference = json!({"plc": {"pw": {"$secret": "plc-pw"}, "all": [{"$secret": "a"}]}});
+        assert_eq!(violations(reference.clone()), []);
+        for refused in [
+            json!({"$secret": "a"}),
+            json!({"a": {"$secret": "a", "b": 1}}),
+            json!({"a": {"$secret": 1}}),
+            json!({"a": {"$secret": null}}),
+            json!({"a": {"$secret": ""}}),
+            json!({"a": {"$secret": "not/a/name"}}),
+            json!({"a": {"$Secret": "a"}}),
+        ] {
+            assert_eq!(violations(refused.clone()).len(), 1, "{refused}");
+        }
+        for root in ["tags", "properties.reported"] {
+            let mut found = Vec::new();
+            check_patch(root, reference.as_object().unwrap(), &mut found);
+            let paths: Vec<&str> = found.iter().map(|v| v.path.as_str()).collect();
+            assert_eq!(paths, [format!("{root}.plc.pw"), format!("{root}.plc.all[0]")], "{found:?}");
+        }
+        let mut found = Vec::new();
+        check_patch("tags", json!({"desired": {"$secret": "a"}}).as_object().unwrap(), &mut found);
+        assert_eq!(found.len(), 1, "{found:?}");
     }
 
     #[test]
