@@ -89,6 +89,17 @@ impl Identity {
         Ok(Identity { device: device.into(), module: Some(module.into()) })
     }
 
+    /// The identity of a module of this one's device, which shares the text of the device id.
+    pub fn with_module(&self, module: &str) -> Result<Identity, NameError> {
+        check_id(module)?;
+        Ok(Identity { device: self.device.clone(), module: Some(module.into()) })
+    }
+
+    /// The identity of this one's device.
+    pub fn of_device(&self) -> Identity {
+        Identity { device: self.device.clone(), module: None }
+    }
+
     /// Reads what a person types: a bare module name means that module of `device`.
     pub fn parse_on(device: &str, text: &str) -> Result<Identity, NameError> {
         if text.starts_with('/') { text.parse() } else { Identity::module(device, text) }

@@ -30,6 +30,8 @@ pub struct Options {
     pub state: PathBuf,
     /// Device id for the first start.
     pub device_id: Option<String>,
+    /// Whether the device's key is to be made anew.
+    pub new_device_key: bool,
     /// Further folders that supply images.
     pub watch: Vec<PathBuf>,
     /// Whether what appears in these is started, as in `drop/`.
@@ -110,8 +112,9 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let lock = state_folder::lock(&options.state)?;
     let folders = state_folder::make(&options.state)?;
     options.logs.keep_in(&folders.logs);
+    let device = boot::Device { id: options.device_id.as_deref(), has_new_key: options.new_device_key };
     let Booted { mut control, inbox, events, parts } =
-        boot::boot(&folders, options.config, options.device_id.as_deref(), options.manifest.as_deref(), options.logs)?;
+        boot::boot(&folders, options.config, device, options.manifest.as_deref(), options.logs)?;
     let (database, store) = (parts.database.clone(), parts.store.clone());
     let handle = Handle::new(parts, events.clone(), folders.clone());
     let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;

@@ -121,6 +121,7 @@ impl Bench {
             config: Config::default(),
             state: folder.join("state"),
             device_id: Some("bench".to_owned()),
+            new_device_key: false,
             watch: Vec::new(),
             autostart: false,
             session_folder: None,

@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub state: PathBuf,
     /// Device id for the first start.
     pub device_id: Option<String>,
+    /// Whether the device's key is to be made anew.
+    pub new_device_key: bool,
     /// Further folders that supply images.
     pub watch: Vec<PathBuf>,
     /// True if what appears in these folders is started, as in `drop/`.
@@ -60,6 +62,9 @@ pub struct RunArgs {
     /// Device id, fixed at the first start [default: host name]
     #[arg(long, value_name = "ID")]
     device_id: Option<String>,
+    /// Make a new device key, for one that is lost or known to others: every identity gets new keys
+    #[arg(long)]
+    new_device_key: bool,
     /// Further folder that supplies images; may be repeated
     #[arg(long, value_name = "DIR")]
     watch: Vec<PathBuf>,
@@ -77,11 +82,11 @@ pub(super) fn run(args: RunArgs, context: &mut Context) -> Result<(), Failure> {
 }
 
 fn options(args: RunArgs, state: Option<PathBuf>, json: bool, around: &Surroundings) -> Result<RunOptions, Failure> {
-    let RunArgs { manifest, config, device_id, watch, autostart, log_format } = args;
+    let RunArgs { manifest, config, device_id, new_device_key, watch, autostart, log_format } = args;
     let state = state.map_or_else(|| around.run_state(), Ok)?;
     let log_format = log_format.or(json.then_some(LogFormat::Json));
     let session_folder = around.session().map(Into::into);
-    Ok(RunOptions { manifest, config, state, device_id, watch, autostart, log_format, session_folder })
+    Ok(RunOptions { manifest, config, state, device_id, new_device_key, watch, autostart, log_format, session_folder })
 }
 
 /// Runs the runtime until a signal ends it.
@@ -108,6 +113,7 @@ fn run_logged(options: RunOptions, config: Config, logs: &Logs) -> Result<(), Fa
         config,
         state: options.state,
         device_id: options.device_id,
+        new_device_key: options.new_device_key,
         watch: options.watch,
         autostart: options.autostart,
         logs: logs.clone(),
@@ -207,6 +213,7 @@ mod tests {
             manifest: None,
             config: None,
             device_id: None,
+            new_device_key: false,
             watch: vec![],
             autostart: false,
             log_format,

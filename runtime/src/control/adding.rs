@@ -35,7 +35,7 @@ impl Control {
         {
             if !is_known {
                 // Nothing of a refused request stays.
-                let _ = self.identities.remove(&identity);
+                let _ = self.identities.remove(&identity, None);
                 self.twins.forget(&identity);
             }
             return Err(error.into());

@@ -14,7 +14,7 @@ use crate::database::tables::queue::{self, ClockMark, LossRow};
 use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
 use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::{DeployRequest, Manifest};
-use crate::identity::{Identities, IdentityError};
+use crate::identity::{self, Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
 use crate::instance::calls::CallError;
 use crate::instance::link::{Control as Tell, MethodRequest};
@@ -105,19 +105,29 @@ pub struct Parts {
     pub changes: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
+/// What the command line says of the device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Device<'a> {
+    /// Its id, at the first start.
+    pub id: Option<&'a str>,
+    /// Its key is to be made anew, because the one it had is lost or known to others.
+    pub has_new_key: bool,
+}
+
 /// Opens everything and takes up where the last run ended.
 pub fn boot(
     folders: &Folders,
     config: Config,
-    device_id: Option<&str>,
+    device: Device<'_>,
     manifest: Option<&Path>,
     logs: Logs,
 ) -> Result<Booted, BootError> {
     let database = Database::open(&folders.state)?;
     let mut notes = database.notes().to_vec();
     let host_name = gethostname::gethostname().to_string_lossy().into_owned();
-    let (identities, identity_notes) = Identities::open(&database, device_id, &host_name)?;
-    notes.extend(identity_notes);
+    let (master, key_notes) = identity::device_key(&database, &folders.state, device.has_new_key)?;
+    let (identities, identity_notes) = Identities::open(&database, master, device.id, &host_name)?;
+    notes.extend(key_notes.into_iter().chain(identity_notes));
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let twins = Twins::open(&database, &identities)?;
     let store = Arc::new(ImageStore::open(&folders.state.join("images"))?);

@@ -150,12 +150,12 @@ impl Control {
             view.problems.push(format!("{} came since, or are in the hands of its thread", counted(held)));
         }
         if let Ok(identity) = Identity::module(self.identities.device_id(), name) {
-            match self.identities.remove(&identity) {
-                Ok(true) => {
+            match self.identities.remove(&identity, None) {
+                Ok(removed) if !removed.is_empty() => {
                     self.twins.forget(&identity);
                     view.discarded.push("its identity and twin".to_owned());
                 }
-                Ok(false) => {}
+                Ok(_) => {}
                 Err(error) => view.problems.push(format!("its identity and twin cannot be removed: {error}")),
             }
         }

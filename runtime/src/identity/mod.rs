@@ -1,92 +1,46 @@
 //! Identities: who acts. The device has one, each of its modules has one, and nobody acts without.
 //!
-//! An identity is made at the first need and stays until it is removed by name, with or without an instance. Guarantee:
-//! what [`Identities`] hands out is in the database. The generation tells two identities of one name apart that were
-//! made one after the other.
+//! An identity is made at the first need and stays until it is removed by name, with or without an instance; identities of
+//! other devices and of modules that run elsewhere are added. Each has two keys, derived from the key of this device or given,
+//! and proves itself with tokens signed by one of them; programs do so with the keys of shared access policies.
+//!
+//! Guarantee: what [`Identities`] hands out is in the database. The generation tells two identities of one name apart that were
+//! made one after the other. Derived keys are nowhere but in memory, and there for no longer than a signature takes.
+//!
+//! ```text
+//! keys/device.key ──HMAC──► {moduleId}:{generationId}:primary     first keys
+//!                           {moduleId}:{generationId}:primary:1   after a rotation
+//!                 ──seal──► keys and secrets that were given
+//! ```
 
+mod activity;
+mod authentication;
+mod changes;
+mod credential;
 mod device;
+mod error;
+mod key_file;
+mod keys;
+mod policy;
+mod record;
 mod registry;
 mod store;
+mod token;
 
+pub use activity::Presence;
+pub use authentication::Principal;
+pub use changes::{IdentityChange, MAX_IDENTITIES, NewIdentity, Rotation};
+pub use credential::{GIVEN_KEY_BYTES, KeyError, MasterKey, SymmetricKey};
 pub use device::is_generic;
-pub use registry::Identities;
-
-use std::sync::Arc;
-
-use crate::database::StoreError;
-use crate::name::{Identity, NameError};
-
-/// An identity of the registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityRecord {
-    /// Its number in the database: never used again for another one.
-    pub key: i64,
-    /// Who.
-    pub identity: Identity,
-    /// Differs after the identity was removed and made again: digits.
-    pub generation_id: Arc<str>,
-    /// Disabled ones are refused.
-    pub is_enabled: bool,
-    /// Who made it: `dinrail`, or empty.
-    pub managed_by: Arc<str>,
-    /// Wall time.
-    pub created_us: i64,
-}
-
-impl IdentityRecord {
-    fn from_row(row: store::IdentityRow) -> Result<IdentityRecord, NameError> {
-        let identity = match &row.module {
-            Some(module) => Identity::module(&row.device, module)?,
-            None => Identity::device(&row.device)?,
-        };
-        Ok(IdentityRecord {
-            key: row.id,
-            identity,
-            generation_id: row.generation_id.into(),
-            is_enabled: row.status == "enabled",
-            managed_by: row.managed_by.into(),
-            created_us: row.created_us,
-        })
-    }
-}
-
-/// Why an identity cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// Not an id.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// The device id was fixed at the first start.
-    #[error("this state directory belongs to the device '{fixed}', not to '{asked}'")]
-    OtherDevice {
-        /// The id it has.
-        fixed: String,
-        /// The id asked for.
-        asked: String,
-    },
-    /// The device's own identity stays.
-    #[error("the device's own identity cannot be removed")]
-    OwnDevice,
-    /// Not stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl IdentityError {
-    /// What a person does next; `None` where there is nothing to do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            IdentityError::Name(_) => Some("--device-id takes an id such as Hannover01".to_owned()),
-            IdentityError::OtherDevice { fixed, .. } => Some(format!(
-                "start with --device-id {fixed} or without the option; another device needs another --state directory"
-            )),
-            IdentityError::OwnDevice => {
-                Some("remove its modules, or delete the state directory while stopped".to_owned())
-            }
-            IdentityError::Store(error) => error.hint().map(str::to_owned),
-        }
-    }
-}
+pub use error::IdentityError;
+pub use key_file::KeyFileError;
+pub use keys::KeySlot;
+pub use policy::{Policy, Role};
+pub use record::IdentityRecord;
+pub use registry::{Identities, device_key};
+pub use token::{CLOCK_SKEW_S, MAX_TOKEN_BYTES, Scope, Token, TokenError};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod token_tests;

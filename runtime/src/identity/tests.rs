@@ -3,7 +3,7 @@ use crate::database::Database;
 
 fn open(dir: &tempfile::TempDir, requested: Option<&str>) -> Result<Identities, IdentityError> {
     let database = Database::open(dir.path()).unwrap();
-    Identities::open(&database, requested, "Hannover01").map(|(identities, _)| identities)
+    Identities::open(&database, MasterKey::random().unwrap(), requested, "Hannover01").map(|(identities, _)| identities)
 }
 
 #[test]
@@ -27,8 +27,8 @@ fn an_identity_made_again_has_another_generation_and_key() {
     let identities = open(&dir, None).unwrap();
     let first = identities.ensure(Some("filter")).unwrap();
 
-    assert!(identities.remove(&first.identity).unwrap());
-    assert!(!identities.remove(&first.identity).unwrap());
+    assert_eq!(identities.remove(&first.identity, None).unwrap(), std::slice::from_ref(&first.identity));
+    assert!(identities.remove(&first.identity, None).unwrap().is_empty());
     let second = identities.ensure(Some("filter")).unwrap();
 
     assert_ne!(first.generation_id, second.generation_id);
@@ -40,7 +40,7 @@ fn an_identity_made_again_has_another_generation_and_key() {
 fn many_identities_are_made_in_one_commit_in_the_order_asked() {
     let dir = tempfile::tempdir().unwrap();
     let database = Database::open(dir.path()).unwrap();
-    let (identities, _) = Identities::open(&database, None, "d").unwrap();
+    let (identities, _) = Identities::open(&database, MasterKey::random().unwrap(), None, "d").unwrap();
     let names: Vec<String> = (0..1000).map(|i| format!("m{}", 999 - i)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(["m7", "m7"]).collect();
     let before = database.figures().commits.load(std::sync::atomic::Ordering::Relaxed);
@@ -49,7 +49,7 @@ fn many_identities_are_made_in_one_commit_in_the_order_asked() {
 
     assert_eq!(database.figures().commits.load(std::sync::atomic::Ordering::Relaxed), before + 1);
     assert_eq!(records.iter().map(|r| r.identity.module_id().unwrap()).collect::<Vec<_>>(), names);
-    let mut generations: Vec<_> = identities.list().into_iter().map(|r| r.generation_id).collect();
+    let mut generations: Vec<_> = identities.list().into_iter().map(|r| r.generation_id.clone()).collect();
     generations.sort_unstable();
     generations.dedup();
     assert_eq!(generations.len(), 1001);
@@ -73,5 +73,5 @@ fn the_devices_own_identity_stays() {
     let dir = tempfile::tempdir().unwrap();
     let identities = open(&dir, None).unwrap();
 
-    assert!(matches!(identities.remove(&identities.device().unwrap()), Err(IdentityError::OwnDevice)));
+    assert!(matches!(identities.remove(&identities.device().unwrap(), None), Err(IdentityError::OwnDevice { .. })));
 }

@@ -182,7 +182,8 @@ impl House {
     pub fn with_store_bytes(budget: u64) -> House {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(folder.path()).unwrap();
-        let (identities, _) = Identities::open(&database, Some("d"), "").unwrap();
+        let (identities, _) =
+            Identities::open(&database, crate::identity::MasterKey::random().unwrap(), Some("d"), "").unwrap();
         let twins = Twins::open(&database, &identities).unwrap();
         let directory = Arc::new(Mutex::new(HashMap::<String, Arc<Link>>::new()));
         let links = directory.clone();
@@ -228,7 +229,7 @@ impl House {
     }
 
     pub fn spawn_as(&self, name: &str, script: Script) -> Live {
-        let identity = self.identities.ensure(Some(name)).unwrap().identity;
+        let identity = self.identities.ensure(Some(name)).unwrap().identity.clone();
         let library = Library::of_table(table(script.is_deaf));
         lock(&SCRIPTS).insert(name.to_owned(), Arc::new(script));
         let services = self.services.clone();

@@ -147,7 +147,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn thread_counts_for_its_instance_while_it_lives_and_afterwards() {
         let house = House::new();
-        let identity = house.identities.ensure(Some("pump")).unwrap().identity;
+        let identity = house.identities.ensure(Some("pump")).unwrap().identity.clone();
         let link = ticket::issue(|ticket| Arc::new(Link::new(ticket, identity, house.services.clone()))).unwrap();
         let of = link.ticket.0;
 

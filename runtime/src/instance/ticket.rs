@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_ticket_revoked_by_two_threads_at_once_does_not_give_two_instances_one_ticket() {
         let house = House::new();
-        let identity = house.identities.ensure(Some("filter")).unwrap().identity;
+        let identity = house.identities.ensure(Some("filter")).unwrap().identity.clone();
         let make = |ticket| Arc::new(Link::new(ticket, identity.clone(), house.services.clone()));
         let doomed = Arc::new(AtomicU64::new(0));
         let (shared, stop) = (doomed.clone(), u64::MAX);

@@ -47,6 +47,7 @@ pub fn run(scratch: &Path) -> std::io::Result<()> {
         config: Config::default(),
         state,
         device_id: Some("try".to_owned()),
+        new_device_key: false,
         watch: Vec::new(),
         autostart: false,
         logs: crate::log::Logs::nowhere(),

@@ -65,7 +65,7 @@ impl Twins {
                 accepted.document = desired.document.clone();
             }
             let snapshot = TwinSnapshot::empty(record.identity.clone()).with(&sections, accepted.as_ref());
-            twins.insert(record.identity, Arc::new(Twin::new(record.key, snapshot)));
+            twins.insert(record.identity.clone(), Arc::new(Twin::new(record.key, snapshot)));
         }
         Ok(Twins(Arc::new(Inner {
             database: database.clone(),

@@ -26,8 +26,9 @@ impl House {
 
     fn in_dir(dir: TempDir) -> House {
         let database = Database::open(dir.path()).unwrap();
-        let (identities, _) = Identities::open(&database, Some("d"), "").unwrap();
-        let filter = identities.ensure(Some("filter")).unwrap().identity;
+        let (identities, _) =
+            Identities::open(&database, crate::identity::MasterKey::random().unwrap(), Some("d"), "").unwrap();
+        let filter = identities.ensure(Some("filter")).unwrap().identity.clone();
         let twins = Twins::open(&database, &identities).unwrap();
         House { dir, database, identities, twins, filter }
     }
@@ -414,13 +415,13 @@ fn no_twin_without_an_identity_and_none_after_its_removal() {
     house.report(json!({"a": 1})).unwrap();
     let release = house.hold_writer();
     let (removed, late) = std::thread::scope(|scope| {
-        let removing = scope.spawn(|| house.identities.remove(&house.filter));
+        let removing = scope.spawn(|| house.identities.remove(&house.filter, None));
         let late = scope.spawn(|| house.start_report(json!({"b": 1})));
         let late = late.join().unwrap();
         drop(release);
         (removing.join().unwrap().unwrap(), late.recv().unwrap())
     });
-    assert!(removed);
+    assert_eq!(removed.len(), 1);
     if let Err(error) = late {
         assert!(matches!(error, TwinError::NotFound { .. } | TwinError::Store { .. }), "{error}");
     }

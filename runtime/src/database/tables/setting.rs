@@ -8,6 +8,8 @@ pub mod key {
     pub const LAST_MANIFEST: &str = "last-manifest-sha256";
     /// Id of the deployment that is being applied, and at how many starts it was not found good yet.
     pub const DEPLOYMENT_STARTS: &str = "deployment-starts";
+    /// By what the device's key is known again, without being it.
+    pub const DEVICE_KEY_PRINT: &str = "device-key-print";
     /// The epoch of message sequences that was used last.
     pub const SEQUENCE_EPOCH: &str = "sequence-epoch";
 }

@@ -70,7 +70,7 @@ fn tumble(defers: bool, seed: u64) -> Vec<Vec<u64>> {
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
             let ingest = house.services.ingest.clone();
-            let identity = house.identities.ensure(Some(&format!("{name}-{sender}"))).unwrap().identity;
+            let identity = house.identities.ensure(Some(&format!("{name}-{sender}"))).unwrap().identity.clone();
             std::thread::spawn(move || {
                 let output = ingest.output(&identity, "out");
                 for n in 0..COUNT {
