@@ -25,6 +25,7 @@ mod misbehaving;
 mod module_threads;
 mod night_shift;
 mod no_runtime;
+mod openapi;
 mod projects;
 mod real_input;
 mod recorder;

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use deployment::*;
 
 /// State of an instance as a client sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The image is not here yet.
@@ -51,7 +52,7 @@ impl Status {
 }
 
 /// What waits at the inputs of an instance.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct InboxView {
     /// Messages that wait.
     pub messages: u64,
@@ -62,7 +63,7 @@ pub struct InboxView {
 }
 
 /// One line of `list`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleView {
     /// Name of the instance.
@@ -107,7 +108,7 @@ pub struct ModuleView {
 }
 
 /// What a module says about its own state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealthSentence {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
@@ -116,7 +117,7 @@ pub struct HealthSentence {
 }
 
 /// Desired properties that a module refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusedView {
     /// Their `$version`.
     pub version: u64,
@@ -125,7 +126,7 @@ pub struct RefusedView {
 }
 
 /// A thread of an instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ThreadView {
     /// Its name, as the system shows it.
@@ -135,7 +136,7 @@ pub struct ThreadView {
 }
 
 /// Messages that were lost by an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LossView {
     /// `sent` by it, or on their way `to` it.
     pub way: String,
@@ -146,7 +147,7 @@ pub struct LossView {
 }
 
 /// The log of an instance.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogView {
     /// The file with its newest lines; the one before has `.1` behind its name.
@@ -162,7 +163,7 @@ pub struct LogView {
 }
 
 /// Everything about one instance.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModuleDetail {
     /// The line of `list`.
@@ -209,7 +210,7 @@ pub struct ModuleDetail {
 }
 
 /// What a person wants of an instance that no manifest names.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct AddRequest {
     /// Its name.
@@ -217,6 +218,7 @@ pub struct AddRequest {
     /// Image reference.
     pub image: String,
     /// Merged into its desired properties before it starts.
+    #[schema(value_type = Option<Object>)]
     pub desired: Option<Map<String, Value>>,
     /// What `client.env()` answers.
     pub env: BTreeMap<String, String>,
@@ -231,7 +233,7 @@ pub struct AddRequest {
 }
 
 /// What became of an instance that was removed.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemovedView {
     /// Its name.
@@ -249,7 +251,7 @@ pub struct RemovedView {
 }
 
 /// One image of the store, or one file that was refused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageView {
     /// Name from the descriptor; `None` for a refused file.
@@ -273,7 +275,7 @@ pub struct ImageView {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteView {
     /// Its name.
@@ -303,7 +305,7 @@ pub struct RouteView {
 }
 
 /// What became of a message that a client sent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SendView {
     /// Identity of the receiver.
@@ -315,7 +317,7 @@ pub struct SendView {
 }
 
 /// State of the runtime.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthView {
     /// `ok` or `degraded`.
@@ -335,7 +337,7 @@ pub struct HealthView {
 }
 
 /// How a thing that was looked at is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Cannot be said, or does not apply.
@@ -349,7 +351,7 @@ pub enum Severity {
 }
 
 /// One line of `check`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// For programs, such as `disk-space`; kept from release to release.
@@ -365,7 +367,7 @@ pub struct Finding {
 }
 
 /// What `check` found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckView {
     /// The gravest of all.
@@ -382,7 +384,7 @@ impl CheckView {
 }
 
 /// A folder that supplies images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WatchedFolderView {
     /// Where.

@@ -18,6 +18,11 @@ use super::request::{self, By};
 use crate::handle::{DeployRequest, Handle, RefusalKind};
 use crate::view::{DeploymentSummary, DeploymentView, ExportView, PlanView};
 
+/// The deployment in force.
+#[utoipa::path(
+    get, path = "/deployment", tag = "deployment",
+    responses((status = 200, body = DeploymentView), (status = 404))
+)]
 pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<DeploymentView>, ApiError> {
     match handle.deployment().await? {
         Some(deployment) => Ok(Json(deployment)),
@@ -25,19 +30,40 @@ pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<Deployment
     }
 }
 
+/// The manifest in force, as another device can take it.
+#[utoipa::path(
+    get, path = "/deployment/export", tag = "deployment",
+    responses((status = 200, body = ExportView), (status = 404))
+)]
 pub(super) async fn export(State(handle): State<Handle>) -> Result<Json<ExportView>, ApiError> {
     handle.export().await?.map(Json).ok_or_else(none_in_force)
 }
 
+/// Applies a manifest.
+#[utoipa::path(
+    put, path = "/deployment", tag = "deployment",
+    request_body = ManifestDocument,
+    responses((status = 200, body = DeploymentView), (status = 409))
+)]
 pub(super) async fn apply(State(handle): State<Handle>, by: By, body: Body) -> Result<Json<DeploymentView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
     Ok(Json(handle.deploy(DeployRequest { by: by.0, ..document.into() }).await?))
 }
 
+/// All deployments that are kept, latest first.
+#[utoipa::path(
+    get, path = "/deployment/history", tag = "deployment",
+    responses((status = 200, body = Vec<DeploymentSummary>))
+)]
 pub(super) async fn history(State(handle): State<Handle>) -> Result<Json<Vec<DeploymentSummary>>, ApiError> {
     Ok(Json(handle.deployment_history().await?))
 }
 
+/// A deployment that is kept.
+#[utoipa::path(
+    get, path = "/deployment/history/{id}", tag = "deployment",
+    responses((status = 200, body = DeploymentView))
+)]
 pub(super) async fn show_one(
     State(handle): State<Handle>,
     Path(id): Path<String>,
@@ -47,6 +73,11 @@ pub(super) async fn show_one(
 }
 
 /// `{"to": 3}`; without a number: to the last good one before the one in force.
+#[utoipa::path(
+    post, path = "/deployment/rollback", tag = "deployment",
+    request_body = Option<RollbackDocument>,
+    responses((status = 200, body = DeploymentView), (status = 404), (status = 409))
+)]
 pub(super) async fn roll_back(
     State(handle): State<Handle>,
     by: By,
@@ -56,12 +87,19 @@ pub(super) async fn roll_back(
     Ok(Json(handle.roll_back(wanted.and_then(|wanted| wanted.to), &by.0).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RollbackDocument {
+    /// Its number; the last good one before the one in force unless told.
     to: Option<i64>,
 }
 
+/// What applying a manifest would do.
+#[utoipa::path(
+    post, path = "/deployment/plan", tag = "deployment",
+    request_body = ManifestDocument,
+    responses((status = 200, body = PlanView), (status = 409))
+)]
 pub(super) async fn plan(State(handle): State<Handle>, body: Body) -> Result<Json<PlanView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
     Ok(Json(handle.plan(document.into()).await?))
@@ -72,13 +110,17 @@ pub(super) fn none_in_force() -> ApiError {
         .hint("apply one with `dinrail deploy FILE`")
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ManifestDocument {
+    /// The document, or its text as JSON or YAML.
     manifest: Value,
+    /// Where it came from.
     origin: Option<String>,
+    /// Digests of the images that it names by path.
     #[serde(default)]
     images: BTreeMap<String, String>,
+    /// Images that it names by path and that are not there, with the reason.
     #[serde(default)]
     missing: BTreeMap<String, String>,
 }

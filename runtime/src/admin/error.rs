@@ -5,12 +5,13 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::handle::{Refusal, RefusalKind};
 use crate::name::NameError;
 
 /// What stands under `error` in the body of every answer that is not a success.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     /// For programs; one word per [`RefusalKind`].
     pub code: String,
@@ -25,7 +26,7 @@ pub struct ErrorBody {
 }
 
 /// The document around an [`ErrorBody`].
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct ErrorDocument {
     /// See [`ErrorBody`].
     pub error: ErrorBody,

@@ -7,6 +7,11 @@ use super::error::ApiError;
 use crate::handle::Handle;
 use crate::view::HealthView;
 
+/// State of the runtime.
+#[utoipa::path(
+    get, operation_id = "health", path = "/health", tag = "runtime",
+    responses((status = 200, body = HealthView))
+)]
 pub(super) async fn show(State(handle): State<Handle>) -> Result<Json<HealthView>, ApiError> {
     Ok(Json(handle.health().await?))
 }

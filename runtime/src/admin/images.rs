@@ -20,10 +20,17 @@ pub const MAX_IMAGE_BYTES: u64 = 512 * 1024 * 1024;
 /// Longest silence in an upload.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Images of the store, and files that were refused.
+#[utoipa::path(get, path = "/images", tag = "images", responses((status = 200, body = Vec<ImageView>)))]
 pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<Vec<ImageView>>, ApiError> {
     Ok(Json(handle.images().await?))
 }
 
+/// Removes an image that nothing uses.
+#[utoipa::path(
+    delete, path = "/images/{reference}", tag = "images",
+    responses((status = 200, body = ImageView), (status = 409))
+)]
 pub(super) async fn remove(
     State(handle): State<Handle>,
     Path(reference): Path<String>,
@@ -31,6 +38,20 @@ pub(super) async fn remove(
     Ok(Json(handle.image_remove(&reference).await?))
 }
 
+/// Takes in a library.
+#[utoipa::path(
+    post, path = "/images", tag = "images",
+    params(
+        ("file" = String, Query, description = "Name of the file"),
+        (
+            "for" = Option<String>,
+            Query,
+            description = "`deployment`: it comes with a manifest, and no instance is upgraded before that is applied"
+        )
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The library"),
+    responses((status = 200, body = ImageView), (status = 409))
+)]
 pub(super) async fn add(State(handle): State<Handle>, params: Params, body: Body) -> Result<Json<ImageView>, ApiError> {
     let Some(name) = params.text("file").filter(|name| !name.is_empty()) else {
         return Err(ApiError::invalid("the upload has no name").hint("POST /images?file=NAME.so"));

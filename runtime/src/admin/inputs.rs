@@ -18,6 +18,12 @@ use crate::handle::Handle;
 use crate::message::{Message, SystemProperties};
 use crate::view::SendView;
 
+/// Puts a message on an input, in the device's own name.
+#[utoipa::path(
+    post, path = "/modules/{name}/inputs/{input}", tag = "modules",
+    request_body = MessageDocument,
+    responses((status = 200, body = SendView), (status = 409))
+)]
 pub(super) async fn send(
     State(handle): State<Handle>,
     Path((name, input)): Path<(String, String)>,
@@ -27,21 +33,26 @@ pub(super) async fn send(
     Ok(Json(handle.send(&name, &input, document.into_message()?).await?))
 }
 
-#[derive(Default, Deserialize)]
+/// A message: exactly one of `body`, `bodyText` and `bodyHex`.
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MessageDocument {
+    /// Any JSON value; written compactly.
     #[serde(default, deserialize_with = "present")]
     body: Option<Value>,
+    /// Text as it is.
     body_text: Option<String>,
+    /// Two digits for each octet.
     body_hex: Option<String>,
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     properties: Pairs,
     /// What the runtime stamps may stand here too, and is ignored: identities are not claimed.
     #[serde(default)]
     system_properties: SystemDocument,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct SystemDocument {
     message_id: Option<String>,

@@ -22,6 +22,34 @@ const BUFFERED_LINES: usize = 64;
 /// How often a thread that has nothing to tell looks whether its client is still there.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Lines of all logs.
+#[utoipa::path(
+    get, path = "/logs", tag = "logs",
+    params(
+        (
+            "tail" = Option<String>,
+            Query,
+            description = "So many of the newest lines, 200 unless told; `all` with `since`"
+        ),
+        ("since" = Option<String>, Query, description = "RFC 3339, or a span back from now such as `15m`"),
+        ("until" = Option<String>, Query, description = "The same"),
+        (
+            "level" = Option<String>,
+            Query,
+            description = "`error`, `warn`, `info`, `debug` or `trace`: this and graver ones"
+        ),
+        ("grep" = Option<String>, Query, description = "Regular expression"),
+        ("follow" = Option<bool>, Query, description = "Then also what comes, a line each as `application/x-ndjson`"),
+        ("runtime" = Option<bool>, Query, description = "Only the runtime's own")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Lines, oldest first",
+            content((Vec<Object> = "application/json"), (Object = "application/x-ndjson"))
+        )
+    )
+)]
 pub(super) async fn of_all(
     State(handle): State<Handle>,
     Extension(ending): Extension<Ending>,
@@ -31,6 +59,33 @@ pub(super) async fn of_all(
     answer(handle, which, &params, ending).await
 }
 
+/// Lines of the log of a module.
+#[utoipa::path(
+    get, path = "/modules/{name}/logs", tag = "logs",
+    params(
+        (
+            "tail" = Option<String>,
+            Query,
+            description = "So many of the newest lines, 200 unless told; `all` with `since`"
+        ),
+        ("since" = Option<String>, Query, description = "RFC 3339, or a span back from now such as `15m`"),
+        ("until" = Option<String>, Query, description = "The same"),
+        (
+            "level" = Option<String>,
+            Query,
+            description = "`error`, `warn`, `info`, `debug` or `trace`: this and graver ones"
+        ),
+        ("grep" = Option<String>, Query, description = "Regular expression"),
+        ("follow" = Option<bool>, Query, description = "Then also what comes, a line each as `application/x-ndjson`")
+    ),
+    responses(
+        (
+            status = 200,
+            description = "Lines, oldest first",
+            content((Vec<Object> = "application/json"), (Object = "application/x-ndjson"))
+        )
+    )
+)]
 pub(super) async fn of_module(
     State(handle): State<Handle>,
     Path(name): Path<String>,

@@ -13,10 +13,19 @@ use super::request::{self, By, Params};
 use crate::handle::Handle;
 use crate::view::RouteView;
 
+/// Routes in force.
+#[utoipa::path(get, path = "/routes", tag = "routes", responses((status = 200, body = Vec<RouteView>)))]
 pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<Vec<RouteView>>, ApiError> {
     Ok(Json(handle.routes().await?))
 }
 
+/// Adds a route: its text, or an object with `route`, `priority` and so on, as in a manifest.
+#[utoipa::path(
+    put, path = "/routes/{name}", tag = "routes",
+    params(("replace" = Option<bool>, Query, description = "In the place of one that was added under the same name")),
+    request_body = Value,
+    responses((status = 200, body = RouteView), (status = 409))
+)]
 pub(super) async fn put(
     State(handle): State<Handle>,
     Path(name): Path<String>,
@@ -33,6 +42,11 @@ pub(super) async fn put(
     Ok(Json(handle.route_put(&name, entry, replace, &by.0).await?))
 }
 
+/// Ends a route that a person added.
+#[utoipa::path(
+    delete, path = "/routes/{name}", tag = "routes",
+    responses((status = 200, body = RouteView), (status = 409))
+)]
 pub(super) async fn remove(
     State(handle): State<Handle>,
     Path(name): Path<String>,

@@ -25,6 +25,12 @@ const BUFFERED_LINES: usize = 64;
 /// Lines are put together up to about this, so that a flood is not one write a message.
 const CHUNK_BYTES: usize = 32 * 1024;
 
+/// Messages as they pass, a JSON document a line, until the client goes.
+#[utoipa::path(
+    get, path = "/messages", tag = "messages",
+    params(("route" = Option<String>, Query, description = "`FROM … [WHERE …]`; everything unless told")),
+    responses((status = 200, body = Object, content_type = "application/x-ndjson"))
+)]
 pub(super) async fn tail(
     State(handle): State<Handle>,
     Extension(ending): Extension<Ending>,

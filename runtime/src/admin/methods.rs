@@ -26,7 +26,7 @@ const RESPONSE_SECS: RangeInclusive<u64> = 5..=300;
 const CONNECT_SECS: RangeInclusive<u64> = 0..=300;
 
 /// The answer of a direct method.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct MethodView {
     /// 200 to 299 says that it worked.
     pub status: i32,
@@ -34,7 +34,7 @@ pub struct MethodView {
     pub payload: Value,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct MethodDocument {
     method_name: String,
@@ -55,6 +55,12 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
     Value::deserialize(deserializer).map(Some)
 }
 
+/// Calls a direct method of a module.
+#[utoipa::path(
+    post, path = "/twins/{device}/modules/{module}/methods", tag = "methods",
+    request_body = MethodDocument,
+    responses((status = 200, body = MethodView))
+)]
 pub(super) async fn module(
     State(handle): State<Handle>,
     Path((device, module)): Path<(String, String)>,
@@ -63,6 +69,12 @@ pub(super) async fn module(
     call(&handle, &Identity::module(&device, &module)?, body).await
 }
 
+/// Calls a direct method of the device.
+#[utoipa::path(
+    post, path = "/twins/{device}/methods", tag = "methods",
+    request_body = MethodDocument,
+    responses((status = 200, body = MethodView))
+)]
 pub(super) async fn device(
     State(handle): State<Handle>,
     Path(device): Path<String>,

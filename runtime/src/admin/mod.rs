@@ -17,6 +17,7 @@ mod message_routes;
 mod messages;
 pub mod methods;
 mod modules;
+mod openapi;
 mod request;
 mod routes;
 pub mod server;

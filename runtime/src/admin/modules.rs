@@ -8,21 +8,36 @@ use super::ModuleAnswer;
 use super::error::ApiError;
 use super::request::{self, By, Params};
 use crate::handle::Handle;
-use crate::view::{ModuleView, RemovedView};
+use crate::view::{AddRequest, ModuleDetail, ModuleView, RemovedView};
 
+/// All instances.
+#[utoipa::path(get, path = "/modules", tag = "modules", responses((status = 200, body = Vec<ModuleView>)))]
 pub(super) async fn list(State(handle): State<Handle>) -> Result<Json<Vec<ModuleView>>, ApiError> {
     Ok(Json(handle.modules().await?))
 }
 
+/// Everything about one instance.
+#[utoipa::path(get, path = "/modules/{name}", tag = "modules", responses((status = 200, body = ModuleDetail)))]
 pub(super) async fn show(State(handle): State<Handle>, Path(name): Path<String>) -> ModuleAnswer {
     Ok(Json(handle.module_in_full(&name).await?))
 }
 
+/// Adds an instance without a manifest.
+#[utoipa::path(
+    post, path = "/modules", tag = "modules",
+    request_body = AddRequest,
+    responses((status = 200, body = ModuleDetail), (status = 409))
+)]
 pub(super) async fn add(State(handle): State<Handle>, by: By, body: Body) -> ModuleAnswer {
     Ok(Json(handle.add(request::json(body).await?, &by.0).await?))
 }
 
 /// Answers when its worker is gone or given up; `purge=true`: when what it left is discarded too.
+#[utoipa::path(
+    delete, path = "/modules/{name}", tag = "modules",
+    params(("purge" = Option<bool>, Query, description = "Discards its identity, twin, data and messages too")),
+    responses((status = 200, body = RemovedView), (status = 409))
+)]
 pub(super) async fn remove(
     State(handle): State<Handle>,
     Path(name): Path<String>,
@@ -37,16 +52,31 @@ pub(super) async fn remove(
     Ok(Json(handle.remove(&name, purge, &by.0).await?))
 }
 
+/// Starts an instance, also one that failed or is quarantined.
+#[utoipa::path(
+    post, path = "/modules/{name}/start", tag = "modules",
+    responses((status = 200, body = ModuleDetail), (status = 409))
+)]
 pub(super) async fn start(State(handle): State<Handle>, Path(name): Path<String>, by: By) -> ModuleAnswer {
     handle.start(&name, &by.0).await?;
     Ok(Json(handle.module(&name).await?))
 }
 
+/// Stops an instance; this holds until a start.
+#[utoipa::path(
+    post, path = "/modules/{name}/stop", tag = "modules",
+    responses((status = 200, body = ModuleDetail), (status = 409))
+)]
 pub(super) async fn stop(State(handle): State<Handle>, Path(name): Path<String>, by: By) -> ModuleAnswer {
     handle.stop(&name, &by.0).await?;
     Ok(Json(handle.module(&name).await?))
 }
 
+/// Stops an instance and starts it again.
+#[utoipa::path(
+    post, path = "/modules/{name}/restart", tag = "modules",
+    responses((status = 200, body = ModuleDetail), (status = 409))
+)]
 pub(super) async fn restart(State(handle): State<Handle>, Path(name): Path<String>, by: By) -> ModuleAnswer {
     handle.restart(&name, &by.0).await?;
     Ok(Json(handle.module(&name).await?))

@@ -7,12 +7,12 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use super::error::ApiError;
 use super::{
-    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, support, twins,
-    waiting,
+    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, openapi, support,
+    twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -21,83 +21,70 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time of a request that applies a deployment.
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What is shown to whoever asks for something that is not there.
-const ROUTES: [&str; 32] = [
-    "GET /health",
-    "GET /check",
-    "GET /support-bundle?folder=NAME&withValues=true",
-    "GET, POST /modules",
-    "GET, DELETE /modules/{name}?purge=true",
-    "POST /modules/{name}/start",
-    "POST /modules/{name}/stop",
-    "POST /modules/{name}/restart",
-    "POST /modules/{name}/inputs/{input}",
-    "GET /modules/{name}/wait?for=STATUS&timeoutMs=N",
-    "GET /modules/{name}/acknowledged?version=N&timeoutMs=N",
-    "GET /images",
-    "POST /images?file=NAME",
-    "DELETE /images/{reference}",
-    "GET /deployment",
-    "PUT /deployment",
-    "POST /deployment/plan",
-    "GET /deployment/export",
-    "GET /deployment/wait?id=N&timeoutMs=N",
-    "GET /routes",
-    "PUT, DELETE /routes/{name}?replace=true",
-    "GET /deployment/history",
-    "GET /deployment/history/{id}",
-    "POST /deployment/rollback",
-    "GET, PATCH, PUT /twins/{device}",
-    "GET, PATCH, PUT /twins/{device}/modules/{module}",
-    "POST /twins/{device}/modules/{module}/methods",
-    "POST /twins/{device}/methods",
-    "GET /messages?route=FROM …",
-    "GET /logs?tail=N&since=T&until=T&level=L&grep=RE&runtime=true&follow=true",
-    "GET /modules/{name}/logs?…",
-    "all: ?api-version=… is accepted and ignored",
-];
+/// The table of routes: the path and, for each verb, what answers. From it come the router, the operations of the OpenAPI
+/// document and what a 404 lists, so that no route is without its documentation: each handler has its `#[utoipa::path]`.
+macro_rules! routes {
+    ($($group:ident: { $($path:literal: $($verb:ident $file:ident::$handler:ident),+;)+ })+) => {
+        /// Every operation of the management API, as annotated.
+        #[derive(utoipa::OpenApi)]
+        #[openapi(paths($($($($file::$handler),+),+),+), components(schemas(super::error::ErrorDocument)))]
+        pub(super) struct Operations;
+
+        /// Every route: verb and path.
+        #[cfg(test)]
+        pub(super) const ROUTES: &[(&str, &str)] = &[$($($((stringify!($verb), $path),)+)+)+];
+
+        $(fn $group() -> Router<Handle> {
+            Router::new()$($(.route($path, $verb($file::$handler)))+)+
+        })+
+    };
+}
+
+routes! {
+    commands: {
+        "/health": get health::show;
+        "/check": get check::show;
+        "/support-bundle": get support::bundle;
+        "/openapi.json": get openapi::show;
+        "/modules": get modules::list, post modules::add;
+        "/modules/{name}/start": post modules::start;
+        "/modules/{name}/stop": post modules::stop;
+        "/modules/{name}/restart": post modules::restart;
+        "/modules/{name}/inputs/{input}": post inputs::send;
+        "/images/{reference}": delete images::remove;
+        "/deployment/plan": post deployment::plan;
+        "/deployment/export": get deployment::export;
+        "/deployment/history": get deployment::history;
+        "/deployment/history/{id}": get deployment::show_one;
+        "/routes": get message_routes::list;
+        "/routes/{name}": put message_routes::put, delete message_routes::remove;
+        "/twins/{device}": get twins::get_device, patch twins::patch_device, put twins::replace_device;
+        "/twins/{device}/modules/{module}": get twins::get_module, patch twins::patch_module, put twins::replace_module;
+    }
+    deploys: {
+        "/deployment": get deployment::show, put deployment::apply;
+        "/deployment/rollback": post deployment::roll_back;
+    }
+    lasting: {
+        "/modules/{name}": get modules::show, delete modules::remove;
+        "/images": get images::list, post images::add;
+        "/modules/{name}/wait": get waiting::status;
+        "/modules/{name}/acknowledged": get waiting::acknowledged;
+        "/deployment/wait": get waiting::deployment;
+        "/logs": get logs::of_all;
+        "/modules/{name}/logs": get logs::of_module;
+        "/twins/{device}/methods": post methods::device;
+        "/twins/{device}/modules/{module}/methods": post methods::module;
+        "/messages": get messages::tail;
+    }
+}
 
 /// The management API of `handle`.
 pub(super) fn router(handle: Handle) -> Router {
-    let commands = Router::new()
-        .route("/health", get(health::show))
-        .route("/check", get(check::show))
-        .route("/support-bundle", get(support::bundle))
-        .route("/modules", get(modules::list).post(modules::add))
-        .route("/modules/{name}/start", post(modules::start))
-        .route("/modules/{name}/stop", post(modules::stop))
-        .route("/modules/{name}/restart", post(modules::restart))
-        .route("/modules/{name}/inputs/{input}", post(inputs::send))
-        .route("/images/{reference}", axum::routing::delete(images::remove))
-        .route("/deployment/plan", post(deployment::plan))
-        .route("/deployment/export", get(deployment::export))
-        .route("/routes", get(message_routes::list))
-        .route("/routes/{name}", axum::routing::put(message_routes::put).delete(message_routes::remove))
-        .route("/deployment/history", get(deployment::history))
-        .route("/deployment/history/{id}", get(deployment::show_one))
-        .route("/twins/{device}", get(twins::get_device).patch(twins::patch_device).put(twins::replace_device))
-        .route(
-            "/twins/{device}/modules/{module}",
-            get(twins::get_module).patch(twins::patch_module).put(twins::replace_module),
-        )
-        .layer(from_fn(|request, next| within(REQUEST_TIMEOUT, request, next)));
-    let deploys = Router::new()
-        .route("/deployment", get(deployment::show).put(deployment::apply))
-        .route("/deployment/rollback", post(deployment::roll_back))
-        .layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
-    // These keep time themselves.
-    let lasting = Router::new()
-        .route("/modules/{name}", get(modules::show).delete(modules::remove))
-        .route("/images", get(images::list).post(images::add))
-        .route("/modules/{name}/wait", get(waiting::status))
-        .route("/modules/{name}/acknowledged", get(waiting::acknowledged))
-        .route("/deployment/wait", get(waiting::deployment))
-        .route("/logs", get(logs::of_all))
-        .route("/modules/{name}/logs", get(logs::of_module))
-        .route("/twins/{device}/methods", post(methods::device))
-        .route("/twins/{device}/modules/{module}/methods", post(methods::module))
-        .route("/messages", get(messages::tail));
-    without_strangers(commands.merge(deploys).merge(lasting)).with_state(handle)
+    let commands = commands().layer(from_fn(|request, next| within(REQUEST_TIMEOUT, request, next)));
+    let deploys = deploys().layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
+    // The others keep time themselves.
+    without_strangers(commands.merge(deploys).merge(lasting())).with_state(handle)
 }
 
 /// Answers what `router` does not know.
@@ -119,11 +106,11 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
 async fn unknown_path(uri: Uri) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, "notFound", format!("there is no {}", uri.path()))
         .hint("the details list what there is")
-        .details(ROUTES.map(str::to_owned).to_vec())
+        .details(openapi::lines().to_vec())
 }
 
 async fn wrong_verb(method: Method, uri: Uri) -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "methodNotAllowed", format!("{} takes no {method}", uri.path()))
         .hint("the details list what there is")
-        .details(ROUTES.map(str::to_owned).to_vec())
+        .details(openapi::lines().to_vec())
 }

@@ -14,10 +14,20 @@ use crate::name::Identity;
 
 type ModulePath = Path<(String, String)>;
 
+/// The twin of the device.
+#[utoipa::path(
+    get, path = "/twins/{device}", tag = "twins",
+    responses((status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))))
+)]
 pub(super) async fn get_device(State(handle): State<Handle>, Path(device): Path<String>) -> Result<Response, ApiError> {
     twin(handle.twin(&Identity::device(&device)?).await)
 }
 
+/// The twin of a module.
+#[utoipa::path(
+    get, path = "/twins/{device}/modules/{module}", tag = "twins",
+    responses((status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))))
+)]
 pub(super) async fn get_module(
     State(handle): State<Handle>,
     Path((device, module)): ModulePath,
@@ -25,6 +35,17 @@ pub(super) async fn get_module(
     twin(handle.twin(&Identity::module(&device, &module)?).await)
 }
 
+/// Merges into tags and desired properties of the device.
+#[utoipa::path(
+    patch, path = "/twins/{device}", tag = "twins",
+    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    request_body = Object,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
 pub(super) async fn patch_device(
     State(handle): State<Handle>,
     Path(device): Path<String>,
@@ -35,6 +56,17 @@ pub(super) async fn patch_device(
     patch(handle, Identity::device(&device)?, by, headers, body).await
 }
 
+/// Merges into tags and desired properties of a module.
+#[utoipa::path(
+    patch, path = "/twins/{device}/modules/{module}", tag = "twins",
+    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    request_body = Object,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
 pub(super) async fn patch_module(
     State(handle): State<Handle>,
     Path((device, module)): ModulePath,
@@ -45,6 +77,17 @@ pub(super) async fn patch_module(
     patch(handle, Identity::module(&device, &module)?, by, headers, body).await
 }
 
+/// Replaces tags and desired properties of the device.
+#[utoipa::path(
+    put, path = "/twins/{device}", tag = "twins",
+    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    request_body = Object,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
 pub(super) async fn replace_device(
     State(handle): State<Handle>,
     Path(device): Path<String>,
@@ -55,6 +98,17 @@ pub(super) async fn replace_device(
     replace(handle, Identity::device(&device)?, by, headers, body).await
 }
 
+/// Replaces tags and desired properties of a module.
+#[utoipa::path(
+    put, path = "/twins/{device}/modules/{module}", tag = "twins",
+    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    request_body = Object,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
 pub(super) async fn replace_module(
     State(handle): State<Handle>,
     Path((device, module)): ModulePath,

@@ -21,7 +21,7 @@ use crate::view::{DeploymentView, ModuleDetail, Status};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a module reported about a version of its desired properties.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Acknowledgement {
     /// `$version` that it is about.
     pub version: u64,
@@ -32,7 +32,17 @@ pub struct Acknowledgement {
     pub error: Option<String>,
 }
 
-/// `GET /modules/{name}/wait?for=running`. A module that does not exist yet may still come.
+/// Answers once a module has a status.
+///
+/// A module that does not exist yet may still come.
+#[utoipa::path(
+    get, path = "/modules/{name}/wait", tag = "modules",
+    params(
+        ("for" = Option<Status>, Query, description = "The status; `running` unless told"),
+        ("timeoutMs" = Option<u64>, Query, description = "Longest wait, 30000 unless told, an hour at most")
+    ),
+    responses((status = 200, body = ModuleDetail), (status = 409))
+)]
 pub(super) async fn status(State(handle): State<Handle>, Path(name): Path<String>, params: Params) -> ModuleAnswer {
     let wanted = wanted_status(params.text("for").unwrap_or("running"))?;
     let mut wait = Wait::new(&handle, params.timeout()?);
@@ -47,7 +57,17 @@ pub(super) async fn status(State(handle): State<Handle>, Path(name): Path<String
     }
 }
 
-/// `GET /modules/{name}/acknowledged?version=N`. Answers at once for a module that nothing is running of.
+/// Answers once a module took on, or refused, its desired properties.
+///
+/// Answers at once for a module that nothing is running of.
+#[utoipa::path(
+    get, path = "/modules/{name}/acknowledged", tag = "modules",
+    params(
+        ("version" = u64, Query, description = "`$version` of the desired properties"),
+        ("timeoutMs" = Option<u64>, Query, description = "Longest wait, 30000 unless told, an hour at most")
+    ),
+    responses((status = 200, body = Acknowledgement), (status = 409))
+)]
 pub(super) async fn acknowledged(
     State(handle): State<Handle>,
     Path(name): Path<String>,
@@ -69,7 +89,17 @@ pub(super) async fn acknowledged(
     }
 }
 
-/// `GET /deployment/wait?id=N`: until it was found good or not, and what took its place by itself is done too.
+/// Answers once a deployment was found good or not.
+///
+/// What took its place by itself is done then, too.
+#[utoipa::path(
+    get, path = "/deployment/wait", tag = "deployment",
+    params(
+        ("id" = Option<i64>, Query, description = "Its number; the one in force unless told"),
+        ("timeoutMs" = Option<u64>, Query, description = "Longest wait, 30000 unless told, an hour at most")
+    ),
+    responses((status = 200, body = DeploymentView), (status = 404), (status = 409))
+)]
 pub(super) async fn deployment(State(handle): State<Handle>, params: Params) -> Result<Json<DeploymentView>, ApiError> {
     let id = params.number("id")?.and_then(|id| i64::try_from(id).ok());
     let mut wait = Wait::new(&handle, params.timeout()?);

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStep {
     /// `start`, `stop`, `restart`, `remove`, `keep`, `twin` or `route`.
@@ -16,7 +17,7 @@ pub struct PlanStep {
 }
 
 /// What applying a manifest would do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanView {
     /// In the order of their execution.
@@ -26,7 +27,7 @@ pub struct PlanView {
 }
 
 /// One step of a deployment, and how far it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentStep {
     /// `start`, `stop`, `restart`, `remove`, `keep`, `twin` or `route`.
@@ -42,7 +43,7 @@ pub struct DeploymentStep {
 }
 
 /// A deployment: the one in force, or an older one.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentView {
     /// Counts up.
@@ -74,7 +75,7 @@ pub struct DeploymentView {
 }
 
 /// A deployment that failed its health gate and was taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolledBackView {
     /// Its number.
@@ -88,7 +89,7 @@ pub struct RolledBackView {
 }
 
 /// One line of the history of deployments.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeploymentSummary {
     /// Counts up.
@@ -110,7 +111,7 @@ pub struct DeploymentSummary {
 }
 
 /// The manifest in force, as another device can take it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportView {
     /// The document as its author wrote it, but for images that were named by path.
