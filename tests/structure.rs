@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
     ("queue", &["clock", "database", "message", "name"]),
     ("instance", &["clock", "image", "log", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
-    ("config", &["instance", "log", "spelling"]),
+    ("config", &["instance", "log", "spelling", "twin"]),
     ("project", &["image", "name"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),

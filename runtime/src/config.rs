@@ -11,6 +11,9 @@
 //! | `queue.lane_messages` | 1024 | messages in memory for each sending thread and endpoint |
 //! | `queue.lane_bytes` | 16 MiB | their bytes |
 //! | `queue.store_bytes` | 1 GiB | bytes of durable messages on disk |
+//! | `twin.history_changes` | 200 | changes of desired properties and tags that are kept of each twin; 0: none |
+//! | `twin.history_bytes` | 256 KiB | their bytes |
+//! | `twin.history_days` | 365 | their age; the ten newest are kept whatever theirs |
 //! | `watch.poll` | false | look at watched folders by time only, as network shares need it |
 //! | `watch.poll_interval_secs` | 10 | how often folders are looked at besides what the system reports |
 //! | `log.level` | `"info"` | `error`, `warn`, `info`, `debug` or `trace` |
@@ -29,6 +32,7 @@ use toml::de::{DeTable, DeValue};
 use crate::instance::state::RestartPacing;
 use crate::log::{Level, LogLimits};
 use crate::spelling::suggestion;
+use crate::twin::HistoryLimits;
 
 /// Settings of the runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct Config {
     pub instance: InstanceConfig,
     /// Bounds of the queues.
     pub queue: QueueConfig,
+    /// Twins.
+    pub twin: TwinConfig,
     /// Watched folders.
     pub watch: WatchConfig,
     /// The log of modules and of the runtime.
@@ -73,6 +79,13 @@ impl Default for QueueConfig {
     fn default() -> QueueConfig {
         QueueConfig { lane_messages: 1024, lane_bytes: 16 << 20, store_bytes: 1 << 30 }
     }
+}
+
+/// Twins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TwinConfig {
+    /// How much of their past is kept.
+    pub history: HistoryLimits,
 }
 
 /// Watched folders.
@@ -161,6 +174,11 @@ const KEYS: &[(&str, &str, Set)] = &[
     ("queue", "lane_messages", |c, v| whole(v, 1..=1 << 24).map(|n| c.queue.lane_messages = n)),
     ("queue", "lane_bytes", |c, v| whole(v, 1 << 12..=1 << 40).map(|n| c.queue.lane_bytes = n)),
     ("queue", "store_bytes", |c, v| whole(v, 1 << 20..=1 << 50).map(|n| c.queue.store_bytes = n)),
+    ("twin", "history_changes", |c, v| whole(v, 0..=100_000).map(|n| c.twin.history.changes = n)),
+    ("twin", "history_bytes", |c, v| whole(v, 1 << 10..=1 << 30).map(|n| c.twin.history.bytes = n)),
+    ("twin", "history_days", |c, v| {
+        whole(v, 1..=36_500).map(|days: u64| c.twin.history.age = Duration::from_secs(days * 86_400))
+    }),
     ("watch", "poll", |c, v| v.as_bool().map(|poll| c.watch.poll = poll).ok_or("expected true or false".to_owned())),
     ("watch", "poll_interval_secs", |c, v| seconds(v, 1..=86_400).map(|span| c.watch.poll_interval = span)),
     ("log", "level", |c, v| level(v).map(|level| c.log.level = level)),
@@ -279,6 +297,10 @@ mod tests {
             lane_messages = 1_000
             lane_bytes = 0x10000
             store_bytes = 2000000
+            [twin]
+            history_changes = 7
+            history_bytes = 5000
+            history_days = 2
             [watch]
             poll = true
             poll_interval_secs = 30
@@ -293,6 +315,8 @@ mod tests {
         assert_eq!(config.restart.first_delay, Duration::from_millis(500));
         assert_eq!(config.queue, QueueConfig { lane_messages: 1000, lane_bytes: 65_536, store_bytes: 2_000_000 });
         assert_eq!(config.watch, WatchConfig { poll: true, poll_interval: Duration::from_secs(30) });
+        let history = HistoryLimits { changes: 7, bytes: 5000, age: Duration::from_secs(2 * 86_400) };
+        assert_eq!(config.twin.history, history);
         assert_eq!(config.log.level, Level::Debug);
         let limits =
             LogLimits { instance_bytes: 1_000_000, runtime_bytes: 2_000_000, lines_per_sec: 50, burst_lines: 100 };

@@ -34,7 +34,7 @@ pub use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::Selection;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
-use crate::twin::{TwinError, TwinSnapshot, Twins};
+use crate::twin::{Change, TwinError, TwinSnapshot, Twins};
 use crate::view::{
     DeploymentSummary, DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView,
 };
@@ -236,7 +236,8 @@ impl Handle {
     /// Merges `{"tags": …, "properties": {"desired": …}}`; answers with the new root document, once it is committed.
     pub async fn twin_patch(&self, id: &Identity, patch: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        let submitted = self.twins.patch(id, &patch, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        let change = Change::patch(&patch, by).if_match(if_match.as_deref());
+        let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));
         submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await
@@ -245,7 +246,8 @@ impl Handle {
     /// Replaces tags and desired properties.
     pub async fn twin_replace(&self, id: &Identity, doc: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
         let (done, wait) = oneshot::channel();
-        let submitted = self.twins.replace(id, &doc, by, if_match.as_deref(), move |outcome| drop(done.send(outcome)));
+        let change = Change::replace(&doc, by).if_match(if_match.as_deref());
+        let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));
         submitted.map_err(|error| self.refusal(error))?;
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
         self.root(snapshot).await

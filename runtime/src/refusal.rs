@@ -50,11 +50,11 @@ impl Refusal {
 impl From<TwinError> for Refusal {
     fn from(error: TwinError) -> Refusal {
         let (kind, details) = match &error {
-            TwinError::NotFound { .. } => (RefusalKind::NotFound, Vec::new()),
+            TwinError::NotFound { .. } | TwinError::NoVersion { .. } => (RefusalKind::NotFound, Vec::new()),
             TwinError::Invalid { violations, .. } => {
                 (RefusalKind::Invalid, violations.iter().map(ToString::to_string).collect())
             }
-            TwinError::EtagMismatch { .. } => (RefusalKind::PreconditionFailed, Vec::new()),
+            TwinError::EtagMismatch { .. } | TwinError::Moved { .. } => (RefusalKind::PreconditionFailed, Vec::new()),
             TwinError::Store { .. } => (RefusalKind::Failed, Vec::new()),
         };
         Refusal { kind, message: error.to_string(), hint: Some(error.hint()), details }

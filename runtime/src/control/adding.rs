@@ -13,7 +13,7 @@ use crate::instance::state::Hold;
 use crate::name::{Identity, check_id};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::spelling::nearest;
-use crate::twin::{TwinError, rules};
+use crate::twin::{Change, TwinError, rules};
 use crate::view::{AddRequest, ModuleDetail};
 
 impl Control {
@@ -124,7 +124,7 @@ impl Control {
     fn patch_now(&self, identity: &Identity, patch: &Value, by: &str) -> Result<(), TwinError> {
         let (done, outcome) = std::sync::mpsc::channel();
         let report = move |outcome: Result<_, TwinError>| drop(done.send(outcome.map(drop)));
-        self.twins.patch_desired(identity, patch, by, None, report)?;
+        self.twins.change(identity, &Change::patch_desired(patch, by), report)?;
         // The writer always answers.
         outcome.recv().unwrap_or(Ok(()))
     }

@@ -129,7 +129,7 @@ pub fn boot(
     let (identities, identity_notes) = Identities::open(&database, master, device.id, &host_name)?;
     notes.extend(key_notes.into_iter().chain(identity_notes));
     notes.iter().for_each(|note| tracing::warn!("{note}"));
-    let twins = Twins::open(&database, &identities)?;
+    let twins = Twins::open_with(&database, &identities, config.twin.history)?;
     let store = Arc::new(ImageStore::open(&folders.state.join("images"))?);
     let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
     let limits = LaneLimits { messages: config.queue.lane_messages as u64, bytes: config.queue.lane_bytes as u64 };

@@ -1,10 +1,12 @@
 //! From the newest state of a twin and a wish to the next state. Pure: no clock, no lock, no database.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
+use super::change::Parts;
+use super::history::Row;
 use super::snapshot::{Accepted, Part, Section};
 use super::{metadata, patch, rules};
 use crate::twin::rules::Violation;
@@ -39,24 +41,42 @@ pub(super) struct Edit {
     pub accepted: Option<Accepted>,
     /// The change of the desired section as an exact patch, and whether the section was replaced.
     pub desired_patch: Option<(Arc<str>, bool)>,
+    /// What the history says of it.
+    pub history: Vec<Row>,
 }
 
 impl Edit {
     pub(super) fn bytes(&self) -> usize {
-        self.sections.iter().flatten().map(|s| s.document.len() + s.times.len()).sum()
+        let sections = self.sections.iter().flatten().map(|s| s.document.len() + s.times.len()).sum::<usize>();
+        sections + self.history.iter().map(Row::bytes).sum::<usize>()
     }
 }
 
-/// The writable parts of a service document.
-#[derive(Debug, Default)]
-pub(super) struct ServiceParts<'a> {
-    pub tags: Option<&'a Value>,
-    pub desired: Option<&'a Value>,
+/// Whether a change is merged into what is there, or takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    Merge,
+    Replace,
 }
 
-/// Takes `{"tags": …, "properties": {"desired": …}}` apart; a part that is missing or null stays untouched.
-pub(super) fn service_parts<'a>(body: &'a Value, found: &mut Vec<Violation>) -> ServiceParts<'a> {
-    let mut parts = ServiceParts::default();
+/// A part after a change of the service side.
+pub(super) struct Changed {
+    pub section: Section,
+    /// The change as a patch, as listeners get it.
+    pub patch: String,
+    /// The patch that undoes it.
+    pub reverse: String,
+}
+
+/// Takes `{"tags": …, "properties": {"desired": …}}` apart. A part that is missing or null stays in a merge,
+/// and is emptied by a replacement.
+pub(super) fn parts<'a>(body: &'a Value, how: How, found: &mut Vec<Violation>) -> Parts<'a> {
+    static EMPTY: OnceLock<Value> = OnceLock::new();
+    let mut parts = Parts::default();
+    if how == How::Replace {
+        let empty = EMPTY.get_or_init(|| Value::Object(Map::new()));
+        parts = Parts { tags: Some(empty), desired: Some(empty) };
+    }
     let Some(body) = rules::as_section("twin", body, found) else { return parts };
     let mut unknown = |path: String, value: &Value| {
         let limit = "only tags and properties.desired can be written".to_owned();
@@ -83,14 +103,28 @@ pub(super) fn service_parts<'a>(body: &'a Value, found: &mut Vec<Violation>) -> 
     parts
 }
 
-/// Merges a patch into a part.
-pub(super) fn merge(
+/// What a change of the service side makes of a part.
+pub(super) fn change(
     part: Part,
     now: &Section,
-    change: &Value,
+    wanted: &Value,
+    how: How,
     now_ms: i64,
     found: &mut Vec<Violation>,
-) -> Option<Section> {
+) -> Option<Changed> {
+    let (section, patch) = match how {
+        How::Merge => (merge(part, now, wanted, now_ms, found)?, delivered(part, wanted)),
+        How::Replace => {
+            let (section, patch) = replace(part, now, wanted, now_ms, found)?;
+            (section, Value::Object(patch).to_string())
+        }
+    };
+    let reverse = Value::Object(patch::diff(&section.parse(), &now.parse())).to_string();
+    Some(Changed { section, patch, reverse })
+}
+
+/// Merges a patch into a part.
+fn merge(part: Part, now: &Section, change: &Value, now_ms: i64, found: &mut Vec<Violation>) -> Option<Section> {
     merge_all(part, now, std::slice::from_ref(change), now_ms, true, found)
 }
 
@@ -120,7 +154,7 @@ pub(super) fn merge_all(
 }
 
 /// Puts a document in place of a part; gives the exact patch from the old one too.
-pub(super) fn replace(
+fn replace(
     part: Part,
     now: &Section,
     wanted: &Value,
@@ -156,7 +190,7 @@ fn checked<'a>(part: Part, change: &'a Value, found: &mut Vec<Violation>) -> Opt
 }
 
 /// The patch as it is delivered: what [`checked`] leaves of it.
-pub(super) fn delivered(part: Part, change: &Value) -> String {
+fn delivered(part: Part, change: &Value) -> String {
     match checked(part, change, &mut Vec::new()) {
         Some(Cow::Owned(change)) => Value::Object(change).to_string(),
         _ => change.to_string(),

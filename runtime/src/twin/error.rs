@@ -1,6 +1,8 @@
 //! Why a change of a twin was not made.
 
+use super::history::NoVersion;
 use super::rules::Violation;
+use super::snapshot::Part;
 use crate::database::StoreError;
 use crate::name::Identity;
 
@@ -31,6 +33,24 @@ pub enum TwinError {
         /// The tag that was asked for.
         asked: String,
     },
+    /// The desired properties were changed since the change was checked; it can be checked again.
+    #[error("the twin of {identity} was changed meanwhile")]
+    Moved {
+        /// Whose twin.
+        identity: Identity,
+    },
+    /// No such version is kept.
+    #[error("{}", no_version(.identity, *.part, *.asked, *.why))]
+    NoVersion {
+        /// Whose twin.
+        identity: Identity,
+        /// The part whose version was asked for.
+        part: Part,
+        /// The version.
+        asked: u64,
+        /// Why there is none.
+        why: NoVersion,
+    },
     /// Not stored.
     #[error("the change of the twin of {identity} is lost: {cause}")]
     Store {
@@ -52,6 +72,13 @@ impl TwinError {
             TwinError::EtagMismatch { .. } => {
                 "read the twin again, then change it with its new etag, or with \"*\"".to_owned()
             }
+            TwinError::Moved { .. } => {
+                "read the twin again and repeat the change; others change it all the time".to_owned()
+            }
+            TwinError::NoVersion { identity, .. } => {
+                let name = identity.module_id().map_or_else(|| identity.to_string(), str::to_owned);
+                format!("`dinrail twin history {name}` lists the versions that are kept")
+            }
             TwinError::Store { cause, .. } => cause.hint().unwrap_or("send it again").to_owned(),
         }
     }
@@ -62,5 +89,17 @@ fn summary(violations: &[Violation]) -> String {
         [] => String::new(),
         [only] => only.to_string(),
         [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+    }
+}
+
+fn no_version(identity: &Identity, part: Part, asked: u64, why: NoVersion) -> String {
+    let what = if part == Part::Tags { "tags" } else { "desired properties" };
+    match why {
+        NoVersion::NotYet { newest } => {
+            format!("the {what} of {identity} have no version {asked} yet: the newest is {newest}")
+        }
+        NoVersion::Gone { oldest } => {
+            format!("version {asked} of the {what} of {identity} is not kept any more: the oldest is {oldest}")
+        }
     }
 }

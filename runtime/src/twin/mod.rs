@@ -14,8 +14,10 @@
 //! Guarantee: readers see committed state only; per section, revisions are published in order and without gaps.
 //! Invariant: the writer's thread never takes a twin's lock, since who holds it may wait for the writer.
 
+mod change;
 mod edit;
 mod error;
+mod history;
 mod metadata;
 pub mod patch;
 mod pending;
@@ -25,10 +27,14 @@ pub mod secret;
 mod snapshot;
 mod store;
 
+pub use change::{Change, Preview};
 pub use error::TwinError;
+pub use history::{HistoryLimits, NoVersion, Past, PastChange, PathChange, between};
 pub use registry::{DesiredChange, Twins};
 pub use snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
 
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]

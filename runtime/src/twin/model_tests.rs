@@ -102,20 +102,20 @@ fn run(ops: Vec<Op>) {
         };
         match op {
             Op::PatchDesired(patch) => {
-                twins.patch_desired(id, &Value::Object(patch.clone()), "x", None, must).unwrap();
+                twins.change(id, &Change::patch_desired(&Value::Object(patch.clone()), "x"), must).unwrap();
                 model.patch(Part::Desired, &patch);
             }
             Op::ReplaceDesired(document) => {
-                twins.replace_desired(id, &Value::Object(document.clone()), "x", None, must).unwrap();
+                twins.change(id, &Change::replace_desired(&Value::Object(document.clone()), "x"), must).unwrap();
                 model.replace(Part::Desired, &document);
             }
             Op::PatchTags(patch) => {
-                twins.patch_tags(id, &Value::Object(patch.clone()), "x", None, must).unwrap();
+                twins.change(id, &Change::patch_tags(&Value::Object(patch.clone()), "x"), must).unwrap();
                 model.patch(Part::Tags, &patch);
             }
             Op::Patch(tags, desired) => {
                 let body = json!({"tags": tags, "properties": {"desired": desired}});
-                twins.patch(id, &body, "x", None, must).unwrap();
+                twins.change(id, &Change::patch(&body, "x"), must).unwrap();
                 model.patch(Part::Tags, &tags);
                 model.patch(Part::Desired, &desired);
             }
@@ -126,7 +126,9 @@ fn run(ops: Vec<Op>) {
             Op::Refused => {
                 twins.patch_reported(id, &json!({"ok": 1, "not ok": 2}), |_| panic!("not called")).unwrap_err();
                 twins
-                    .patch_desired(id, &json!({"ok": 1}), "x", Some("\"stale\""), |_| panic!("not called"))
+                    .change(id, &Change::patch_desired(&json!({"ok": 1}), "x").if_match(Some("\"stale\"")), |_| {
+                        panic!("not called")
+                    })
                     .unwrap_err();
             }
             Op::Acknowledge(ok) => {

@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, mpsc};
 
 use serde_json::{Value, json};
 
-use super::edit::{self, Edit, ServiceParts};
+use super::change::{Change, Preview, check_basis};
+use super::edit::{self, Edit, How};
 use super::error::TwinError;
+use super::history::{HistoryLimits, Past, PastChange, Row, Walk};
 use super::pending::Twin;
 use super::rules::{self, Violation};
 use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot, etag};
@@ -46,13 +48,23 @@ struct Inner {
     database: Database,
     identities: Identities,
     twins: RwLock<HashMap<Identity, Arc<Twin>>>,
+    history: HistoryLimits,
     on_desired: OnceLock<OnDesired>,
     on_change: OnceLock<OnChange>,
 }
 
 impl Twins {
-    /// Loads all twins.
+    /// Loads all twins; of their past is kept what is usual.
     pub fn open(database: &Database, identities: &Identities) -> Result<Twins, StoreError> {
+        Twins::open_with(database, identities, HistoryLimits::default())
+    }
+
+    /// Loads all twins. `history`: how much of their past is kept.
+    pub fn open_with(
+        database: &Database,
+        identities: &Identities,
+        history: HistoryLimits,
+    ) -> Result<Twins, StoreError> {
         let mut rows = database.read(File::Main, store::load_all)?;
         let mut twins = HashMap::with_capacity(rows.len());
         for record in identities.list() {
@@ -71,6 +83,7 @@ impl Twins {
             database: database.clone(),
             identities: identities.clone(),
             twins: RwLock::new(twins),
+            history,
             on_desired: OnceLock::new(),
             on_change: OnceLock::new(),
         })))
@@ -103,90 +116,63 @@ impl Twins {
         self.0.twins.write().unwrap_or_else(PoisonError::into_inner).remove(identity);
     }
 
-    /// Merges into the desired properties.
+    /// Makes a change of the service side.
     ///
     /// This and all other changes: an `Err` is about the request, and `done` is not called; after `Ok`, `done` follows
     /// always, on the writer's thread, with the twin as this change left it, or why it is lost. `[any thread]`; may
     /// wait for the disk.
-    pub fn patch_desired(
+    pub fn change(
         &self,
         identity: &Identity,
-        patch: &Value,
-        by: &str,
-        if_match: Option<&str>,
+        change: &Change<'_>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
-        self.change_service(
-            identity,
-            ServiceParts { desired: Some(patch), tags: None },
-            Vec::new(),
-            false,
-            by,
-            if_match,
-            done,
-        )
+        self.submit(identity, change.by, None, done, |now, found| {
+            check_basis(identity, change, &now[Part::Desired as usize])?;
+            make(identity, change, now, found)
+        })
     }
 
-    /// Puts another document in place of the desired properties; listeners get the difference.
-    pub fn replace_desired(
-        &self,
-        identity: &Identity,
-        document: &Value,
-        by: &str,
-        if_match: Option<&str>,
-        done: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), TwinError> {
-        let parts = ServiceParts { desired: Some(document), tags: None };
-        self.change_service(identity, parts, Vec::new(), true, by, if_match, done)
+    /// What a change would make of the desired properties now, with all that is wrong with it.
+    pub fn preview(&self, identity: &Identity, change: &Change<'_>) -> Result<Preview, TwinError> {
+        let twin = self.twin(identity)?;
+        let now = twin.newest(&mut lock(&twin.pending));
+        let mut violations = Vec::new();
+        let edit = make(identity, change, &now, &mut violations)?;
+        if !violations.is_empty() {
+            return Err(TwinError::Invalid { identity: identity.clone(), violations });
+        }
+        let [_, basis, _] = now;
+        let [_, after, _] = edit.sections;
+        Ok(Preview { basis, after })
     }
 
-    /// Merges into the tags.
-    pub fn patch_tags(
-        &self,
-        identity: &Identity,
-        patch: &Value,
-        by: &str,
-        if_match: Option<&str>,
-        done: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), TwinError> {
-        self.change_service(
-            identity,
-            ServiceParts { tags: Some(patch), desired: None },
-            Vec::new(),
-            false,
-            by,
-            if_match,
-            done,
-        )
+    /// The changes of desired properties and tags that are kept, newest first. `[blocks: reads the database]`
+    pub fn history(&self, identity: &Identity) -> Result<Vec<PastChange>, TwinError> {
+        let (mut walk, rows) = self.read_history(identity)?;
+        Ok(rows.into_iter().map_while(|row| walk.back(row)).collect())
     }
 
-    /// Merges `{"tags": …, "properties": {"desired": …}}`, both or neither. What the service side cannot write but may
-    /// send back (`reported`, `etag`, `version`, …) is left out; anything else is a violation.
-    pub fn patch(
-        &self,
-        identity: &Identity,
-        body: &Value,
-        by: &str,
-        if_match: Option<&str>,
-        done: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), TwinError> {
-        let mut found = Vec::new();
-        let parts = edit::service_parts(body, &mut found);
-        self.change_service(identity, parts, found, false, by, if_match, done)
+    /// Desired properties and tags as they were when `part` had the version. `[blocks: reads the database]`
+    pub fn past(&self, identity: &Identity, part: Part, version: u64) -> Result<Past, TwinError> {
+        let (walk, rows) = self.read_history(identity)?;
+        walk.to(part, version, rows).map_err(|why| TwinError::NoVersion {
+            identity: identity.clone(),
+            part,
+            asked: version,
+            why,
+        })
     }
 
-    /// Replaces tags and desired properties by those of a body as for [`Twins::patch`]; a part that it lacks stays.
-    pub fn replace(
-        &self,
-        identity: &Identity,
-        body: &Value,
-        by: &str,
-        if_match: Option<&str>,
-        done: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), TwinError> {
-        let mut found = Vec::new();
-        let parts = edit::service_parts(body, &mut found);
-        self.change_service(identity, parts, found, true, by, if_match, done)
+    fn read_history(&self, identity: &Identity) -> Result<(Walk, Vec<Row>), TwinError> {
+        let twin = self.twin(identity)?;
+        let read = |conn: &rusqlite::Connection| store::history(conn, twin.key);
+        let (tags, desired, rows) = self
+            .0
+            .database
+            .read(File::Main, read)
+            .map_err(|cause| TwinError::Store { identity: identity.clone(), cause })?;
+        Ok((Walk::new(&tags.unwrap_or_else(Section::empty), &desired.unwrap_or_else(Section::empty)), rows))
     }
 
     /// Merges into the reported properties.
@@ -208,7 +194,7 @@ impl Twins {
         queue: Option<Job>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
-        self.change(identity, "module", queue, done, |now, found| {
+        self.submit(identity, "module", queue, done, |now, found| {
             let reported =
                 edit::merge_all(Part::Reported, &now[Part::Reported as usize], patches, now_ms(), true, found);
             Ok(Edit { sections: [None, None, reported], ..Edit::default() })
@@ -241,15 +227,14 @@ impl Twins {
     ) -> Result<(), TwinError> {
         let error = said.error.as_deref().map(|text| &text[..text.floor_char_boundary(rules::MAX_STRING_BYTES)]);
         let patch = json!({"acknowledged": {"version": said.version, "ok": said.ok, "error": error}});
-        self.change(identity, "module", None, done, move |now, found| {
+        self.submit(identity, "module", None, done, move |now, found| {
             let now = &now[Part::Reported as usize];
             let reported = edit::merge_all(Part::Reported, now, std::slice::from_ref(&patch), now_ms(), false, found);
-            Ok(Edit { sections: [None, None, reported], accepted, desired_patch: None })
+            Ok(Edit { sections: [None, None, reported], accepted, ..Edit::default() })
         })
     }
 
-    /// Runs a change and waits for its outcome: `Twins::wait(id, |done| twins.patch_desired(id, patch, by, None,
-    /// done))`. Not on the writer's thread.
+    /// Runs a change and waits for its outcome: `Twins::wait(id, |done| twins.change(id, &change, done))`. Not on the writer's thread.
     pub fn wait(
         identity: &Identity,
         change: impl FnOnce(Box<dyn FnOnce(Outcome) + Send>) -> Result<(), TwinError>,
@@ -263,42 +248,8 @@ impl Twins {
             .unwrap_or_else(|_| Err(TwinError::Store { identity: identity.clone(), cause: StoreError::Closed }))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn change_service(
-        &self,
-        identity: &Identity,
-        parts: ServiceParts<'_>,
-        known: Vec<Violation>,
-        is_replaced: bool,
-        by: &str,
-        if_match: Option<&str>,
-        done: impl FnOnce(Outcome) + Send + 'static,
-    ) -> Result<(), TwinError> {
-        self.change(identity, by, None, done, |now, found| {
-            found.extend(known);
-            check_etag(identity, now, if_match)?;
-            let mut edit = Edit::default();
-            for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {
-                let (Some(wanted), now) = (wanted, &now[part as usize]) else { continue };
-                let (section, patch) = if is_replaced {
-                    match edit::replace(part, now, wanted, now_ms(), found) {
-                        Some((section, patch)) => (Some(section), Value::Object(patch).to_string()),
-                        None => (None, String::new()),
-                    }
-                } else {
-                    (edit::merge(part, now, wanted, now_ms(), found), edit::delivered(part, wanted))
-                };
-                edit.sections[part as usize] = section;
-                if part == Part::Desired {
-                    edit.desired_patch = Some((patch.into(), is_replaced));
-                }
-            }
-            Ok(edit)
-        })
-    }
-
     /// The way of every change: `make` it from the newest state, put it in line, finish it after the commit.
-    fn change(
+    fn submit(
         &self,
         identity: &Identity,
         by: &str,
@@ -341,13 +292,14 @@ impl Twins {
     ) -> Work {
         let bytes = edit.bytes();
         let key = twin.key;
-        let stored = edit.clone();
+        let (stored, limits) = (edit.clone(), self.0.history);
         let job: Job = Box::new(move |tx| {
             for (part, section) in Part::ALL.into_iter().zip(&stored.sections) {
                 if let Some(section) = section {
                     store::write_section(tx, key, part, section)?;
                 }
             }
+            stored.history.iter().try_for_each(|row| store::add_history(tx, key, row, &limits))?;
             stored.accepted.iter().try_for_each(|accepted| store::write_accepted(tx, key, accepted))
         });
         let identity = twin.committed.load().identity.clone();
@@ -428,6 +380,41 @@ impl Inner {
         }
         TwinError::Store { identity, cause }
     }
+}
+
+/// What a change of the service side makes of the newest state.
+fn make(
+    identity: &Identity,
+    change: &Change<'_>,
+    now: &[Section; 3],
+    found: &mut Vec<Violation>,
+) -> Result<Edit, TwinError> {
+    check_etag(identity, now, change.if_match)?;
+    let parts = change.parts(found);
+    let mut edit = Edit::default();
+    let at_us = clock::wall_us();
+    for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {
+        let (Some(wanted), now) = (wanted, &now[part as usize]) else { continue };
+        if change.refuses_nulls() {
+            rules::check_no_null(part.path(), wanted, found);
+        }
+        let Some(changed) = edit::change(part, now, wanted, change.how, at_us / 1000, found) else { continue };
+        if part == Part::Desired {
+            edit.desired_patch = Some((changed.patch.into(), change.how == How::Replace));
+        }
+        edit.history.push(Row {
+            part,
+            from_version: now.version,
+            to_version: changed.section.version,
+            at_us,
+            by: change.by.to_owned(),
+            action: change.action(),
+            is_forced: change.is_forced,
+            reverse: changed.reverse.into(),
+        });
+        edit.sections[part as usize] = Some(changed.section);
+    }
+    Ok(edit)
 }
 
 fn now_ms() -> i64 {

@@ -58,6 +58,23 @@ pub fn check_patch(root: &str, patch: &Map<String, Value>, found: &mut Vec<Viola
     }
 }
 
+/// Finds the nulls of a document that takes the place of another one: only a patch removes members.
+pub fn check_no_null(path: &str, value: &Value, found: &mut Vec<Violation>) {
+    match value {
+        Value::Null => {
+            let limit = "a replacement holds no null: leave the member out".to_owned();
+            report(path, "null".to_owned(), limit, found);
+        }
+        Value::Object(members) => {
+            for (key, value) in members {
+                check_no_null(&format!("{path}.{}", cut(key)), value, found);
+            }
+        }
+        // Nulls in arrays are violations anyway.
+        _ => {}
+    }
+}
+
 /// The members of a section's patch or document, or the violation that it is not an object.
 pub fn as_section<'a>(root: &str, value: &'a Value, found: &mut Vec<Violation>) -> Option<&'a Map<String, Value>> {
     let section = value.as_object();

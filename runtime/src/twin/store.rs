@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row as RowRef, params};
 
+use super::history::{HistoryLimits, KEPT_AT_ANY_AGE, Row};
 use super::snapshot::{Accepted, Part, Section};
 
 /// What is stored of one twin; a part without a row was never written.
@@ -25,13 +26,7 @@ pub(super) fn load_all(conn: &Connection) -> rusqlite::Result<HashMap<i64, TwinR
         let mut select = conn.prepare(sql)?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
-            let section = Section {
-                revision: row.get::<_, i64>(1)? as u64,
-                version: row.get::<_, i64>(2)? as u64,
-                document: row.get(3)?,
-                times: row.get(4)?,
-            };
-            twins.entry(row.get(0)?).or_default().sections[part as usize] = Some(section);
+            twins.entry(row.get(0)?).or_default().sections[part as usize] = Some(section(row)?);
         }
     }
     let mut select = conn.prepare("SELECT identity, revision, version, document FROM twin_accepted")?;
@@ -96,4 +91,75 @@ pub(super) fn write_accepted(conn: &Connection, key: i64, accepted: &Accepted) -
     )?
     .execute(params![key, accepted.revision as i64, accepted.version as i64, accepted.document])?;
     Ok(())
+}
+
+/// Columns `identity, revision, version, document, metadata`.
+fn section(row: &RowRef<'_>) -> rusqlite::Result<Section> {
+    Ok(Section {
+        revision: row.get::<_, i64>(1)? as u64,
+        version: row.get::<_, i64>(2)? as u64,
+        document: row.get(3)?,
+        times: row.get(4)?,
+    })
+}
+
+/// Writes down a change of desired properties or tags, and gives up what is too much of the past.
+pub(super) fn add_history(conn: &Connection, key: i64, row: &Row, limits: &HistoryLimits) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO twin_history (identity, at_us, bytes, section, from_version, to_version, changed_by, action, forced, reverse)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?
+    .execute(params![
+        key,
+        row.at_us,
+        row.bytes() as i64,
+        row.part as i64,
+        row.from_version as i64,
+        row.to_version as i64,
+        row.by,
+        row.action,
+        row.is_forced,
+        row.reverse,
+    ])?;
+    let oldest_us = row.at_us.saturating_sub(i64::try_from(limits.age.as_micros()).unwrap_or(i64::MAX));
+    let last_given_up: Option<i64> = conn
+        .prepare_cached(
+            "SELECT max(id) FROM (
+                SELECT id, at_us, row_number() OVER newest AS place, sum(bytes) OVER newest AS total
+                FROM twin_history WHERE identity = ?1 WINDOW newest AS (ORDER BY id DESC))
+             WHERE place > ?2 OR total > ?3 OR (at_us < ?4 AND place > ?5)",
+        )?
+        .query_row(params![key, limits.changes, limits.bytes as i64, oldest_us, KEPT_AT_ANY_AGE], |row| row.get(0))?;
+    if let Some(last) = last_given_up {
+        conn.prepare_cached("DELETE FROM twin_history WHERE identity = ?1 AND id <= ?2")?.execute([key, last])?;
+    }
+    Ok(())
+}
+
+/// Tags and desired properties as they are, and what is kept of their past, newest first: all of one moment.
+pub(super) fn history(conn: &Connection, key: i64) -> rusqlite::Result<(Option<Section>, Option<Section>, Vec<Row>)> {
+    let moment = conn.unchecked_transaction()?;
+    let tags = "SELECT identity, revision, version, document, metadata FROM twin_tags WHERE identity = ?1";
+    let tags = moment.query_row(tags, [key], section).optional()?;
+    let desired = "SELECT identity, revision, version, document, metadata FROM twin_desired WHERE identity = ?1";
+    let desired = moment.query_row(desired, [key], section).optional()?;
+    let rows = moment
+        .prepare(
+            "SELECT section, from_version, to_version, at_us, changed_by, action, forced, reverse FROM twin_history
+             WHERE identity = ?1 ORDER BY id DESC",
+        )?
+        .query_map([key], |row| {
+            Ok(Row {
+                part: if row.get::<_, i64>(0)? == Part::Tags as i64 { Part::Tags } else { Part::Desired },
+                from_version: row.get::<_, i64>(1)? as u64,
+                to_version: row.get::<_, i64>(2)? as u64,
+                at_us: row.get(3)?,
+                by: row.get(4)?,
+                action: row.get(5)?,
+                is_forced: row.get(6)?,
+                reverse: row.get(7)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok((tags, desired, rows))
 }

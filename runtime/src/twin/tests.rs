@@ -44,7 +44,9 @@ impl House {
     }
 
     fn patch(&self, desired: Value) -> Result<Arc<TwinSnapshot>, TwinError> {
-        Twins::wait(&self.filter, |done| self.twins.patch_desired(&self.filter, &desired, "operator", None, done))
+        Twins::wait(&self.filter, |done| {
+            self.twins.change(&self.filter, &Change::patch_desired(&desired, "operator"), done)
+        })
     }
 
     fn report(&self, reported: Value) -> Result<Arc<TwinSnapshot>, TwinError> {
@@ -122,8 +124,10 @@ fn a_replaced_section_is_told_as_the_difference() {
     });
     house.patch(json!({"a": 1, "b": {"c": 2, "d": 3}})).unwrap();
     let document = json!({"b": {"c": 2, "x": null}, "e": 5, "$version": 9, "$metadata": {}});
-    Twins::wait(&house.filter, |done| house.twins.replace_desired(&house.filter, &document, "deployment", None, done))
-        .unwrap();
+    Twins::wait(&house.filter, |done| {
+        house.twins.change(&house.filter, &Change::replace_desired(&document, "deployment"), done)
+    })
+    .unwrap();
 
     let heard = heard.lock().unwrap();
     assert_eq!(heard.len(), 2);
@@ -139,7 +143,7 @@ fn a_replaced_section_is_told_as_the_difference() {
 fn tags_and_desired_of_one_patch_are_changed_both_or_neither() {
     let house = House::new();
     let patch = |body: Value| {
-        Twins::wait(&house.filter, |done| house.twins.patch(&house.filter, &body, "operator", None, done))
+        Twins::wait(&house.filter, |done| house.twins.change(&house.filter, &Change::patch(&body, "operator"), done))
     };
 
     let refused = patch(json!({"tags": {"hall": 3}, "properties": {"desired": {"a b": 1, "c": [null]}}, "colour": 1}));
@@ -153,8 +157,10 @@ fn tags_and_desired_of_one_patch_are_changed_both_or_neither() {
     assert_eq!((document(&twin.tags), document(&twin.desired)), (json!({"hall": 3}), json!({"a": 1})));
     assert_eq!((twin.version(), twin.tags.revision, twin.desired.revision), (4, 2, 2));
 
-    let twin =
-        Twins::wait(&house.filter, |done| house.twins.replace(&house.filter, &whole, "operator", None, done)).unwrap();
+    let twin = Twins::wait(&house.filter, |done| {
+        house.twins.change(&house.filter, &Change::replace(&whole, "operator"), done)
+    })
+    .unwrap();
     assert_eq!(
         (&*twin.tags.document, &*twin.desired.document),
         ("{}", "{}"),
@@ -194,7 +200,11 @@ fn if_match_takes_the_present_tag_or_a_star_only() {
     let house = House::new();
     let patch = |etag: &str| {
         Twins::wait(&house.filter, |done| {
-            house.twins.patch_tags(&house.filter, &json!({"a": 1}), "operator", Some(etag), done)
+            house.twins.change(
+                &house.filter,
+                &Change::patch_tags(&json!({"a": 1}), "operator").if_match(Some(etag)),
+                done,
+            )
         })
     };
     let quoted = format!("\"{}\"", house.get().etag());
@@ -221,7 +231,11 @@ fn of_writers_with_the_same_tag_exactly_one_wins_each_version() {
                         let etag = house.get().etag();
                         let patch = json!({"writer": writer});
                         let outcome = Twins::wait(&house.filter, |done| {
-                            house.twins.patch_desired(&house.filter, &patch, "operator", Some(&etag), done)
+                            house.twins.change(
+                                &house.filter,
+                                &Change::patch_desired(&patch, "operator").if_match(Some(&etag)),
+                                done,
+                            )
                         });
                         match outcome {
                             Ok(twin) => wins.push(twin.desired.version),
@@ -251,7 +265,10 @@ fn what_builds_on_a_change_that_was_not_stored_fails_and_the_next_one_starts_fro
     let guilty = house.start_report(json!({"text": "poison"}));
     let on_top = house.start_report(json!({"text": "harmless"}));
     let (done, desired) = channel();
-    house.twins.patch_desired(&house.filter, &json!({"a": 1}), "x", None, move |r| done.send(r).unwrap()).unwrap();
+    house
+        .twins
+        .change(&house.filter, &Change::patch_desired(&json!({"a": 1}), "x"), move |r| done.send(r).unwrap())
+        .unwrap();
     drop(release);
 
     assert_eq!(before.recv().unwrap().unwrap().reported.revision, 3);

@@ -18,7 +18,7 @@ use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{By, Input, State};
 use crate::name::Identity;
 use crate::routing::RouteTable;
-use crate::twin::{Part, TwinError};
+use crate::twin::{Change, Part, TwinError};
 
 impl Control {
     /// When the rollout needs to be looked at.
@@ -303,13 +303,11 @@ impl Control {
             let done = done.clone();
             let report = move |outcome: Result<_, TwinError>| drop(done.send(outcome.map(drop)));
             let document = Value::Object(section.properties().clone());
-            match section {
-                DesiredSection::Replace(_) => {
-                    self.twins.replace_desired(&identity, &document, "deployment", None, report)
-                }
-                DesiredSection::Merge(_) => self.twins.patch_desired(&identity, &document, "deployment", None, report),
-            }
-            .map_err(|error| error.to_string())?;
+            let change = match section {
+                DesiredSection::Replace(_) => Change::replace_desired(&document, "deployment"),
+                DesiredSection::Merge(_) => Change::patch_desired(&document, "deployment"),
+            };
+            self.twins.change(&identity, &change, report).map_err(|error| error.to_string())?;
         }
         drop(done);
         outcomes.iter().collect::<Result<Vec<()>, _>>().map_err(|error| error.to_string())?;

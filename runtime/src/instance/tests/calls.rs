@@ -13,6 +13,7 @@ use super::super::lock;
 use super::super::testing::*;
 use super::super::worker::Ending;
 use super::*;
+use crate::twin::Change;
 
 fn request(house: &House, timeout: Duration) -> (MethodRequest, Receiver<Result<MethodAnswer, CallError>>) {
     let (say, heard) = channel();
@@ -76,7 +77,7 @@ fn what_waits_for_an_instance_that_never_returns_is_bounded() {
     let (live, go) = stuck(&house, Script::default());
     let (twins, identity) = (&house.services.twins, live.link.identity.clone());
     for n in 0..300 {
-        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+        twins.change(&identity, &Change::patch_desired(&serde_json::json!({ "n": n }), "test"), |_| {}).unwrap();
         live.link.tell(Control::Fail("again".to_owned()));
     }
     house.database.flush().unwrap();
@@ -103,7 +104,7 @@ fn changes_that_were_left_out_are_made_up_for_by_the_whole_section() {
     let (live, go) = stuck(&house, Script { desired: Some(Box::new(desired)), ..Script::default() });
     let (twins, identity) = (&house.services.twins, live.link.identity.clone());
     for n in 0..100 {
-        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+        twins.change(&identity, &Change::patch_desired(&serde_json::json!({ "n": n }), "test"), |_| {}).unwrap();
     }
     house.database.flush().unwrap();
     drop(go);
@@ -128,7 +129,7 @@ fn the_change_after_a_refused_one_is_delivered_whole() {
     });
     let (twins, identity) = (&house.services.twins, live.link.identity.clone());
     for n in 0..3 {
-        twins.patch_desired(&identity, &serde_json::json!({ "n": n }), "test", None, |_| {}).unwrap();
+        twins.change(&identity, &Change::patch_desired(&serde_json::json!({ "n": n }), "test"), |_| {}).unwrap();
     }
     let changes: Vec<_> = (0..3).map(|_| heard.recv().unwrap()).collect();
     assert_eq!(changes, [(2, false), (3, true), (4, false)]);
