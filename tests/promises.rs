@@ -30,6 +30,7 @@ mod projects;
 mod real_input;
 mod recorder;
 mod redeployments;
+mod registry_api;
 mod restarts;
 mod rollbacks;
 mod rollouts;

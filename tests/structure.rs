@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 27] = [
+const IMPORTS: [(&str, &[&str]); 28] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
     ("name", &[]),
     ("spelling", &[]),
     ("view", &[]),
+    ("query", &["spelling"]),
     ("message", &["clock", "name"]),
     ("database", &["clock", "message"]),
     ("identity", &["clock", "database", "name", "twin"]),
@@ -66,6 +67,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "log",
             "message",
             "name",
+            "query",
             "queue",
             "refusal",
             "routing",

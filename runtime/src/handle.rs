@@ -5,6 +5,7 @@
 mod check;
 mod methods;
 mod modules;
+mod query;
 mod routes;
 mod support;
 
@@ -14,9 +15,10 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
+pub use self::query::QueryPage;
 use crate::control::boot::Parts;
 use crate::control::{Control, Event, Listeners};
 pub use crate::deployment::DeployRequest;
@@ -50,6 +52,7 @@ pub struct Handle {
     events: Sender<Event>,
     changes: Arc<watch::Sender<u64>>,
     folders: Folders,
+    queries: Arc<Semaphore>,
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -57,7 +60,8 @@ type Answer<T> = Result<T, Refusal>;
 impl Handle {
     pub(crate) fn new(parts: Parts, events: Sender<Event>, folders: Folders) -> Handle {
         let Parts { identities, twins, services, listeners, store, changes, .. } = parts;
-        Handle { identities, twins, services, listeners, store, events, changes, folders }
+        let queries = Arc::new(Semaphore::new(query::MAX_AT_WORK));
+        Handle { identities, twins, services, listeners, store, events, changes, folders, queries }
     }
 
     async fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Control, Instant) -> T + Send + 'static) -> Answer<T> {

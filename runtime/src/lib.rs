@@ -9,6 +9,7 @@
 //! | [`identity`] | who acts: the registry of identities and the device's own id |
 //! | [`twin`] | twins: desired, reported and tags, merged, limited, versioned, committed |
 //! | [`routing`] | the route language and the compiled table |
+//! | [`query`] | the query language over twins |
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
 //! | [`document`] | JSON and YAML that people write, with the place of each part |
 //! | [`deployment`] | manifests and the plan that a manifest means |
@@ -49,6 +50,7 @@ pub mod memory;
 pub mod message;
 pub mod name;
 pub mod project;
+pub mod query;
 pub mod queue;
 pub mod refusal;
 pub mod routing;

@@ -13,6 +13,41 @@ pub struct Api {
     stream: BufReader<UnixStream>,
 }
 
+/// An answer with all its parts.
+#[derive(Debug)]
+pub struct Exchange {
+    pub status: u16,
+    pub phrase: String,
+    headers: Vec<String>,
+    /// JSON; null where there is none.
+    pub body: Value,
+}
+
+impl Exchange {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = |line: &'_ String| -> Option<usize> {
+            let (found, _) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then_some(found.len() + 1)
+        };
+        self.headers.iter().find_map(|line| value(line).map(|at| line[at..].trim()))
+    }
+
+    /// IoT Hub's error: `(errorCode, iothub-errorcode)`. Asserts that all three forms of it are there and agree.
+    #[track_caller]
+    pub fn hub_error(&self) -> (u64, &str) {
+        let message: Value =
+            serde_json::from_str(self.body["Message"].as_str().expect("Message")).expect("JSON within");
+        assert_eq!(message["message"], self.body["error"]["message"], "{}", self.body);
+        assert!(message["trackingId"].is_string() && message["timestampUtc"].is_string(), "{message}");
+        assert_eq!(self.body["ExceptionMessage"], "", "{}", self.body);
+        assert!(self.body["error"]["hint"].is_string(), "{}", self.body);
+        let name = self.header("iothub-errorcode").expect("iothub-errorcode");
+        assert!(self.phrase.starts_with(name), "{}", self.phrase);
+        (message["errorCode"].as_u64().unwrap(), name)
+    }
+}
+
 /// An answer: status and JSON body.
 pub type Answer = (u16, Value);
 
@@ -31,6 +66,39 @@ impl Api {
         let mut body = vec![0; length.unwrap_or(0)];
         self.stream.read_exact(&mut body)?;
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// Asks with headers, and gives all that was answered.
+    #[track_caller]
+    pub fn exchange(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Exchange {
+        let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let length = body.len();
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: dinrail\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
+        self.stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.stream.read_line(&mut line).unwrap() > 0, "the connection ended within the head: {lines:?}");
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        let (status, phrase) = lines[0]["HTTP/1.1 ".len()..].split_once(' ').expect("a status line");
+        let mut exchange = Exchange {
+            status: status.parse().unwrap(),
+            phrase: phrase.to_owned(),
+            headers: lines[1..].to_vec(),
+            body: Value::Null,
+        };
+        let length = exchange.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).unwrap();
+        if !body.is_empty() {
+            exchange.body = serde_json::from_slice(&body).unwrap();
+        }
+        exchange
     }
 
     /// Follows the messages that pass `route`; what passes after this returned is seen.

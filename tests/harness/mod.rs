@@ -8,7 +8,7 @@ mod runtime;
 
 use std::time::{Duration, Instant};
 
-pub use api::{Api, Listener};
+pub use api::{Api, Exchange, Listener};
 pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, unloadable_module, workspace};
 pub use manifest::Manifest;
 pub use runtime::{Output, Runtime};

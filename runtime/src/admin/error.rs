@@ -1,5 +1,7 @@
 //! Errors of the management API: `{"error": {"code", "message", "hint", "details"}}`, and the only map from refusals to HTTP
-//! statuses.
+//! statuses. On IoT Hub's paths they carry what its clients read as well (`iot_hub`).
+
+pub(super) mod iot_hub;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -9,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::handle::{Refusal, RefusalKind};
 use crate::name::NameError;
+use iot_hub::HubCode;
 
 /// What stands under `error` in the body of every answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,13 +40,15 @@ pub struct ErrorDocument {
 pub struct ApiError {
     status: StatusCode,
     body: ErrorBody,
+    /// IoT Hub's code, where status and path do not tell it.
+    hub: Option<&'static HubCode>,
 }
 
 impl ApiError {
     /// An error that no refusal stands for, such as an unknown path.
     pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> ApiError {
         let body = ErrorBody { code: code.into(), message: message.into(), hint: None, details: Vec::new() };
-        ApiError { status, body }
+        ApiError { status, body, hub: None }
     }
 
     /// A request that is wrong in itself.
@@ -54,6 +59,12 @@ impl ApiError {
     /// The same error with the next step.
     pub fn hint(mut self, hint: impl Into<String>) -> ApiError {
         self.body.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error with a code of IoT Hub that status and path do not tell.
+    pub(super) fn iot_hub(mut self, code: &'static HubCode) -> ApiError {
+        self.hub = Some(code);
         self
     }
 
@@ -86,19 +97,22 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         let (status, code) = status_of(refusal.kind);
         let Refusal { message, hint, details, .. } = refusal;
-        ApiError { status, body: ErrorBody { code: code.into(), message, hint, details } }
+        ApiError { status, body: ErrorBody { code: code.into(), message, hint, details }, hub: None }
     }
 }
 
 impl From<NameError> for ApiError {
     fn from(error: NameError) -> ApiError {
-        ApiError::invalid(error.to_string())
+        ApiError::invalid(error.to_string()).hint("an id is such as press-1; in a path %24 stands for $, and %25 for %")
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, Json(ErrorDocument { error: self.body })).into_response()
+        let mut response = (self.status, Json(ErrorDocument { error: self.body.clone() })).into_response();
+        // For whoever knows the path.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

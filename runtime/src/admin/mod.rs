@@ -18,6 +18,7 @@ mod messages;
 pub mod methods;
 mod modules;
 mod openapi;
+mod query;
 mod request;
 mod routes;
 pub mod server;

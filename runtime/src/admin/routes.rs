@@ -9,10 +9,10 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post, put};
 
-use super::error::ApiError;
+use super::error::{ApiError, iot_hub};
 use super::{
-    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, openapi, support,
-    twins, waiting,
+    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, openapi, query,
+    support, twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -58,6 +58,7 @@ routes! {
         "/deployment/history/{id}": get deployment::show_one;
         "/routes": get message_routes::list;
         "/routes/{name}": put message_routes::put, delete message_routes::remove;
+        "/devices/query": post query::twins;
         "/twins/{device}": get twins::get_device, patch twins::patch_device, put twins::replace_device;
         "/twins/{device}/modules/{module}": get twins::get_module, patch twins::patch_module, put twins::replace_module;
     }
@@ -89,7 +90,18 @@ pub(super) fn router(handle: Handle) -> Router {
 
 /// Answers what `router` does not know.
 pub(super) fn without_strangers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.fallback(unknown_path).method_not_allowed_fallback(wrong_verb)
+    let router = router.fallback(unknown_path).method_not_allowed_fallback(wrong_verb);
+    router.layer(from_fn(decodable)).layer(from_fn(iot_hub::dress))
+}
+
+/// Refuses a path whose escapes are no text: its segments are ids, which routes get decoded.
+async fn decodable(request: Request, next: Next) -> Response {
+    match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(_) => ApiError::invalid(format!("the path {} holds escapes that are not UTF-8", request.uri().path()))
+            .hint("%24 stands for $, %25 for %")
+            .into_response(),
+    }
 }
 
 async fn within(limit: Duration, request: Request, next: Next) -> Response {

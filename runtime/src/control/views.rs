@@ -1,5 +1,7 @@
 //! What clients are shown of the loop's state.
 
+use std::collections::HashSet;
+
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
@@ -222,6 +224,12 @@ impl Control {
             Some(module) => self.status_of(module) == Some(Status::Running),
             None => true,
         }
+    }
+
+    /// Names of the modules that run.
+    pub(crate) fn running_modules(&self) -> HashSet<String> {
+        let running = self.instances.values().filter(|entry| entry.life.status() == Status::Running);
+        running.map(|entry| entry.spec.name.clone()).collect()
     }
 
     /// For an unknown module: what there is instead.
