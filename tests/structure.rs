@@ -288,7 +288,13 @@ fn stdout_and_the_environment_belong_to_the_command_line() {
 
 #[test]
 fn sql_stands_in_the_database_and_in_store_files() {
-    let stores = ["runtime/src/database/", "runtime/src/identity/store.rs", "runtime/src/twin/store.rs"];
+    // The raw store of the bench is what ours is measured against.
+    let stores = [
+        "runtime/src/database/",
+        "runtime/src/identity/store.rs",
+        "runtime/src/twin/store.rs",
+        "runtime/src/bench/raw_store.rs",
+    ];
     // SELECT is a word of routes too.
     only_in(&stores, &["INSERT INTO", "DELETE FROM", "CREATE TABLE", " FROM message"]);
 }

@@ -22,7 +22,7 @@ use crate::logs::Voice;
 use crate::message::KeptMessage;
 use crate::module::{MethodResponse, Module, Timer};
 use crate::outgoing::Outgoing;
-use crate::twin::Twin;
+use crate::twin::{LastRead, Twin};
 use crate::work::{Work, lock};
 
 /// An instance's way to the runtime. Cheap to clone, and every call may be made on any thread; once the instance has stopped, all
@@ -45,6 +45,7 @@ struct Inner {
     env: BTreeMap<String, String>,
     is_trial: bool,
     outputs: Mutex<Vec<(Box<str>, Output)>>,
+    twin: Mutex<LastRead>,
     work: Work,
 }
 
@@ -118,6 +119,7 @@ impl Client {
             env,
             is_trial: args.flags & DR_CREATE_TRIAL != 0,
             outputs: Mutex::default(),
+            twin: Mutex::default(),
             work: Work::of::<M>(),
         })))
     }
@@ -180,8 +182,9 @@ impl Client {
         self.0.is_trial
     }
 
-    /// The twin as committed. `[any thread]` `[never blocks]`
-    pub fn get_twin(&self) -> Result<Twin, Error> {
+    /// The twin as committed: shared as long as it stays the same, so that it can be read a million times a second.
+    /// `[any thread]` `[never blocks]`
+    pub fn get_twin(&self) -> Result<Arc<Twin>, Error> {
         unsafe extern "C" fn nothing(_: *mut c_void) {}
         let json =
             DrBuffer { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), retain: nothing, release: nothing };
@@ -190,7 +193,7 @@ impl Client {
         done(self.0.host.get_twin(self.0.ticket, &mut twin), "get_twin")?;
         // SAFETY: the runtime filled the buffer and gave us one reference, released below.
         let read = unsafe { DrText { ptr: twin.json.ptr, len: twin.json.len }.bytes() };
-        let parsed = Twin::parse(read, twin.desired_revision, twin.reported_revision);
+        let parsed = lock(&self.0.twin).read(read, twin.desired_revision, twin.reported_revision);
         // SAFETY: as above; `parsed` borrows nothing.
         unsafe { (twin.json.release)(twin.json.owner) };
         parsed

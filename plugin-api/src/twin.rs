@@ -1,5 +1,7 @@
 //! The twin as the module sees it: a snapshot of what is committed.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -42,6 +44,31 @@ impl Twin {
     }
 }
 
+/// The twin as it was read last, so that reading it again and again costs no parsing.
+///
+/// Known by its text, the only thing that says all of it. A module that reads its twin once keeps nothing.
+#[derive(Debug, Default)]
+pub(crate) struct LastRead {
+    revisions: (u64, u64),
+    kept: Option<(Box<[u8]>, Arc<Twin>)>,
+}
+
+impl LastRead {
+    /// The twin that a text says.
+    pub(crate) fn read(&mut self, json: &[u8], desired: u64, reported: u64) -> Result<Arc<Twin>, Error> {
+        let revisions = (desired, reported);
+        let is_again = std::mem::replace(&mut self.revisions, revisions) == revisions;
+        if let (true, Some((text, twin))) = (is_again, &self.kept)
+            && **text == *json
+        {
+            return Ok(twin.clone());
+        }
+        let twin = Arc::new(Twin::parse(json, desired, reported)?);
+        self.kept = is_again.then(|| (json.into(), twin.clone()));
+        Ok(twin)
+    }
+}
+
 /// Takes a section out of the document, without what the hub adds to it.
 fn section(doc: &mut Value, name: &str) -> (Value, u64) {
     let mut properties = match doc.get_mut(name).map(Value::take) {
@@ -64,5 +91,20 @@ mod tests {
         let twin = Twin::parse(json, 4, 3).unwrap();
         assert_eq!((twin.desired, twin.desired_version, twin.desired_revision), (json!({"limit": 5}), 7, 4));
         assert_eq!((twin.reported, twin.reported_version, twin.reported_revision), (json!({}), 2, 3));
+    }
+
+    #[test]
+    fn a_twin_that_stays_the_same_is_parsed_once_and_a_change_is_never_missed() {
+        let mut last = LastRead::default();
+        let text = |n: u32| format!(r#"{{"desired":{{"n":{n},"$version":1}},"reported":{{"$version":1}}}}"#);
+        let mut read = |n: u32, revision: u64| last.read(text(n).as_bytes(), revision, 1).unwrap();
+
+        let first = read(1, 1);
+        let (second, third) = (read(1, 1), read(1, 1));
+        assert!(!Arc::ptr_eq(&first, &second), "one reading alone is not kept");
+        assert!(Arc::ptr_eq(&second, &third));
+        assert_eq!(read(2, 1).desired, json!({"n": 2}), "another text of the same revision");
+        assert_eq!(read(3, 2).desired, json!({"n": 3}));
+        assert_eq!(read(1, 1).desired, json!({"n": 1}));
     }
 }

@@ -328,7 +328,7 @@ fn identity_env_folders_and_twin_are_the_instances_own() {
                 assert!(client.data_folder()?.is_dir());
             }
             let twin = client.get_twin()?;
-            assert_eq!((twin.desired, twin.desired_version), (json!({"a": 1}), 1));
+            assert_eq!((&twin.desired, twin.desired_version), (&json!({"a": 1}), 1));
             let sent = client.send_message("x").map_err(|e| e.kind());
             assert_eq!(sent.is_err(), client.is_trial());
             Ok(Looks)

@@ -79,6 +79,11 @@ impl Handle {
         self.identities.device_id()
     }
 
+    /// The twins, for who measures them.
+    pub(crate) fn twins(&self) -> &Twins {
+        &self.twins
+    }
+
     /// Changes whenever an instance, image or twin changes: what `wait` waits on.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()

@@ -160,6 +160,11 @@ impl Running {
         &self.handle
     }
 
+    /// The databases, for who measures them.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Asks it to end. `[any thread, never blocks]`
     pub fn ender(&self) -> impl Fn() + Send + 'static {
         let events = self.events.clone();

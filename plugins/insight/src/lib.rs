@@ -215,7 +215,7 @@ impl Insight {
         }
         let known = match &self.reported.1 {
             // The first report of a run: what an earlier one reported is in the twin.
-            Value::Null => self.client.get_twin().map(|twin| twin.reported).unwrap_or_default(),
+            Value::Null => self.client.get_twin().map(|twin| twin.reported.clone()).unwrap_or_default(),
             known => known.clone(),
         };
         let none = Map::new();

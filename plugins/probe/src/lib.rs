@@ -1,4 +1,4 @@
-//! Source, echo and sink for `dinrail bench`: what carries messages between them is what is measured.
+//! Source, echo and sink for `dinrail bench`: what carries messages between them is what is measured; and users of a twin.
 //!
 //! ```text
 //!   source.out ──► [echo.in ─► echo.out ──►] sink.in          reported.sent   by the source
@@ -11,11 +11,16 @@
 //! - `flood`: a thread sends as fast as it can, and again what was refused because a queue was full.
 //! - `paced`: a thread sends `ratePerSec` with the time in each message, for latencies.
 //!
+//! Three roles leave the messages out and use the twin: a `reporter` reports `count` documents of `bodyBytes`, each
+//! acknowledged before the next; a `reader` reads its twin `count` times (both from `startAtMs` on, and then report
+//! `result`); a `listener` reports as `heard` when the handler of the change was entered.
+//!
 //! Between the messages' ends there is as little of our own as can be: no allocation, and no look at a clock but in `paced`.
 
 mod body;
 mod sink;
 mod source;
+mod twin;
 
 use dinrail_plugin::prelude::*;
 
@@ -31,6 +36,12 @@ enum Role {
     /// Sends each message on from `out` as it is.
     Echo,
     Sink,
+    /// Reports without pause.
+    Reporter,
+    /// Reads its twin without pause.
+    Reader,
+    /// Says when it heard of each change.
+    Listener,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +70,8 @@ struct Desired {
     /// Messages a second in `paced`.
     #[schemars(range(min = 1, max = 1_000_000))]
     rate_per_sec: u32,
+    /// When reporter and reader begin, in ms since 1970; past: at once.
+    start_at_ms: u64,
 }
 
 impl Default for Desired {
@@ -71,6 +84,7 @@ impl Default for Desired {
             body_bytes: 256,
             window: 1024,
             rate_per_sec: 1000,
+            start_at_ms: 0,
         }
     }
 }
@@ -100,6 +114,7 @@ struct Probe {
     /// Made by the first run of the role; an idle probe is small.
     source: Option<Source>,
     sink: Option<Sink>,
+    busy: Option<twin::Busy>,
 }
 
 const IN: Option<usize> = Some(0);
@@ -113,17 +128,21 @@ impl Module for Probe {
 
     fn create(client: Client, desired: Desired) -> Result<Probe, Error> {
         let (out, ack) = (client.output("out")?, client.output("ack")?);
-        Ok(Probe { client, out, ack, desired: desired.checked()?, source: None, sink: None })
+        Ok(Probe { client, out, ack, desired: desired.checked()?, source: None, sink: None, busy: None })
     }
 
     fn on_desired(&mut self, desired: Desired) -> Result<(), Error> {
+        let entered_ns = if desired.role == Role::Listener { body::now_ns() } else { 0 };
         let desired = desired.checked()?;
         if desired.run != 0 && desired.run != self.desired.run {
             // The one before ends when it is dropped.
-            (self.source, self.sink) = (None, None);
+            (self.source, self.sink, self.busy) = (None, None, None);
             match desired.role {
                 Role::Source => self.source = Some(Source::start(&self.client, self.out, &desired)?),
                 Role::Sink => self.sink = Some(Sink::start(&self.client, self.ack, &desired)?),
+                Role::Reporter => self.busy = Some(twin::report(&self.client, &desired)?),
+                Role::Reader => self.busy = Some(twin::read(&self.client, &desired)?),
+                Role::Listener => twin::heard(&self.client, desired.run, entered_ns)?,
                 Role::Idle | Role::Echo => {}
             }
         }
@@ -154,7 +173,7 @@ impl Module for Probe {
     }
 
     fn stop(&mut self) -> Result<(), Error> {
-        (self.source, self.sink) = (None, None);
+        (self.source, self.sink, self.busy) = (None, None, None);
         Ok(())
     }
 }

@@ -203,3 +203,30 @@ fn desired_properties_out_of_range_are_refused_with_their_path() {
         assert!(refused.contains(said), "{refused}");
     }
 }
+
+#[test]
+fn a_reporter_reports_documents_of_the_wanted_size_and_then_its_result() {
+    let mut bench = bench("reporter");
+    bench.desired(json!({"run": 4, "count": 3, "bodyBytes": 1024})).unwrap();
+    let result = wait_for_reported(&bench, "result");
+    assert_eq!((&result["run"], &result["done"], &result["error"]), (&json!(4), &json!(3), &Value::Null));
+    let mut reported = bench.reported().clone();
+    reported.as_object_mut().unwrap().remove("result");
+    assert_eq!(reported["n"], 2);
+    let bytes = reported.to_string().len();
+    assert!((960..=1088).contains(&bytes), "{bytes} bytes");
+}
+
+#[test]
+fn a_reader_reads_and_a_listener_says_when_it_heard() {
+    let mut reader = bench("reader");
+    reader.desired(json!({"run": 1, "count": 5})).unwrap();
+    assert_eq!(wait_for_reported(&reader, "result")["done"], 5);
+
+    let mut listener = bench("listener");
+    let before = body::now_ns();
+    listener.desired(json!({"run": 9})).unwrap();
+    let heard = wait_for_reported(&listener, "heard");
+    let at: u64 = heard["atNs"].as_str().unwrap().parse().unwrap();
+    assert!(heard["run"] == 9 && (before..=body::now_ns()).contains(&at), "{heard}");
+}

@@ -71,7 +71,8 @@ impl Module for Recorder {
 
     /// Takes up the files of the last run.
     fn start(&mut self) -> Result<(), Error> {
-        let reported = self.client.get_twin()?.reported;
+        let twin = self.client.get_twin()?;
+        let reported = &twin.reported;
         let number = |name: &str| reported[name].as_u64().unwrap_or(0);
         self.deleted_before = (number("deletedFiles"), number("deletedBytes"));
         self.last_export = reported["lastExport"].clone();

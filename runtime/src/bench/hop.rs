@@ -1,16 +1,14 @@
 //! `bench hop`: a message from one module to another.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::raw::{self, BODY_BYTES};
+use super::stage::Stage;
 use super::{BenchError, Scratch, median};
-use crate::config::Config;
 use crate::name::Identity;
-use crate::runtime::{self, Running};
 
 /// Messages of a throughput run.
 const COUNT: u64 = 2_000_000;
@@ -20,8 +18,6 @@ const WINDOW: u64 = 1024;
 const RATE: u64 = 1000;
 /// Messages of a paced run.
 const PACED_COUNT: u64 = 2000;
-/// Longest that a run may take.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// Figures of the hop.
 #[derive(Debug, Serialize)]
@@ -86,57 +82,27 @@ struct Run {
 /// Measures; `say` hears of the progress.
 pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Hop, BenchError> {
     let scratch = Scratch::new("hop")?;
-    let mut bench = Bench::start(&scratch.0, probe)?;
+    let routes = json!({
+        "out": "FROM /messages/modules/source/outputs/out INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
+        "ack": "FROM /messages/modules/sink/outputs/ack INTO BrokeredEndpoint(\"/modules/source/inputs/ack\")"
+    });
+    let (source, sink) = (Stage::identity("source")?, Stage::identity("sink")?);
+    let stage = Stage::start(&scratch.0, probe, &["source", "sink"], routes)?;
+    let mut bench = Bench { stage, source, sink, run: 0 };
     let outcome = bench.measure(rounds, say);
-    bench.running.stop();
+    bench.stage.end();
     outcome
 }
 
 struct Bench {
-    running: Running,
-    executor: tokio::runtime::Runtime,
+    stage: Stage,
     source: Identity,
     sink: Identity,
     run: u64,
 }
 
 impl Bench {
-    fn start(folder: &Path, probe: &Path) -> Result<Bench, BenchError> {
-        let module = json!({"type": "library", "settings": {"image": probe}});
-        let manifest = json!({"modulesContent": {
-            "$edgeAgent": {"properties.desired": {
-                "schemaVersion": "1.1", "modules": {"source": module, "sink": module}
-            }},
-            "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": {
-                "out": "FROM /messages/modules/source/outputs/out INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
-                "ack": "FROM /messages/modules/sink/outputs/ack INTO BrokeredEndpoint(\"/modules/source/inputs/ack\")"
-            }}}
-        }});
-        let file = folder.join("bench.json");
-        std::fs::write(&file, manifest.to_string())
-            .map_err(|source| BenchError::Io { what: "the manifest of the bench cannot be written", source })?;
-        let running = runtime::start(runtime::Options {
-            logs: crate::log::Logs::nowhere(),
-            manifest: Some(file),
-            config: Config::default(),
-            state: folder.join("state"),
-            device_id: Some("bench".to_owned()),
-            new_device_key: false,
-            watch: Vec::new(),
-            autostart: false,
-            session_folder: None,
-        })?;
-        let executor = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|source| BenchError::Io { what: "no executor", source })?;
-        let identity = |name| Identity::module("bench", name).map_err(|error| BenchError::around(error.to_string()));
-        let (source, sink) = (identity("source")?, identity("sink")?);
-        Ok(Bench { running, executor, source, sink, run: 0 })
-    }
-
     fn measure(&mut self, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Hop, BenchError> {
-        self.until("the probes run", |views| views.iter().all(|(_, is_running)| *is_running))?;
         let windowed = self.throughput("windowed", Some(WINDOW), rounds, say)?;
         let flood = self.throughput("flood", None, rounds, say)?;
         let paced = self.paced(rounds, say)?;
@@ -211,18 +177,14 @@ impl Bench {
                 "role": role, "run": run, "mode": mode, "count": count, "bodyBytes": BODY_BYTES, "window": WINDOW,
                 "ratePerSec": RATE
             });
-            let patch = json!({"properties": {"desired": desired}});
-            let handle = self.running.handle().clone();
-            let root = self.executor.block_on(async { handle.twin_patch(&identity, patch, None, "bench").await });
-            let version = root.map_err(|error| BenchError::around(error.to_string()))?;
-            let version = version["properties"]["desired"]["$version"].as_u64().unwrap_or(u64::MAX);
+            let version = self.stage.tell(&identity, desired)?;
             // The source begins at once: the sink must be ready for this run before.
             if role == "sink" {
-                self.reported(&identity, |reported| reported["acknowledged"]["version"].as_u64() >= Some(version))?;
+                let is_told = |reported: &Value| reported["acknowledged"]["version"].as_u64() >= Some(version);
+                self.stage.reported(&identity, is_told)?;
             }
         }
-        let sink = self.sink.clone();
-        let reported = self.reported(&sink, |reported| reported["result"]["run"].as_u64() == Some(run))?;
+        let reported = self.stage.reported(&self.sink, |reported| reported["result"]["run"].as_u64() == Some(run))?;
         let result = &reported["result"];
         let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
         let count = |name: &str| result[name].as_u64().unwrap_or(u64::MAX);
@@ -233,43 +195,5 @@ impl Bench {
             p50_us: number("p50Us"),
             p99_us: number("p99Us"),
         })
-    }
-
-    /// Waits until the reported properties of a twin are as wanted, and gives them.
-    fn reported(&self, identity: &Identity, is_wanted: impl Fn(&Value) -> bool) -> Result<Value, BenchError> {
-        let handle = self.running.handle().clone();
-        let mut changes = handle.changes();
-        let wait = async {
-            loop {
-                changes.borrow_and_update();
-                let root = handle.twin(identity).await.map_err(|error| BenchError::around(error.to_string()))?;
-                let reported = &root["properties"]["reported"];
-                if is_wanted(reported) {
-                    return Ok(reported.clone());
-                }
-                changes.changed().await.map_err(|_| BenchError::around("the runtime ended"))?;
-            }
-        };
-        let outcome = self.executor.block_on(async { tokio::time::timeout(LIMIT, wait).await });
-        outcome.unwrap_or_else(|_| Err(BenchError::around(format!("{identity} did not report in time"))))
-    }
-
-    fn until(&self, what: &str, is_so: impl Fn(&[(String, bool)]) -> bool) -> Result<(), BenchError> {
-        let handle = self.running.handle().clone();
-        let mut changes = handle.changes();
-        let wait = async {
-            loop {
-                changes.borrow_and_update();
-                let views = handle.modules().await.map_err(|error| BenchError::around(error.to_string()))?;
-                let states: Vec<(String, bool)> =
-                    views.iter().map(|view| (view.name.clone(), view.status == crate::view::Status::Running)).collect();
-                if states.len() == 2 && is_so(&states) {
-                    return Ok(());
-                }
-                changes.changed().await.map_err(|_| BenchError::around("the runtime ended"))?;
-            }
-        };
-        let outcome = self.executor.block_on(async { tokio::time::timeout(LIMIT, wait).await });
-        outcome.unwrap_or_else(|_| Err(BenchError::around(format!("not in time: {what}"))))
     }
 }

@@ -6,6 +6,9 @@
 pub mod hop;
 pub mod instances;
 mod raw;
+mod raw_store;
+mod stage;
+pub mod twin;
 
 use std::path::PathBuf;
 
@@ -57,6 +60,9 @@ pub struct Report {
     /// From module to module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<hop::Hop>,
+    /// Twins: reports, reads, desired changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub twin: Option<twin::Twin>,
     /// A thousand instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<instances::Instances>,

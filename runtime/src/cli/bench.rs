@@ -14,6 +14,8 @@ use crate::bench::{self, BenchError};
 pub enum BenchPart {
     /// A message from module to module
     Hop,
+    /// Twins: reports to the disk, reads, desired changes
+    Twin,
     /// A thousand modules: start, stop, memory
     Instances,
     /// Everything
@@ -36,12 +38,14 @@ pub struct BenchOptions {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints our figure, that of the plainest program that does the same on this device in the same run, and their ratio. \
-Needs no runtime; other load on the device shows in the figures. The probe module is looked for beside the executable, \
+Needs no runtime; other load on the device shows in the figures. What goes to a disk goes to that of the temporary folder \
+(TMPDIR). The probe module is looked for beside the executable, \
 then in ../lib/dinrail.
 
 Examples:
   dinrail bench
   dinrail bench hop --json
+  dinrail bench twin
   dinrail bench instances --probe target/release/libprobe.so")]
 pub struct BenchArgs {
     /// What to measure
@@ -72,6 +76,10 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
     if matches!(options.what, BenchPart::Hop | BenchPart::All) {
         let rounds = options.rounds.unwrap_or(ROUNDS);
         report.hop = Some(bench::hop::measure(&probe, rounds, &mut say).map_err(failed)?);
+    }
+    if matches!(options.what, BenchPart::Twin | BenchPart::All) {
+        let rounds = options.rounds.unwrap_or(ROUNDS);
+        report.twin = Some(bench::twin::measure(&probe, rounds, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Instances | BenchPart::All) {
         report.instances = Some(bench::instances::measure(&probe, &mut say).map_err(failed)?);
@@ -117,6 +125,20 @@ fn tables(report: &bench::Report) -> Vec<String> {
                 format!("{ratio:.2}").into(),
             ]);
         }
+        tables.push(table.render(None, false));
+    }
+    if let Some(twin) = &report.twin {
+        let mut table = Table::new(&["TWIN", "OURS", "RAW", "RATIO", "GROUP"]);
+        table.row(vec![
+            "reports of 8 modules".into(),
+            format!("{:.0}/s", twin.report.ours_per_s).into(),
+            format!("{:.0}/s", twin.report.raw_per_s).into(),
+            format!("{:.2}", twin.report.ratio).into(),
+            format!("{:.1}", twin.report.group).into(),
+        ]);
+        let without_raw = |name: &str, ours: String| vec![name.into(), ours.into(), "-".into(), "-".into(), "-".into()];
+        table.row(without_raw("reads", format!("{:.2} M/s", twin.read_per_s / 1e6)));
+        table.row(without_raw("desired to handler, p50", format!("{:.0} us", twin.desired_p50_us)));
         tables.push(table.render(None, false));
     }
     if let Some(instances) = &report.instances {

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub struct Figures {
     pub commit_ns: AtomicU64,
     /// The longest commit, in nanoseconds.
     pub commit_ns_max: AtomicU64,
+    /// Wall time at which the last commit had been synced.
+    pub last_commit_us: AtomicI64,
 }
 
 /// Where submitters and the writer meet.
@@ -274,5 +276,6 @@ impl Figures {
         self.changes.fetch_add(changes, Ordering::Relaxed);
         self.commit_ns.fetch_add(ns, Ordering::Relaxed);
         self.commit_ns_max.fetch_max(ns, Ordering::Relaxed);
+        self.last_commit_us.store(clock::wall_us(), Ordering::Relaxed);
     }
 }

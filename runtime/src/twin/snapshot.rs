@@ -60,6 +60,11 @@ impl Section {
         serde_json::from_str(&self.document).unwrap_or_default()
     }
 
+    /// Bytes of the document and of its metadata, as they are stored.
+    pub fn stored_bytes(&self) -> (usize, usize) {
+        (self.document.len(), self.times.len())
+    }
+
     pub(super) fn parse_times(&self) -> Map<String, Value> {
         serde_json::from_str(&self.times).unwrap_or_default()
     }
