@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 28] = [
+const IMPORTS: [(&str, &[&str]); 29] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
+    ("metrics", &[]),
     ("name", &[]),
     ("spelling", &[]),
     ("view", &[]),
@@ -60,12 +61,14 @@ const IMPORTS: [(&str, &[&str]); 28] = [
             "check",
             "clock",
             "control",
+            "database",
             "deployment",
             "identity",
             "image",
             "instance",
             "log",
             "message",
+            "metrics",
             "name",
             "query",
             "queue",
@@ -78,7 +81,7 @@ const IMPORTS: [(&str, &[&str]); 28] = [
             "view",
         ],
     ),
-    ("admin", &["clock", "handle", "message", "name", "refusal", "support", "view"]),
+    ("admin", &["clock", "handle", "message", "metrics", "name", "refusal", "support", "view"]),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder"]),
     (
         "cli",

@@ -3,7 +3,9 @@
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
 mod check;
+mod losses;
 mod methods;
+mod metrics;
 mod modules;
 mod query;
 mod routes;
@@ -21,6 +23,7 @@ pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
 pub use self::query::QueryPage;
 use crate::control::boot::Parts;
 use crate::control::{Control, Event, Listeners};
+use crate::database::Database;
 pub use crate::deployment::DeployRequest;
 use crate::identity::Identities;
 use crate::image::ImageStore;
@@ -28,6 +31,7 @@ use crate::instance::services::Services;
 use crate::instance::state::{By, Input};
 pub use crate::log::{Follow as LogFollow, Followed as LogFollowed, Query as LogQuery, Which as LogWhich};
 use crate::message::{self, Message, Stamp};
+use crate::metrics::Traffic;
 use crate::name::{Identity, check_id};
 use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
@@ -45,6 +49,7 @@ use crate::view::{
 #[derive(Clone)]
 pub struct Handle {
     identities: Identities,
+    database: Database,
     twins: Twins,
     services: Arc<Services>,
     listeners: Arc<Listeners>,
@@ -53,15 +58,28 @@ pub struct Handle {
     changes: Arc<watch::Sender<u64>>,
     folders: Folders,
     queries: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
 }
 
 type Answer<T> = Result<T, Refusal>;
 
 impl Handle {
     pub(crate) fn new(parts: Parts, events: Sender<Event>, folders: Folders) -> Handle {
-        let Parts { identities, twins, services, listeners, store, changes, .. } = parts;
+        let Parts { database, identities, twins, services, listeners, store, changes, .. } = parts;
         let queries = Arc::new(Semaphore::new(query::MAX_AT_WORK));
-        Handle { identities, twins, services, listeners, store, events, changes, folders, queries }
+        Handle {
+            database,
+            identities,
+            twins,
+            services,
+            listeners,
+            store,
+            events,
+            changes,
+            folders,
+            queries,
+            traffic: Arc::default(),
+        }
     }
 
     async fn ask<T: Send + 'static>(&self, act: impl FnOnce(&mut Control, Instant) -> T + Send + 'static) -> Answer<T> {

@@ -25,6 +25,7 @@
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`tryout`] | one module in a child process, every call of it noted: the unit test of its author |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
+//! | [`metrics`] | the table of what `/metrics` tells, and what was measured at one moment |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
 //!
 //! Imports run one way: cli → admin client, runtime; runtime → admin, control; admin → handle; handle → control; control →
@@ -48,6 +49,7 @@ pub mod instance;
 pub mod log;
 pub mod memory;
 pub mod message;
+pub mod metrics;
 pub mod name;
 pub mod project;
 pub mod query;

@@ -1,6 +1,8 @@
 //! What clients are shown: the documents of the management API and of `--json`, one struct each.
 
 mod deployment;
+mod figures;
+mod losses;
 
 use std::collections::BTreeMap;
 
@@ -9,6 +11,8 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use deployment::*;
+pub use figures::*;
+pub use losses::*;
 
 /// State of an instance as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +39,19 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Status; 9] = [
+        Status::Waiting,
+        Status::Starting,
+        Status::Running,
+        Status::Unhealthy,
+        Status::Backoff,
+        Status::Stopping,
+        Status::Stopped,
+        Status::Failed,
+        Status::Quarantined,
+    ];
+
     /// The word in `list`.
     pub fn as_str(self) -> &'static str {
         match self {

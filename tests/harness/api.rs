@@ -101,6 +101,23 @@ impl Api {
         exchange
     }
 
+    /// Asks for something that is no JSON: status, headers in lower case, and text.
+    pub fn text(&mut self, path: &str) -> std::io::Result<(u16, String, String)> {
+        self.send("GET", path, None)?;
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.stream.read_line(&mut head)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let head = head.to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        self.stream.read_exact(&mut body)?;
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Ok((status, head, String::from_utf8(body).expect("UTF-8")))
+    }
+
     /// Follows the messages that pass `route`; what passes after this returned is seen.
     #[track_caller]
     pub fn listen(mut self, route: &str) -> Listener {

@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post, put};
 
 use super::error::{ApiError, iot_hub};
 use super::{
-    check, deployment, health, images, inputs, logs, message_routes, messages, methods, modules, openapi, query,
-    support, twins, waiting,
+    check, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics, modules,
+    openapi, query, support, twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -44,6 +44,8 @@ routes! {
     commands: {
         "/health": get health::show;
         "/check": get check::show;
+        "/metrics": get metrics::show;
+        "/losses": get losses::show;
         "/support-bundle": get support::bundle;
         "/openapi.json": get openapi::show;
         "/modules": get modules::list, post modules::add;
@@ -85,7 +87,8 @@ pub(super) fn router(handle: Handle) -> Router {
     let commands = commands().layer(from_fn(|request, next| within(REQUEST_TIMEOUT, request, next)));
     let deploys = deploys().layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
     // The others keep time themselves.
-    without_strangers(commands.merge(deploys).merge(lasting())).with_state(handle)
+    let counted = from_fn_with_state(handle.clone(), metrics::count);
+    without_strangers(commands.merge(deploys).merge(lasting())).layer(counted).with_state(handle)
 }
 
 /// Answers what `router` does not know.

@@ -19,6 +19,7 @@ mod json_input;
 mod lifecycle;
 mod list;
 mod logs;
+mod losses;
 mod man;
 mod manifest;
 mod method;
@@ -115,6 +116,8 @@ enum Verb {
     Tail(tail::TailArgs),
     /// Show what modules and the runtime have said
     Logs(logs::LogsArgs),
+    /// Show which messages were dropped, expired or parked, and why
+    Losses(losses::LossesArgs),
     /// Try one module in a process of its own, and see what it does (offline)
     Try(tryout::TryArgs),
     /// Look after the image store
@@ -190,6 +193,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
+        Verb::Losses(args) => losses::run(args, context),
         Verb::Try(args) => tryout::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
@@ -249,6 +253,8 @@ mod tests {
             "tail filter",
             "logs filter -f --tail 5 --since 15m --level warn --grep a|b",
             "logs --runtime --until 90s",
+            "losses",
+            "losses filter --json",
             "try x.so --message in=a --property k=v --patch a=1 --method m --for 1s --timeout 5s --expect text --json",
             "image inspect x.so",
             "image remove filter:1",

@@ -27,6 +27,10 @@ const JUDGE: &str = concat!("dinrail ", env!("CARGO_PKG_VERSION"));
 const SETTLE: Duration = Duration::from_secs(5);
 
 impl Control {
+    pub(crate) fn catalog(&self) -> &crate::image::Catalog {
+        &self.catalog
+    }
+
     pub(super) fn settle_deadline(&self) -> Option<Instant> {
         (!self.is_settled).then(|| self.started + SETTLE)
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::tally::Tally;
 use super::{Control, Event};
 use crate::clock;
 use crate::database::File;
@@ -44,6 +45,7 @@ pub(super) struct Entry {
     /// Processor time of its earlier workers, in seconds.
     pub cpu_before: f64,
     pub notes: Vec<String>,
+    pub tally: Tally,
 }
 
 impl Entry {
@@ -113,6 +115,7 @@ impl Control {
             last_exit: None,
             cpu_before: 0.0,
             notes: Vec::new(),
+            tally: Tally::new(clock::now()),
         };
         self.instances.insert(name, entry);
     }
@@ -142,6 +145,7 @@ impl Control {
             let random = self.random();
             let Some(entry) = self.instances.get_mut(name) else { return };
             let moment = Moment { now: clock::now(), wall_us: clock::wall_us(), random };
+            entry.tally.pass(&entry.life, moment.now);
             let (life, actions) = state::next(&entry.life, input, moment);
             let was_abandoned = std::mem::replace(&mut entry.life, life).is_abandoned();
             if was_abandoned && entry.life.state == State::Removed {
@@ -284,6 +288,7 @@ impl Control {
         entry.link = Some((worker, link.clone()));
         entry.watch = Watch::default();
         entry.last_start_us = Some(clock::wall_us());
+        entry.tally.starts += 1;
         // The first worker of an image asks it, for all of them.
         let ask = self.described.insert(digest);
         self.has_grown = true;
@@ -346,6 +351,7 @@ impl Control {
                     entry.last_exit_us = Some(clock::wall_us());
                     entry.exit_code = Some(i32::from(ending != Ending::Stopped));
                     entry.last_exit = Some(ending.reason().to_owned());
+                    entry.tally.ended(ending == Ending::Stopped);
                 }
                 match ending {
                     Ending::Stopped => state::WorkerEvent::Exited { reason: "stopped".to_owned(), clean: true },

@@ -21,6 +21,7 @@ mod listeners;
 mod local_routes;
 mod removing;
 mod shutdown;
+mod tally;
 mod turns;
 mod views;
 mod watching;
@@ -185,7 +186,7 @@ impl Control {
     }
 
     /// Brings the ledger to the disk.
-    fn keep_losses(&self) {
+    pub(crate) fn keep_losses(&self) {
         let losses = self.services.ingest.losses().take();
         if !losses.is_empty() {
             boot::store_losses(&self.database, &self.services.ingest, losses);

@@ -29,6 +29,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -90,6 +91,7 @@ struct Shared {
     folder: OnceLock<PathBuf>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     ended: Option<Receiver<()>>,
+    written: AtomicU64,
 }
 
 impl Logs {
@@ -122,6 +124,7 @@ impl Logs {
             folder: OnceLock::new(),
             threads: Mutex::default(),
             ended,
+            written: AtomicU64::new(0),
         }))
     }
 
@@ -130,6 +133,11 @@ impl Logs {
         if self.0.folder.set(folder.to_owned()).is_ok() {
             self.job(Job::KeepIn(folder.to_owned()));
         }
+    }
+
+    /// Lines written since the runtime started.
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
     }
 
     /// The runtime as a speaker.

@@ -219,6 +219,7 @@ impl Writer {
         self.json.clear();
         line.encode(self.next, &mut self.json);
         self.next += 1;
+        self.shared.written.fetch_add(1, Ordering::Relaxed);
         if !self.followers.is_empty() {
             self.tell_followers(line);
         }
@@ -318,6 +319,7 @@ impl Writer {
                     self.json.clear();
                     line.encode(self.next, &mut self.json);
                     self.next += 1;
+                    self.shared.written.fetch_add(1, Ordering::Relaxed);
                     self.append(&speaker);
                 }
                 if let Some(pending) = self.pending.get_mut(&key(&speaker)) {
@@ -351,6 +353,7 @@ impl Writer {
         self.json.clear();
         line.encode(self.next, &mut self.json);
         self.next += 1;
+        self.shared.written.fetch_add(1, Ordering::Relaxed);
         let json = std::mem::take(&mut self.json);
         self.console.line(&line, &json);
         self.console.flush();

@@ -237,6 +237,11 @@ impl Disk {
         self.database.read(File::Queue, |conn| queue::toll(conn, sender, prefix))
     }
 
+    /// The ledger of losses, sorted. Reads, and waits for nobody's commit.
+    pub fn losses(&self) -> Result<Vec<queue::LossRow>, StoreError> {
+        self.database.read(File::Queue, queue::losses)
+    }
+
     fn submit(&self, rows: Arc<Vec<StoredMessage>>, completion: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {
         let mark = self.mark;
         let held = queue::held_bytes(&rows);

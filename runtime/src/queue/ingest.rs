@@ -70,6 +70,19 @@ struct Target {
     max_bytes: usize,
 }
 
+/// What waits in memory for an endpoint, at one moment.
+#[derive(Debug, Clone)]
+pub struct QueueFigures {
+    /// The endpoint.
+    pub endpoint: Arc<str>,
+    /// Messages that wait.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages that were taken out since the runtime started, by sender and output.
+    pub taken: Vec<(Arc<Source>, u64)>,
+}
+
 enum To {
     Lane(Arc<QueueLane>),
     Disk(Arc<str>),
@@ -406,6 +419,16 @@ impl Ingest {
     /// What all endpoints of a module's inputs begin with.
     pub fn endpoints_of(&self, module: &str) -> String {
         endpoint(&self.device, module, "")
+    }
+
+    /// What waits in memory for each endpoint and was taken out of it.
+    pub fn queue_figures(&self) -> Vec<QueueFigures> {
+        let queues: Vec<Arc<Queue>> = lock(&self.queues).values().cloned().collect();
+        let figures = |queue: &Arc<Queue>| {
+            let (messages, bytes) = queue.waiting();
+            QueueFigures { endpoint: queue.endpoint().clone(), messages, bytes, taken: queue.taken() }
+        };
+        queues.iter().map(figures).collect()
     }
 
     /// Messages taken in, and of those the ones that no route wanted, per output.

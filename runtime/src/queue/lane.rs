@@ -214,6 +214,11 @@ impl Lane {
         (pushed.0.saturating_sub(popped.0), pushed.1.saturating_sub(popped.1))
     }
 
+    /// Messages that were taken out, by the receiver or by who discarded them. `[any thread]`
+    pub fn taken(&self) -> u64 {
+        self.popped.0.load(Ordering::Relaxed)
+    }
+
     /// Appends a message; gives the body back when the lane is full.
     ///
     /// `fill` writes the encoded properties, exactly `meta_len` bytes.

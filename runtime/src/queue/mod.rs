@@ -107,6 +107,11 @@ impl Queue {
         left.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Senders, and how many of their messages were taken out.
+    pub(super) fn taken(&self) -> Vec<(Arc<Source>, u64)> {
+        lane::lock(&self.lanes).values().map(|lane| (lane.source().clone(), lane.taken())).collect()
+    }
+
     /// Messages and bytes that wait.
     pub fn waiting(&self) -> (u64, u64) {
         lane::lock(&self.lanes).values().map(|lane| lane.waiting()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))

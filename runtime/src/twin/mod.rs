@@ -17,6 +17,7 @@
 mod change;
 mod edit;
 mod error;
+mod figures;
 mod history;
 mod metadata;
 pub mod patch;
@@ -29,6 +30,7 @@ mod store;
 
 pub use change::{Change, Preview};
 pub use error::TwinError;
+pub use figures::Figures;
 pub use history::{HistoryLimits, NoVersion, Past, PastChange, PathChange, between};
 pub use registry::{DesiredChange, Twins};
 pub use snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::change::{Change, Preview, check_basis};
 use super::edit::{self, Edit, How};
 use super::error::TwinError;
+use super::figures::Figures;
 use super::history::{HistoryLimits, Past, PastChange, Row, Walk};
 use super::pending::Twin;
 use super::rules::{self, Violation};
@@ -49,6 +50,7 @@ struct Inner {
     identities: Identities,
     twins: RwLock<HashMap<Identity, Arc<Twin>>>,
     history: HistoryLimits,
+    figures: Figures,
     on_desired: OnceLock<OnDesired>,
     on_change: OnceLock<OnChange>,
 }
@@ -84,6 +86,7 @@ impl Twins {
             identities: identities.clone(),
             twins: RwLock::new(twins),
             history,
+            figures: Figures::default(),
             on_desired: OnceLock::new(),
             on_change: OnceLock::new(),
         })))
@@ -109,6 +112,16 @@ impl Twins {
     /// The twins of all registered identities, sorted.
     pub fn list(&self) -> Vec<Arc<TwinSnapshot>> {
         self.0.identities.list().iter().filter_map(|record| self.get(&record.identity)).collect()
+    }
+
+    /// What became of changes.
+    pub fn figures(&self) -> &Figures {
+        &self.0.figures
+    }
+
+    /// Changes in the histories of all twins. `[blocks: reads the database]`
+    pub fn history_rows(&self) -> Result<u64, StoreError> {
+        self.0.database.read(File::Main, store::count_history)
     }
 
     /// Drops what is in memory of a twin whose identity was removed.
@@ -257,12 +270,16 @@ impl Twins {
         done: impl FnOnce(Outcome) + Send + 'static,
         make: impl FnOnce(&[Section; 3], &mut Vec<Violation>) -> Result<Edit, TwinError>,
     ) -> Result<(), TwinError> {
-        let twin = self.twin(identity)?;
+        let counted = |error: TwinError| {
+            self.0.figures.count_refused(&error);
+            error
+        };
+        let twin = self.twin(identity).map_err(counted)?;
         let mut chains = lock(&twin.pending);
         let mut violations = Vec::new();
-        let edit = make(&twin.newest(&mut chains), &mut violations)?;
+        let edit = make(&twin.newest(&mut chains), &mut violations).map_err(counted)?;
         if !violations.is_empty() {
-            return Err(TwinError::Invalid { identity: identity.clone(), violations });
+            return Err(counted(TwinError::Invalid { identity: identity.clone(), violations }));
         }
         let mut runs = [0; 3];
         for (part, section) in edit.sections.iter().enumerate() {
@@ -350,6 +367,8 @@ impl Inner {
     fn publish(&self, twin: &Twin, edit: &Edit, by: Arc<str>) -> Arc<TwinSnapshot> {
         let snapshot = Arc::new(twin.committed.load().with(&edit.sections, edit.accepted.as_ref()));
         twin.committed.store(snapshot.clone());
+        let changed = Part::ALL.into_iter().zip(&edit.sections).filter(|(_, section)| section.is_some());
+        changed.for_each(|(part, _)| self.figures.count_committed(part));
         if let (Some(listener), Some((patch, whole_replaced)), Some(section)) =
             (self.on_desired.get(), &edit.desired_patch, &edit.sections[Part::Desired as usize])
         {
@@ -371,6 +390,7 @@ impl Inner {
 
     /// `[writer]`: must not take the twin's lock.
     fn give_up(&self, twin: &Twin, runs: [u64; 3], cause: StoreError) -> TwinError {
+        self.figures.count_lost();
         for (failed, run) in twin.failed.iter().zip(runs) {
             failed.fetch_max(run, Ordering::AcqRel);
         }

@@ -136,6 +136,11 @@ pub(super) fn add_history(conn: &Connection, key: i64, row: &Row, limits: &Histo
     Ok(())
 }
 
+/// Rows of the histories of all twins.
+pub(super) fn count_history(conn: &Connection) -> rusqlite::Result<u64> {
+    conn.query_row("SELECT count(*) FROM twin_history", [], |row| row.get::<_, i64>(0)).map(|rows| rows as u64)
+}
+
 /// Tags and desired properties as they are, and what is kept of their past, newest first: all of one moment.
 pub(super) fn history(conn: &Connection, key: i64) -> rusqlite::Result<(Option<Section>, Option<Section>, Vec<Row>)> {
     let moment = conn.unchecked_transaction()?;

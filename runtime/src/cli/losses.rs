@@ -1,0 +1,76 @@
+//! `dinrail losses [NAME]`.
+
+use clap::Args;
+
+use super::table::Table;
+use super::{Context, Failure};
+use crate::admin::client::query;
+use crate::view::{LossEntry, LossPlace, LossesView};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+FIRST and LAST are epoch.sequence: the epoch counts the runs of the runtime, the sequence what a sender has sent to an output. \
+Messages that are parked are set aside as poisonous and not lost yet.
+
+Examples:
+  dinrail losses
+  dinrail losses filter
+  dinrail losses --json")]
+pub struct LossesArgs {
+    /// Only what this module sent or was to get
+    name: Option<String>,
+}
+
+pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure> {
+    let name: Vec<(&str, &str)> = args.name.iter().map(|name| ("name", name.as_str())).collect();
+    let losses: LossesView = context.client()?.get(&query("/losses", &name))?;
+    let out = &mut context.out;
+    if out.is_json() {
+        return out.document(&losses);
+    }
+    if losses.entries.is_empty() {
+        return out.text(match &args.name {
+            Some(_) => "nothing of it or for it was lost or set aside\n",
+            None => "nothing was lost or set aside\n",
+        });
+    }
+    out.text(&table(&losses.entries).render(out.width(), out.has_colour()))?;
+    let LossesView { lost, parked, .. } = losses;
+    out.note(format!("{lost} lost, {parked} parked"));
+    Ok(())
+}
+
+fn table(entries: &[LossEntry]) -> Table {
+    let mut table = Table::new(&["REASON", "COUNT", "FIRST", "LAST", "SENDER", "OUTPUT", "ENDPOINT"]);
+    for entry in entries {
+        table.row(
+            [
+                entry.reason.clone(),
+                entry.count.to_string(),
+                place(entry.first),
+                place(entry.last),
+                entry.sender.clone(),
+                entry.output.clone(),
+                entry.endpoint.clone(),
+            ]
+            .map(Into::into),
+        );
+    }
+    table
+}
+
+/// Such as `3.41`; `-` where nobody knows.
+fn place(place: LossPlace) -> String {
+    if place.sequence == 0 { "-".into() } else { format!("{}.{}", place.epoch, place.sequence) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_nobody_knows_are_not_made_up() {
+        assert_eq!(place(LossPlace { epoch: 3, sequence: 41 }), "3.41");
+        assert_eq!(place(LossPlace { epoch: 3, sequence: 0 }), "-");
+    }
+}

@@ -1,0 +1,72 @@
+//! What was lost, as the ledger has it.
+
+use super::{Answer, Handle, Refusal, RefusalKind};
+use crate::spelling::nearest;
+use crate::view::{LossEntry, LossPlace, LossesView};
+
+impl Handle {
+    /// The ledger of losses: all of it, or what `name` sent or was to get. What was counted until now is in it.
+    pub async fn losses(&self, name: Option<&str>) -> Answer<LossesView> {
+        self.ask(|control, _| control.keep_losses()).await?;
+        self.committed().await?;
+        let rows = self.services.disk.losses().map_err(|error| {
+            let hint = error.hint().unwrap_or("ask again; `dinrail check` looks at the state directory");
+            Refusal::new(RefusalKind::Failed, format!("the ledger of losses cannot be read: {error}"), hint)
+        })?;
+        let all = rows.into_iter().map(|row| LossEntry {
+            sender: row.sender,
+            output: row.output,
+            endpoint: row.endpoint,
+            reason: row.reason,
+            count: row.count,
+            first: LossPlace { epoch: row.first.0, sequence: row.first.1 },
+            last: LossPlace { epoch: row.last.0, sequence: row.last.1 },
+        });
+        let all: Vec<LossEntry> = all.collect();
+        let entries = match name {
+            None => all,
+            Some(name) => {
+                let (is_of, others): (Vec<LossEntry>, Vec<LossEntry>) =
+                    all.into_iter().partition(|entry| self.concerns(entry, name));
+                if is_of.is_empty() {
+                    self.is_known(name, &others).await?;
+                }
+                is_of
+            }
+        };
+        let sum = |is_parked: bool| {
+            entries.iter().filter(|entry| (entry.reason == "parked") == is_parked).map(|entry| entry.count).sum()
+        };
+        Ok(LossesView { lost: sum(false), parked: sum(true), entries })
+    }
+
+    fn concerns(&self, entry: &LossEntry, name: &str) -> bool {
+        let path = self.path_of(name);
+        entry.endpoint == name
+            || entry.sender == path
+            || entry.endpoint.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    /// A module by its name, or any identity by its path.
+    fn path_of(&self, name: &str) -> String {
+        if name.starts_with('/') { name.to_owned() } else { format!("/devices/{}/modules/{name}", self.device_id()) }
+    }
+
+    /// A module that is there, or a registered identity, has simply lost nothing.
+    async fn is_known(&self, name: &str, others: &[LossEntry]) -> Answer<()> {
+        let path = self.path_of(name);
+        if name == "$upstream" || self.twins.list().iter().any(|twin| twin.identity.to_string() == path) {
+            return Ok(());
+        }
+        let Err(unknown) = self.module(name).await else { return Ok(()) };
+        // One that was removed may be meant.
+        let named = others.iter().flat_map(|entry| [&entry.sender, &entry.endpoint]);
+        let names = named.filter_map(|path| path.split("/modules/").nth(1)?.split('/').next());
+        match nearest(name, names) {
+            Some(near) if unknown.hint.as_ref().is_none_or(|hint| !hint.starts_with("did you mean")) => {
+                Err(Refusal { hint: Some(format!("did you mean '{near}'?")), ..unknown })
+            }
+            _ => Err(unknown),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Everything that is measured, put together when somebody asks: one question to the loop, the rest is read where it is counted.
+
+use std::sync::atomic::Ordering;
+
+use super::{Answer, Handle, Refusal, RefusalKind};
+use crate::check;
+use crate::clock;
+use crate::control::Control;
+use crate::image::{Library, Verdict};
+use crate::log::Dropped;
+use crate::metrics::{Scrape, Traffic};
+use crate::twin::Part;
+use crate::view::{RuntimeFigures, Status};
+
+impl Handle {
+    /// What is asked of the management API, counted.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Measures.
+    pub async fn metrics(&self) -> Answer<Scrape> {
+        let begun = clock::now();
+        let (figures, images) = self.ask(|control, now| (control.figures(now), control.image_verdicts())).await?;
+        let handle = self.clone();
+        // Files are looked at, and the ledger is read: others are served meanwhile.
+        let read = tokio::task::spawn_blocking(move || {
+            let mut scrape = Scrape::default();
+            handle.tell_runtime(&figures, &images, &mut scrape);
+            handle.tell_twins(&mut scrape);
+            handle.tell_messages(&mut scrape);
+            handle.tell_disk(&mut scrape);
+            handle.traffic.tell(&mut scrape);
+            scrape
+        });
+        let scrape = read
+            .await
+            .map_err(|error| Refusal::new(RefusalKind::Failed, format!("not measured: {error}"), "ask again"))?;
+        self.traffic.scraped(begun.elapsed());
+        Ok(scrape)
+    }
+
+    fn tell_runtime(&self, figures: &RuntimeFigures, images: &[(&'static str, u64)], scrape: &mut Scrape) {
+        scrape.add("build", [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH], 1);
+        scrape.add("start_time", [], seconds(clock::wall_us()) - figures.uptime.as_secs_f64());
+        for status in Status::ALL {
+            let count = figures.instances.iter().filter(|instance| instance.status == status).count();
+            scrape.add("modules", [status.as_str()], count as u64);
+        }
+        for instance in &figures.instances {
+            let name = instance.name.as_str();
+            scrape.add("module_status", [name, instance.status.as_str()], 1);
+            scrape.add("module_starts", [name], instance.starts);
+            scrape.add("module_exits", [name, "clean"], instance.clean_exits);
+            scrape.add("module_exits", [name, "failed"], instance.failed_exits);
+            scrape.add("module_failures", [name], u64::from(instance.failures));
+            let mut time = |metric, us: Option<i64>| us.map(|us| scrape.add(metric, [name], seconds(us)));
+            time("module_last_start_time", instance.last_start_us);
+            time("module_last_exit_time", instance.last_exit_us);
+            if let Some(code) = instance.exit_code {
+                scrape.add("module_last_exit_code", [name], f64::from(code));
+            }
+            scrape.add("module_running_correctly", [name], instance.running.as_secs_f64());
+            scrape.add("module_expected_running", [name], instance.expected.as_secs_f64());
+            scrape.add("module_cpu", [name], instance.cpu_seconds);
+            let digest = instance.digest.as_ref().and_then(|digest| digest.parse().ok());
+            if let Some(bytes) = digest.and_then(|digest| Library::memory_in_use(&digest)) {
+                scrape.add("module_memory", [name], bytes);
+            }
+            for (reason, count) in reasons(self.services.logs.dropped(name)) {
+                scrape.add("module_log_lines_dropped", [name, reason], count);
+            }
+        }
+        images.iter().for_each(|(verdict, count)| scrape.add("images", [verdict], *count));
+        scrape.add("methods_late", [], self.services.calls.late_answers());
+        scrape.add("log_lines", [], self.services.logs.written());
+        for (reason, count) in reasons(self.services.logs.runtime().dropped()) {
+            scrape.add("log_lines_dropped", [reason], count);
+        }
+    }
+
+    fn tell_twins(&self, scrape: &mut Scrape) {
+        let mut identities = [[0u64; 2]; 2];
+        let mut connected = 0;
+        for record in self.identities.list() {
+            let is_module = record.identity.module_id().is_some();
+            identities[usize::from(is_module)][usize::from(!record.is_enabled)] += 1;
+            connected += u64::from(self.identities.presence(&record).is_connected);
+        }
+        for (kind, counts) in ["device", "module"].into_iter().zip(identities) {
+            for (status, count) in ["enabled", "disabled"].into_iter().zip(counts) {
+                scrape.add("identities", [kind, status], count);
+            }
+        }
+        scrape.add("identities_connected", [], connected);
+        let twins = self.twins.list();
+        scrape.add("twins", [], twins.len() as u64);
+        let figures = self.twins.figures();
+        for (section, part) in [("tags", Part::Tags), ("desired", Part::Desired), ("reported", Part::Reported)] {
+            scrape.add("twin_changes", [section], figures.committed(part));
+        }
+        figures.refused().for_each(|(reason, count)| scrape.add("twin_changes_refused", [reason], count));
+        scrape.add("twin_changes_failed", [], figures.lost());
+        if let Ok(rows) = self.twins.history_rows() {
+            scrape.add("twin_history_changes", [], rows);
+        }
+        let mut said = [0u64; 3];
+        for twin in twins.iter().filter(|twin| twin.desired.version > 1) {
+            said[match twin.acknowledged().filter(|said| said.version == twin.desired.version) {
+                Some(said) if said.ok => 0,
+                Some(_) => 1,
+                None => 2,
+            }] += 1;
+        }
+        for (outcome, count) in ["accepted", "refused", "outstanding"].into_iter().zip(said) {
+            scrape.add("twin_acknowledgements", [outcome], count);
+        }
+    }
+
+    fn tell_messages(&self, scrape: &mut Scrape) {
+        let ingest = &self.services.ingest;
+        let mut sent = ingest.counts();
+        sent.sort_by(|a, b| (&a.0.identity, &a.0.output).cmp(&(&b.0.identity, &b.0.output)));
+        // What an operator sends has an output for each endpoint, all of the same name.
+        sent.dedup_by(|next, kept| {
+            let is_same = next.0.identity == kept.0.identity && next.0.output == kept.0.output;
+            if is_same {
+                kept.1 += next.1;
+                kept.2 += next.2;
+            }
+            is_same
+        });
+        for (source, sent, unrouted) in sent {
+            scrape.add("messages_sent", [&source.identity, &source.output], sent);
+            scrape.add("messages_unrouted", [&source.identity, &source.output], unrouted);
+        }
+        for queue in ingest.queue_figures() {
+            let endpoint = &*queue.endpoint;
+            scrape.add("queue_messages", [endpoint], queue.messages);
+            scrape.add("queue", [endpoint], queue.bytes);
+            let mut taken: std::collections::BTreeMap<_, u64> = std::collections::BTreeMap::new();
+            for (source, count) in queue.taken {
+                *taken.entry((source.identity.clone(), source.output.clone())).or_default() += count;
+            }
+            for ((sender, output), count) in taken {
+                scrape.add("messages_taken", [&sender, &output, endpoint], count);
+            }
+        }
+        for row in self.services.disk.losses().unwrap_or_default() {
+            scrape.add("messages_lost", [&row.sender, &row.output, &row.endpoint, &row.reason], row.count);
+        }
+        let (waiting, parked, bytes) = self.services.disk.stored();
+        scrape.add("store_messages", ["waiting"], waiting);
+        scrape.add("store_messages", ["parked"], parked);
+        scrape.add("store", [], bytes);
+    }
+
+    fn tell_disk(&self, scrape: &mut Scrape) {
+        let figures = self.database.figures();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        scrape.add("database_commits", [], count(&figures.commits));
+        scrape.add("database_changes", [], count(&figures.changes));
+        scrape.add("database_failures", [], count(&figures.failures));
+        scrape.add("database_commit", [], count(&figures.commit_ns) as f64 / 1e9);
+        scrape.add("database_longest_commit", [], count(&figures.commit_ns_max) as f64 / 1e9);
+        for file in ["dinrail.db", "dinrail.db-wal", "queue.db", "queue.db-wal"] {
+            if let Ok(found) = std::fs::metadata(self.folders.state.join(file)) {
+                scrape.add("database_file", [file], found.len());
+            }
+        }
+        if let Some((free, size)) = check::state::disk_space(&self.folders.state) {
+            scrape.add("disk_free", [], free);
+            scrape.add("disk_size", [], size);
+        }
+    }
+}
+
+fn seconds(us: i64) -> f64 {
+    us as f64 / 1e6
+}
+
+fn reasons(dropped: Dropped) -> [(&'static str, u64); 3] {
+    [("rate", dropped.rate), ("queue", dropped.queue), ("disk", dropped.disk)]
+}
+
+impl Control {
+    fn image_verdicts(&self) -> Vec<(&'static str, u64)> {
+        let (admitted, quarantined): (Vec<_>, Vec<_>) =
+            self.catalog().images().into_iter().partition(|image| image.verdict == Verdict::Admitted);
+        let refused = self.catalog().refused().count();
+        let count = |count: usize| count as u64;
+        vec![
+            ("admitted", count(admitted.len())),
+            ("quarantined", count(quarantined.len())),
+            ("refused", count(refused)),
+        ]
+    }
+}
