@@ -51,6 +51,7 @@ fn healthy_runtime_has_no_error_and_every_thing_is_looked_at() {
             "instances",
             "twins",
             "runtime-notes",
+            "api",
             "hub"
         ]
     );

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod added;
+mod api_bounds;
 mod bad_images;
 mod bad_input;
 mod c_module;
@@ -34,6 +35,7 @@ mod real_input;
 mod recorder;
 mod redeployments;
 mod registry_api;
+mod remote;
 mod restarts;
 mod rollbacks;
 mod rollouts;

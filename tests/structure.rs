@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 29] = [
+const IMPORTS: [(&str, &[&str]); 30] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -25,10 +25,11 @@ const IMPORTS: [(&str, &[&str]); 29] = [
     ("queue", &["clock", "database", "message", "name"]),
     ("instance", &["clock", "image", "log", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
-    ("config", &["instance", "log", "spelling", "twin"]),
+    ("config", &["identity", "instance", "log", "spelling", "twin"]),
     ("project", &["image", "name"]),
     ("refusal", &["twin"]),
     ("state_folder", &["clock"]),
+    ("tls", &["clock"]),
     (
         "control",
         &[
@@ -81,8 +82,8 @@ const IMPORTS: [(&str, &[&str]); 29] = [
             "view",
         ],
     ),
-    ("admin", &["clock", "handle", "message", "metrics", "name", "refusal", "support", "view"]),
-    ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder"]),
+    ("admin", &["clock", "handle", "identity", "message", "metrics", "name", "refusal", "support", "tls", "view"]),
+    ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder", "tls"]),
     (
         "cli",
         &[
@@ -101,6 +102,7 @@ const IMPORTS: [(&str, &[&str]); 29] = [
             "runtime",
             "spelling",
             "support",
+            "tls",
             "tryout",
             "view",
         ],

@@ -19,16 +19,24 @@
 //! | `log.level` | `"info"` | `error`, `warn`, `info`, `debug` or `trace` |
 //! | `log.instance_bytes` | 8 MiB | bytes that the log of one instance may occupy |
 //! | `log.runtime_bytes` | 16 MiB | bytes of the runtime's own |
+//! | `log.audit_bytes` | 8 MiB | bytes of the record of who did what |
 //! | `log.lines_per_sec` | 200 | lines a second of one instance for as long as it likes; a line counts once for each KiB |
 //! | `log.burst_lines` | 2000 | lines of one instance at once |
+//! | `api.listen` | none | `"ADDRESS:PORT"` on which the management API is reached from other machines, by TLS and tokens only |
+//! | `api.host_names` | `[]` | further names by which this device is reached, for its certificate and in tokens |
+//! | `api.certificate` | the device's own | file with a certificate chain in PEM, relative to this one; read again when it changes |
+//! | `api.private_key` | the device's own | file with its key |
+//! | `api.group_role` | `"operator"` | what members of the group of the state directory may do: `reader`, `operator` or `owner` |
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
+use crate::identity::Role;
 use crate::instance::state::RestartPacing;
 use crate::log::{Level, LogLimits};
 use crate::spelling::suggestion;
@@ -49,6 +57,35 @@ pub struct Config {
     pub watch: WatchConfig,
     /// The log of modules and of the runtime.
     pub log: LogConfig,
+    /// The management API.
+    pub api: ApiConfig,
+}
+
+/// Who reaches the management API, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// Where it is reached from other machines; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Further names of this device.
+    pub host_names: Vec<String>,
+    /// Certificate chain, where it is not the device's own.
+    pub certificate: Option<PathBuf>,
+    /// Its key; given where the chain is.
+    pub private_key: Option<PathBuf>,
+    /// What users may do on the socket who are neither root nor the runtime's own.
+    pub group_role: Role,
+}
+
+impl Default for ApiConfig {
+    fn default() -> ApiConfig {
+        ApiConfig {
+            listen: None,
+            host_names: Vec::new(),
+            certificate: None,
+            private_key: None,
+            group_role: Role::Operator,
+        }
+    }
 }
 
 /// What holds for every instance that does not say otherwise.
@@ -184,8 +221,14 @@ const KEYS: &[(&str, &str, Set)] = &[
     ("log", "level", |c, v| level(v).map(|level| c.log.level = level)),
     ("log", "instance_bytes", |c, v| whole(v, 256 << 10..=1 << 40).map(|n| c.log.limits.instance_bytes = n)),
     ("log", "runtime_bytes", |c, v| whole(v, 256 << 10..=1 << 40).map(|n| c.log.limits.runtime_bytes = n)),
+    ("log", "audit_bytes", |c, v| whole(v, 256 << 10..=1 << 40).map(|n| c.log.limits.audit_bytes = n)),
     ("log", "lines_per_sec", |c, v| whole(v, 1..=1_000_000).map(|n| c.log.limits.lines_per_sec = n)),
     ("log", "burst_lines", |c, v| whole(v, 20..=1_000_000).map(|n| c.log.limits.burst_lines = n)),
+    ("api", "listen", |c, v| address(v).map(|address| c.api.listen = Some(address))),
+    ("api", "host_names", |c, v| host_names(v).map(|names| c.api.host_names = names)),
+    ("api", "certificate", |c, v| path(v).map(|path| c.api.certificate = Some(path))),
+    ("api", "private_key", |c, v| path(v).map(|path| c.api.private_key = Some(path))),
+    ("api", "group_role", |c, v| role(v).map(|role| c.api.group_role = role)),
 ];
 
 impl Config {
@@ -237,6 +280,16 @@ impl Config {
                 }
             }
         }
+        if config.api.certificate.is_some() != config.api.private_key.is_some() {
+            let section = root.get_ref().iter().find(|(name, _)| name.get_ref() == "api");
+            let at = section.map_or(0, |(name, _)| name.span().start);
+            let message = "certificate and private_key belong together: give both, or neither".to_owned();
+            problems.push(place("api".to_owned(), at, message, None));
+        }
+        let folder = file.parent().unwrap_or(Path::new(""));
+        for path in [&mut config.api.certificate, &mut config.api.private_key].into_iter().flatten() {
+            *path = folder.join(&*path);
+        }
         problems.sort_by_key(|problem| (problem.line, problem.column));
         if problems.is_empty() { Ok(config) } else { Err(error(problems)) }
     }
@@ -267,6 +320,31 @@ fn seconds(value: &DeValue<'_>, range: RangeInclusive<u64>) -> Result<Duration, 
 fn level(value: &DeValue<'_>) -> Result<Level, String> {
     let found = value.as_str().and_then(Level::parse);
     found.ok_or_else(|| "expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\"".to_owned())
+}
+
+fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
+    let found = value.as_str().and_then(|text| text.parse().ok());
+    found.ok_or_else(|| "expected \"ADDRESS:PORT\", such as \"127.0.0.1:8443\" or \"[::]:8443\"".to_owned())
+}
+
+fn host_names(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    let is_host = |text: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+        !text.is_empty() && text.len() <= 253 && text.chars().all(is_part)
+    };
+    let name = |value: &DeValue<'_>| value.as_str().filter(|text| is_host(text)).map(str::to_owned);
+    let names = value.as_array().map(|list| list.iter().map(|one| name(one.get_ref())).collect::<Option<Vec<_>>>());
+    names.flatten().ok_or_else(|| "expected a list of host names or addresses, such as [\"line3.example\"]".to_owned())
+}
+
+fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let found = value.as_str().filter(|text| !text.is_empty()).map(PathBuf::from);
+    found.ok_or_else(|| "expected the path of a file".to_owned())
+}
+
+fn role(value: &DeValue<'_>) -> Result<Role, String> {
+    let found = value.as_str().and_then(|text| text.parse().ok());
+    found.ok_or_else(|| "expected \"reader\", \"operator\" or \"owner\"".to_owned())
 }
 
 fn line_and_column(text: &str, at: usize) -> (u32, u32) {
@@ -308,6 +386,7 @@ mod tests {
             level = 'debug'
             instance_bytes = 1_000_000
             runtime_bytes = 2_000_000
+            audit_bytes = 3_000_000
             lines_per_sec = 50
             burst_lines = 100";
         let config = parse(text).unwrap();
@@ -318,14 +397,39 @@ mod tests {
         let history = HistoryLimits { changes: 7, bytes: 5000, age: Duration::from_secs(2 * 86_400) };
         assert_eq!(config.twin.history, history);
         assert_eq!(config.log.level, Level::Debug);
-        let limits =
-            LogLimits { instance_bytes: 1_000_000, runtime_bytes: 2_000_000, lines_per_sec: 50, burst_lines: 100 };
+        let limits = LogLimits {
+            instance_bytes: 1_000_000,
+            runtime_bytes: 2_000_000,
+            audit_bytes: 3_000_000,
+            lines_per_sec: 50,
+            burst_lines: 100,
+        };
         assert_eq!(config.log.limits, limits);
 
         let text = "[restart]\nmax_delay_secs = 60\nmax_starts = 3\nsteady_after_secs = 5\njitter_percent = 0";
         let restart = parse(text).unwrap().restart;
         assert_eq!((restart.max_delay.as_secs(), restart.max_starts, restart.steady_after.as_secs()), (60, 3, 5));
         assert_eq!(restart.jitter_percent, 0);
+    }
+
+    #[test]
+    fn the_way_in_from_other_machines_is_off_unless_named() {
+        assert_eq!(parse("[api]\ngroup_role = 'reader'").unwrap().api.listen, None);
+        let text = "[api]\nlisten = '127.0.0.1:8443'\nhost_names = ['line3.example', '192.0.2.7']\n\
+                    certificate = 'tls/chain.pem'\nprivate_key = '/k.pem'\ngroup_role = 'owner'";
+        let api = Config::parse(Path::new("/etc/dinrail/config.toml"), text).unwrap().api;
+
+        assert_eq!(api.listen, Some(([127, 0, 0, 1], 8443).into()));
+        assert_eq!(api.host_names, ["line3.example", "192.0.2.7"]);
+        assert_eq!(api.certificate.as_deref(), Some(Path::new("/etc/dinrail/tls/chain.pem")));
+        assert_eq!(api.private_key.as_deref(), Some(Path::new("/k.pem")));
+        assert_eq!(api.group_role, Role::Owner);
+        let refused = parse("[api]\nlisten = 'localhost'\nhost_names = ['a b']\ncertificate = 'x'").unwrap_err();
+        for words in
+            ["api: certificate and private_key belong together", "2:10: api.listen: expected", "3:14: api.host_names"]
+        {
+            assert!(refused.contains(words), "{words} is not in: {refused}");
+        }
     }
 
     #[test]

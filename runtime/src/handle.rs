@@ -2,6 +2,7 @@
 //!
 //! A command becomes an event of the control loop and an answer that can be awaited; reads of twins do not disturb the loop.
 
+mod access;
 mod check;
 mod losses;
 mod methods;
@@ -12,13 +13,14 @@ mod routes;
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
+pub use self::access::AccessFigures;
 pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
 pub use self::query::QueryPage;
 use crate::control::boot::Parts;
@@ -42,7 +44,8 @@ use crate::spelling::nearest;
 use crate::state_folder::Folders;
 use crate::twin::{Change, TwinError, TwinSnapshot, Twins};
 use crate::view::{
-    DeploymentSummary, DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView, SendView,
+    ApiView, DeploymentSummary, DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView,
+    SendView,
 };
 
 /// Handle of a running runtime. Clones are the same.
@@ -59,6 +62,8 @@ pub struct Handle {
     folders: Folders,
     queries: Arc<Semaphore>,
     traffic: Arc<Traffic>,
+    api: Arc<OnceLock<ApiView>>,
+    access: Arc<AccessFigures>,
 }
 
 type Answer<T> = Result<T, Refusal>;
@@ -79,6 +84,8 @@ impl Handle {
             folders,
             queries,
             traffic: Arc::default(),
+            api: Arc::default(),
+            access: Arc::default(),
         }
     }
 
@@ -109,7 +116,8 @@ impl Handle {
 
     /// State of the runtime.
     pub async fn health(&self) -> Answer<HealthView> {
-        self.ask(|control, _| control.health_view()).await
+        let view = self.ask(|control, _| control.health_view()).await?;
+        Ok(HealthView { api: self.api.get().cloned(), ..view })
     }
 
     /// All instances.

@@ -24,6 +24,7 @@
 //! | [`support`] | the support bundle, and what is kept out of it |
 //! | [`bench`](mod@bench) | what this device can do, against the raw limit measured in the same run |
 //! | [`tryout`] | one module in a child process, every call of it noted: the unit test of its author |
+//! | [`tls`] | the device's own certification authority, the certificate of the server, and whom a client trusts |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`metrics`] | the table of what `/metrics` tells, and what was measured at one moment |
 //! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
@@ -60,6 +61,7 @@ pub mod runtime;
 pub mod spelling;
 pub mod state_folder;
 pub mod support;
+pub mod tls;
 pub mod tryout;
 pub mod twin;
 pub mod view;

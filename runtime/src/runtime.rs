@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 
-use crate::admin::{self, AdminError, AdminServer};
-use crate::config::Config;
+use crate::admin::remote::Remote;
+use crate::admin::{self, AdminError, AdminServer, Reach};
+use crate::config::{ApiConfig, Config};
 pub use crate::control::boot::missing_image;
 use crate::control::boot::{self, BootError, Booted};
 use crate::control::{Control, Event};
@@ -18,6 +19,7 @@ use crate::handle::Handle;
 use crate::image::{WatchedFolder, Watcher};
 use crate::log::Logs;
 use crate::state_folder::{self, StateFolderError};
+use crate::tls::GivenFiles;
 
 /// What the runtime is started with.
 #[derive(Debug, Clone)]
@@ -113,11 +115,12 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let folders = state_folder::make(&options.state)?;
     options.logs.keep_in(&folders.logs);
     let device = boot::Device { id: options.device_id.as_deref(), has_new_key: options.new_device_key };
+    let reach = reach(&options.config.api);
     let Booted { mut control, inbox, events, parts } =
         boot::boot(&folders, options.config, device, options.manifest.as_deref(), options.logs)?;
     let (database, store) = (parts.database.clone(), parts.store.clone());
     let handle = Handle::new(parts, events.clone(), folders.clone());
-    let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref())?;
+    let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref(), reach)?;
     let mut watched = vec![WatchedFolder { path: folders.drop.clone(), autostart: true }];
     watched.extend(options.watch.into_iter().map(|path| {
         // As the watcher names it.
@@ -152,6 +155,17 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         database,
         _lock: lock,
     })
+}
+
+fn reach(api: &ApiConfig) -> Reach {
+    let given = |(certificate, private_key)| GivenFiles { certificate, private_key };
+    let remote = api.listen.map(|listen| Remote {
+        listen,
+        host_names: api.host_names.clone(),
+        host_name: gethostname::gethostname().to_string_lossy().into_owned(),
+        files: api.certificate.clone().zip(api.private_key.clone()).map(given),
+    });
+    Reach { group_role: api.group_role, remote }
 }
 
 impl Running {

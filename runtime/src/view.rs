@@ -351,6 +351,23 @@ pub struct HealthView {
     pub uptime_secs: u64,
     /// Anything that a person should know, a line each.
     pub notes: Vec<String>,
+    /// How other machines reach it; `None`: not at all.
+    #[serde(default)]
+    pub api: Option<ApiView>,
+}
+
+/// How the management API is reached from other machines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiView {
+    /// Address and port.
+    pub address: String,
+    /// SHA-256 of the certificate that clients trust, as they compare it.
+    pub fingerprint: String,
+    /// File with the certificate that clients have to trust; `None` where the operator gave one.
+    pub authority: Option<String>,
+    /// Names of the device, the first of them its main one.
+    pub names: Vec<String>,
 }
 
 /// How a thing that was looked at is.

@@ -4,6 +4,7 @@ mod api;
 mod build;
 mod bystanders;
 mod manifest;
+mod remote;
 mod runtime;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 pub use api::{Api, Exchange, Listener};
 pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, unloadable_module, workspace};
 pub use manifest::Manifest;
+pub use remote::{LISTEN, Tls, body, connect, say, tls_config};
 pub use runtime::{Output, Runtime};
 
 /// As long as anything may take on a busy machine that should happen soon.

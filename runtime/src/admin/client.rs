@@ -3,6 +3,7 @@
 
 mod body;
 mod connect;
+mod remote;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,10 @@ use serde_json::Value;
 
 use super::error::{ErrorBody, ErrorDocument};
 use super::socket::{self, Place};
+use crate::clock;
+use crate::tls::{self, Trouble};
 use body::{FileBody, RequestBody};
+pub use remote::{BadConnectionString, Credential, Host, Remote, shown_by};
 
 /// Time of a request that only asks or commands.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,6 +44,17 @@ pub enum ClientError {
     /// Nobody answers, in any of these places.
     #[error("no runtime answers")]
     NoRuntime(Vec<Tried>),
+    /// Nobody answers on another machine.
+    #[error("no runtime answers on {host}: {why}")]
+    NoHost {
+        /// Which.
+        host: String,
+        /// What happened.
+        why: String,
+    },
+    /// Somebody answers who is not trusted to be that machine.
+    #[error("{}", .0.message)]
+    Untrusted(Trouble),
     /// The runtime says no.
     #[error("{}", error.message)]
     Refused {
@@ -93,8 +108,29 @@ pub enum LinesEnd {
 /// A runtime that answers.
 pub struct Client {
     executor: tokio::runtime::Runtime,
-    state_dir: PathBuf,
-    place: Place,
+    target: Target,
+}
+
+/// Where a runtime is.
+pub(super) enum Target {
+    /// On this system.
+    Local {
+        /// Its state directory.
+        state_dir: PathBuf,
+        /// Where it listens.
+        place: Place,
+    },
+    /// On another machine.
+    Remote(Box<Remote>),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Local { place, .. } => place.fmt(f),
+            Target::Remote(remote) => remote.host.fmt(f),
+        }
+    }
 }
 
 impl Client {
@@ -107,7 +143,9 @@ impl Client {
                 .and_then(|place| executor.block_on(connect::connect(&place)).map(|_| place))
                 .map_err(|error| connect::explain(state_dir, &error));
             match answer {
-                Ok(place) => return Ok(Client { executor, state_dir: state_dir.clone(), place }),
+                Ok(place) => {
+                    return Ok(Client { executor, target: Target::Local { state_dir: state_dir.clone(), place } });
+                }
                 Err(why) => tried.push(Tried { state_dir: state_dir.clone(), why }),
             }
         }
@@ -117,12 +155,20 @@ impl Client {
     /// The runtime that listens at `place`; nothing is tried yet.
     #[cfg(test)]
     pub(super) fn at(place: Place) -> Result<Client, ClientError> {
-        Ok(Client { executor: executor()?, state_dir: PathBuf::new(), place })
+        Ok(Client { executor: executor()?, target: Target::Local { state_dir: PathBuf::new(), place } })
     }
 
-    /// State directory of the runtime that answers.
-    pub fn state_dir(&self) -> &Path {
-        &self.state_dir
+    /// The runtime on another machine; nothing is tried yet.
+    pub fn remote(remote: Remote) -> Result<Client, ClientError> {
+        Ok(Client { executor: executor()?, target: Target::Remote(Box::new(remote)) })
+    }
+
+    /// State directory of the runtime that answers, where that is on this system.
+    pub fn state_dir(&self) -> Option<&Path> {
+        match &self.target {
+            Target::Local { state_dir, .. } => Some(state_dir),
+            Target::Remote(_) => None,
+        }
     }
 
     /// `GET path`.
@@ -245,11 +291,17 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(header::HOST, header::HeaderValue::from_static("localhost"));
         headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-        if let Place::Loopback { token, .. } = &self.place
-            && let Ok(bearer) = header::HeaderValue::from_str(&format!("Bearer {token}"))
-        {
-            headers.insert(header::AUTHORIZATION, bearer);
-        }
+        let authorization = match &self.target {
+            Target::Local { place: Place::Loopback { token, .. }, .. } => {
+                header::HeaderValue::from_str(&format!("Bearer {token}")).ok()
+            }
+            Target::Local { .. } => None,
+            Target::Remote(remote) => {
+                remote.authority().map(|host| headers.insert(header::HOST, host));
+                remote.authorization()
+            }
+        };
+        authorization.map(|value| headers.insert(header::AUTHORIZATION, value));
         request
     }
 
@@ -269,15 +321,12 @@ impl Client {
         limit: Duration,
         answer: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        let late = |_| ClientError::Timeout { place: self.place.to_string(), limit };
+        let late = |_| ClientError::Timeout { place: self.target.to_string(), limit };
         tokio::time::timeout(limit, answer).await.map_err(late)?
     }
 
     async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, ClientError> {
-        let stream = connect::connect(&self.place).await.map_err(|error| {
-            let why = connect::explain(&self.state_dir, &error);
-            ClientError::NoRuntime(vec![Tried { state_dir: self.state_dir.clone(), why }])
-        })?;
+        let stream = connect::reach(&self.target).await.map_err(|error| self.unreachable(&error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(stream).await.map_err(|error| self.broken(error.to_string()))?;
         tokio::spawn(async move {
@@ -292,21 +341,54 @@ impl Client {
         Ok(whole.map_err(|error| self.broken(error.to_string()))?.to_bytes())
     }
 
+    fn unreachable(&self, error: &std::io::Error) -> ClientError {
+        match &self.target {
+            Target::Local { state_dir, .. } => {
+                let why = connect::explain(state_dir, error);
+                ClientError::NoRuntime(vec![Tried { state_dir: state_dir.clone(), why }])
+            }
+            Target::Remote(remote) => no_host(&remote.host, error),
+        }
+    }
+
     async fn refused(&self, response: Response<Incoming>) -> ClientError {
         let status = response.status().as_u16();
+        let clocks = response.headers().get(header::DATE).and_then(|date| clocks(date.to_str().ok()?));
         let bytes = match self.collect(response).await {
             Ok(bytes) => bytes,
             Err(error) => return error,
         };
         match serde_json::from_slice::<ErrorDocument>(&bytes) {
-            Ok(document) => ClientError::Refused { status, error: document.error },
+            Ok(ErrorDocument { mut error }) => {
+                if status == 401 {
+                    error.details.extend(clocks);
+                }
+                ClientError::Refused { status, error }
+            }
             Err(_) => self.broken(format!("HTTP {status}: {}", String::from_utf8_lossy(&bytes).trim())),
         }
     }
 
     fn broken(&self, why: String) -> ClientError {
-        ClientError::Broken { place: self.place.to_string(), why }
+        ClientError::Broken { place: self.target.to_string(), why }
     }
+}
+
+/// Why `host` is not reached.
+pub fn no_host(host: &Host, error: &std::io::Error) -> ClientError {
+    match tls::explain(&host.to_string(), error) {
+        Some(trouble) => ClientError::Untrusted(trouble),
+        None => ClientError::NoHost { host: host.to_string(), why: error.to_string() },
+    }
+}
+
+/// Where the clocks of both sides differ by so much that tokens may seem to have expired.
+fn clocks(date: &str) -> Option<String> {
+    let there = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
+    let apart = clock::wall_us() / 1_000_000 - there;
+    let span = clock::spoken(Duration::from_secs(apart.unsigned_abs()));
+    let than = if apart > 0 { "ahead of" } else { "behind" };
+    (apart.unsigned_abs() > 60).then(|| format!("the clock here is {span} {than} the one there"))
 }
 
 fn executor() -> Result<tokio::runtime::Runtime, ClientError> {
@@ -367,6 +449,24 @@ mod tests {
     fn every_id_survives_in_a_path() {
         assert_eq!(path(&["modules", "a#b?c%d/é"]), "/modules/a%23b%3Fc%25d%2F%C3%A9");
         assert_eq!(query("/messages", &[("route", "FROM /*")]), "/messages?route=FROM%20%2F%2A");
+    }
+
+    #[test]
+    fn clocks_that_differ_are_named() {
+        let now = clock::wall_us();
+        let date = |us| {
+            jiff::fmt::rfc2822::to_string(
+                &jiff::Timestamp::from_microsecond(us).unwrap().to_zoned(jiff::tz::TimeZone::UTC),
+            )
+            .unwrap()
+        };
+        assert_eq!(clocks(&date(now)), None);
+        let behind = clocks(&date(now + 7_200_000_000)).unwrap();
+        assert!(
+            behind.starts_with("the clock here is 1 h 59 min behind") || behind.contains("2 h 0 min behind"),
+            "{behind}"
+        );
+        assert_eq!(clocks("nonsense"), None);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::audit::{Naming, naming};
 use super::error::{ApiError, refusal};
 use super::request::{self, By};
 use crate::handle::{DeployRequest, Handle, RefusalKind};
@@ -45,9 +46,14 @@ pub(super) async fn export(State(handle): State<Handle>) -> Result<Json<ExportVi
     request_body = ManifestDocument,
     responses((status = 200, body = DeploymentView), (status = 409))
 )]
-pub(super) async fn apply(State(handle): State<Handle>, by: By, body: Body) -> Result<Json<DeploymentView>, ApiError> {
+pub(super) async fn apply(
+    State(handle): State<Handle>,
+    by: By,
+    body: Body,
+) -> Result<Naming<DeploymentView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
-    Ok(Json(handle.deploy(DeployRequest { by: by.0, ..document.into() }).await?))
+    let deployed = handle.deploy(DeployRequest { by: by.0, ..document.into() }).await?;
+    Ok(naming(format!("deployment {} from {}", deployed.id, deployed.origin), deployed))
 }
 
 /// All deployments that are kept, latest first.
@@ -82,9 +88,10 @@ pub(super) async fn roll_back(
     State(handle): State<Handle>,
     by: By,
     body: Body,
-) -> Result<Json<DeploymentView>, ApiError> {
+) -> Result<Naming<DeploymentView>, ApiError> {
     let wanted: Option<RollbackDocument> = request::json(body).await?;
-    Ok(Json(handle.roll_back(wanted.and_then(|wanted| wanted.to), &by.0).await?))
+    let rolled_back = handle.roll_back(wanted.and_then(|wanted| wanted.to), &by.0).await?;
+    Ok(naming(format!("deployment {}", rolled_back.id), rolled_back))
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]

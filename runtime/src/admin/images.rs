@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use http_body_util::BodyExt;
 
 use super::error::{ApiError, refusal};
-use super::request::Params;
+use super::request::{self, Params};
 use crate::handle::{Handle, RefusalKind};
 use crate::view::ImageView;
 
@@ -80,7 +80,7 @@ impl Upload {
         let mut file = std::fs::File::create_new(&upload.path).map_err(|error| failed("put into", error))?;
         let mut bytes = 0u64;
         while let Some(frame) = tokio::time::timeout(CHUNK_TIMEOUT, body.frame()).await.map_err(|_| silent())? {
-            let frame = frame.map_err(|error| ApiError::invalid(format!("the upload broke off: {error}")))?;
+            let frame = frame.map_err(|error| request::broken_off(&error))?;
             let Ok(chunk) = frame.into_data() else { continue };
             bytes += chunk.len() as u64;
             if bytes > MAX_IMAGE_BYTES {

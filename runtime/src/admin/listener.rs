@@ -1,4 +1,4 @@
-//! The two ways in, behind one type: a socket in the file system, or loopback with a token.
+//! The ways in for clients of this system, behind one type: a socket in the file system, or loopback with a token.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
@@ -7,41 +7,13 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::AdminError;
+use super::caller::Caller;
 use super::socket::{self, Place};
+use crate::identity::Role;
 
 /// A connected client, whichever way it came.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
-
-/// Who is at the other end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caller {
-    /// User of this system, as the kernel says.
-    User(u32),
-    /// Somebody who knows the token.
-    TokenHolder,
-}
-
-impl Caller {
-    /// The name that is kept with what the caller does.
-    pub fn name(self) -> String {
-        match self {
-            Caller::User(uid) => {
-                let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-                user_name(&users, uid).unwrap_or_else(|| format!("user {uid}"))
-            }
-            Caller::TokenHolder => "local user".into(),
-        }
-    }
-}
-
-fn user_name(passwd: &str, uid: u32) -> Option<String> {
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}
 
 /// A bound way in; not yet part of an executor.
 pub(super) enum Bound {
@@ -76,15 +48,18 @@ impl Bound {
 }
 
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Connection>, Caller)> {
+    /// The next client. One whose user the system does not name is refused: nobody could say what it may do.
+    pub(super) async fn accept(&self, group_role: Role) -> io::Result<(Box<dyn Connection>, Caller)> {
         match self {
             #[cfg(unix)]
             Listener::Socket(socket) => {
                 let (stream, _) = socket.accept().await?;
-                let caller = stream.peer_cred().map_or(Caller::TokenHolder, |peer| Caller::User(peer.uid()));
+                let own = rustix::process::geteuid().as_raw();
+                let caller = Caller::user(stream.peer_cred()?.uid(), own, group_role);
                 Ok((Box::new(stream), caller))
             }
             Listener::Loopback(socket) => {
+                let _ = group_role;
                 let (stream, _) = socket.accept().await?;
                 Ok((Box::new(stream), Caller::TokenHolder))
             }
@@ -210,14 +185,6 @@ pub(super) fn remove_traces(state_dir: &Path, place: &Place) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn callers_go_by_the_systems_name_for_them() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nmeier:x:1000:1000::/home/meier:/bin/sh\nbroken\n";
-        assert_eq!(user_name(passwd, 1000).as_deref(), Some("meier"));
-        assert_eq!(user_name(passwd, 1001), None);
-        assert_eq!(Caller::User(4_000_000).name(), "user 4000000");
-    }
 
     #[test]
     fn tokens_are_long_and_never_the_same() {

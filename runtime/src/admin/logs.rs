@@ -1,7 +1,7 @@
 //! `GET /modules/{name}/logs`, `GET /logs`: lines of the log, as they are kept (see [`crate::handle::LogQuery`]).
 //!
 //! Parameters: `tail` (200; `all` with `since`), `since` and `until` (RFC 3339, or a span back from now), `level`, `grep`,
-//! `runtime=true` (only its own lines), `follow=true`. Without `follow` the answer is an array, with it a line each, and
+//! `runtime=true` (only its own lines), `audit=true` (who did what), `follow=true`. Without `follow` the answer is an array, with it a line each, and
 //! `{"skipped": n}` where the client was too slow for n lines. Files are read on a thread of their own, for each client one.
 
 use axum::Extension;
@@ -55,7 +55,11 @@ pub(super) async fn of_all(
     Extension(ending): Extension<Ending>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let which = if params.is_set("runtime") { LogWhich::Runtime } else { LogWhich::All };
+    let which = match (params.is_set("audit"), params.is_set("runtime")) {
+        (true, _) => LogWhich::Audit,
+        (false, true) => LogWhich::Runtime,
+        (false, false) => LogWhich::All,
+    };
     answer(handle, which, &params, ending).await
 }
 

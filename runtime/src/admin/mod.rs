@@ -1,13 +1,19 @@
 //! The management API: HTTP/1.1 and JSON over the socket in the state directory, and the client that the command line uses.
 //!
 //! One thread (`dinrail-admin`) with a single-threaded executor serves it, so that an idle API costs little memory. Every bound
-//! is stated in [`server`]: connections, headers, bodies, time. Routes only translate; what they ask for is a method of
+//! is stated in `bounds`: connections, headers, bodies, time. Who may do what stands in one table, `access`; other machines come
+//! in through `remote`, never without TLS and a token. Routes only translate; what they ask for is a method of
 //! [`Handle`]. Where IoT Hub's service API has the call, path, verb, body and ETag rules are its own.
 
+mod access;
+mod audit;
+mod bounds;
+pub mod caller;
 mod check;
 pub mod client;
 mod deployment;
 pub mod error;
+mod gate;
 mod health;
 mod images;
 mod inputs;
@@ -21,8 +27,10 @@ mod metrics;
 mod modules;
 mod openapi;
 mod query;
+pub mod remote;
 mod request;
 mod routes;
+mod seats;
 pub mod server;
 pub mod socket;
 mod support;
@@ -30,10 +38,15 @@ mod twins;
 pub mod waiting;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::handle::Handle;
+use crate::identity::Role;
+use crate::tls::TlsError;
 use crate::view::ModuleDetail;
+use bounds::Limits;
+use gate::Gate;
 pub use server::AdminServer;
 
 /// Why the management API could not be opened.
@@ -58,6 +71,17 @@ pub enum AdminError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The address for other machines cannot be listened on.
+    #[error("the management API cannot listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no certificate for it.
+    #[error("the management API has no TLS for other machines")]
+    Tls(#[from] TlsError),
     /// The thread could not be started.
     #[error("the thread of the management API cannot be started")]
     Thread(#[source] io::Error),
@@ -74,6 +98,15 @@ impl AdminError {
             AdminError::Folder { folder, .. } => {
                 format!("use a shorter --state DIR, or make {} a folder of yours with mode 0700", folder.display())
             }
+            AdminError::Listen { source, .. } => match source.kind() {
+                io::ErrorKind::AddrInUse => "another program listens there; choose another port with --listen".into(),
+                io::ErrorKind::AddrNotAvailable => {
+                    "name an address of this machine, or 0.0.0.0 or [::] for all of them, with --listen".into()
+                }
+                io::ErrorKind::PermissionDenied => "ports below 1024 are root's; choose a higher one with --listen".into(),
+                _ => "choose another address with --listen, or leave it out".into(),
+            },
+            AdminError::Tls(error) => error.hint(),
             AdminError::Thread(_) => "the system is out of threads or memory".into(),
         }
     }
@@ -84,8 +117,50 @@ impl AdminError {
 /// `session_folder` is the user's folder for short-lived files (`$XDG_RUNTIME_DIR`), where there is one: it holds the socket when
 /// the path in the state directory is too long. The caller holds the lock of the state directory; what lies at the socket's path
 /// and does not answer is removed.
-pub fn serve(handle: Handle, state_dir: &Path, session_folder: Option<&Path>) -> Result<AdminServer, AdminError> {
-    server::open(routes::router(handle), state_dir, session_folder)
+pub fn serve(
+    handle: Handle,
+    state_dir: &Path,
+    session_folder: Option<&Path>,
+    reach: Reach,
+) -> Result<AdminServer, AdminError> {
+    let remote = reach.remote.map(|remote| remote::bind(&remote, state_dir, handle.device_id())).transpose()?;
+    let gate = remote.as_ref().map(|bound| {
+        let (handle, figures) = (handle.clone(), handle.access_figures().clone());
+        let view = &bound.view;
+        tracing::info!(
+            address = view.address,
+            fingerprint = view.fingerprint,
+            authority = view.authority.as_deref().unwrap_or("as configured"),
+            "the management API is reached from other machines, by TLS and tokens"
+        );
+        Gate::new(Box::new(move |token, names| handle.authenticate(token, names)), bound.names.clone(), figures)
+    });
+    if let Some(bound) = &remote {
+        handle.reached_by(bound.view.clone());
+    }
+    let (local, place) = listener::bind(state_dir, session_folder)?;
+    let record = {
+        let handle = handle.clone();
+        Box::new(move |entry: audit::Entry| handle.record(&entry.text, entry.fields, entry.is_refusal))
+    };
+    let hall = server::Hall {
+        figures: handle.access_figures().clone(),
+        router: routes::router(handle),
+        gate,
+        record,
+        group_role: reach.group_role,
+        limits: Limits::default(),
+    };
+    server::open(hall, server::Ways { local, place, remote }, state_dir)
+}
+
+/// Who reaches the management API besides root and the runtime's own user.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// What other users of this system may do, who may open the socket.
+    pub group_role: Role,
+    /// Other machines; `None`: not at all.
+    pub remote: Option<remote::Remote>,
 }
 
 /// The module in the words of the routes that act on it.

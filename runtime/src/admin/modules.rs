@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 
 use super::ModuleAnswer;
+use super::audit::{Naming, naming};
 use super::error::ApiError;
 use super::request::{self, By, Params};
 use crate::handle::Handle;
@@ -28,8 +29,9 @@ pub(super) async fn show(State(handle): State<Handle>, Path(name): Path<String>)
     request_body = AddRequest,
     responses((status = 200, body = ModuleDetail), (status = 409))
 )]
-pub(super) async fn add(State(handle): State<Handle>, by: By, body: Body) -> ModuleAnswer {
-    Ok(Json(handle.add(request::json(body).await?, &by.0).await?))
+pub(super) async fn add(State(handle): State<Handle>, by: By, body: Body) -> Result<Naming<ModuleDetail>, ApiError> {
+    let added = handle.add(request::json(body).await?, &by.0).await?;
+    Ok(naming(added.module.name.clone(), added))
 }
 
 /// Answers when its worker is gone or given up; `purge=true`: when what it left is discarded too.

@@ -11,8 +11,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 
+use super::bounds::TooSlow;
+use super::caller::Caller;
 use super::error::{ApiError, refusal};
-use super::listener::Caller;
 use crate::handle::RefusalKind;
 
 /// Largest body of a request, but for the upload of an image.
@@ -37,7 +38,17 @@ async fn read(body: Body) -> Result<Bytes, ApiError> {
             RefusalKind::TooLarge,
             format!("the body of the request is larger than {MAX_BODY_BYTES} bytes"),
         ))),
-        Err(error) => Err(ApiError::invalid(format!("the body of the request broke off: {error}"))),
+        Err(error) => Err(broken_off(&*error)),
+    }
+}
+
+/// Why a body did not come whole.
+pub(super) fn broken_off(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    match causes.find_map(|cause| cause.downcast_ref::<TooSlow>()) {
+        Some(slow) => ApiError::new(StatusCode::REQUEST_TIMEOUT, "requestTimeout", slow.to_string())
+            .hint("send it again, on a better line"),
+        None => ApiError::invalid(format!("the body of the request broke off: {error}")),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, patch, post, put};
 
+use super::access::authorize;
 use super::error::{ApiError, iot_hub};
 use super::{
     check, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics, modules,
@@ -88,7 +89,8 @@ pub(super) fn router(handle: Handle) -> Router {
     let deploys = deploys().layer(from_fn(|request, next| within(DEPLOY_TIMEOUT, request, next)));
     // The others keep time themselves.
     let counted = from_fn_with_state(handle.clone(), metrics::count);
-    without_strangers(commands.merge(deploys).merge(lasting())).layer(counted).with_state(handle)
+    let all = commands.merge(deploys).merge(lasting()).route_layer(from_fn(authorize));
+    without_strangers(all).layer(counted).with_state(handle)
 }
 
 /// Answers what `router` does not know.

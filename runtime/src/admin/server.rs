@@ -1,37 +1,46 @@
-//! Accepts connections and keeps them within their bounds.
+//! Accepts connections and keeps them within their bounds: on the socket of this system, and, where that is configured, from
+//! other machines. Each way in has its own seats, so that a crowd at one never locks out those at the other.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Request, StatusCode, header};
-use axum::response::IntoResponse;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::AdminError;
-use super::error::ApiError;
-use super::listener::{self, Bound, Caller, Connection, Listener};
+use super::audit::{self, Asked, Entry, Who};
+use super::bounds::{self, Limits, Paced};
+use super::caller::Caller;
+use super::error::{ApiError, iot_hub};
+use super::gate::Gate;
+use super::listener::{self, Bound, Connection, Listener};
+use super::remote::{self, BoundRemote};
+use super::seats::{Seat, Seats};
 use super::socket::Place;
+use crate::handle::AccessFigures;
+use crate::identity::Role;
 
-/// Clients at a time; further ones wait to be accepted.
-pub const MAX_CONNECTIONS: usize = 64;
-/// Headers of a request.
-const MAX_HEADERS: usize = 64;
-/// Bytes of all headers together, and of what is buffered of a body.
-const MAX_BUFFER_BYTES: usize = 16 * 1024;
-/// For the headers of a request, and between two requests.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// What requests in flight have when the server ends.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// Bytes that a refused client may go on to send until it reads the refusal.
+const PARTING_BYTES: usize = 4 << 20;
+
 /// Ends when the server does. An extension of every request, for answers that go on for ever.
 #[derive(Clone)]
 pub(super) struct Ending(watch::Receiver<bool>);
@@ -44,6 +53,27 @@ impl Ending {
     }
 }
 
+/// What is the same for all connections.
+pub(super) struct Hall {
+    pub(super) router: Router,
+    /// For those from other machines.
+    pub(super) gate: Option<Gate>,
+    /// Takes the record of what was done.
+    pub(super) record: Box<dyn Fn(Entry) + Send + Sync>,
+    /// What users of this system may do who are neither root nor the runtime's own.
+    pub(super) group_role: Role,
+    pub(super) limits: Limits,
+    /// What is turned away.
+    pub(super) figures: Arc<AccessFigures>,
+}
+
+/// The ways in.
+pub(super) struct Ways {
+    pub(super) local: Bound,
+    pub(super) place: Place,
+    pub(super) remote: Option<BoundRemote>,
+}
+
 /// A running management API. Dropping it stops it.
 pub struct AdminServer {
     place: Place,
@@ -53,7 +83,7 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Where clients reach it.
+    /// Where clients of this system reach it.
     pub fn place(&self) -> &Place {
         &self.place
     }
@@ -62,7 +92,7 @@ impl AdminServer {
     pub fn socket_path(&self) -> PathBuf {
         match &self.place {
             Place::Socket(path) => path.clone(),
-            Place::Loopback { .. } => self.state_dir.join(super::socket::TOKEN_FILE),
+            _ => self.state_dir.join(super::socket::TOKEN_FILE),
         }
     }
 
@@ -88,39 +118,50 @@ impl Drop for AdminServer {
     }
 }
 
-/// Serves `router` for `state_dir` on a thread of its own.
-pub(super) fn open(router: Router, state_dir: &Path, session: Option<&Path>) -> Result<AdminServer, AdminError> {
-    let (bound, place) = listener::bind(state_dir, session)?;
-    serve_bound(router, bound, place, state_dir)
-}
-
-fn serve_bound(router: Router, bound: Bound, place: Place, state_dir: &Path) -> Result<AdminServer, AdminError> {
+/// Serves these ways in for `state_dir` on a thread of its own.
+pub(super) fn open(hall: Hall, ways: Ways, state_dir: &Path) -> Result<AdminServer, AdminError> {
+    let Ways { local, place, remote } = ways;
     let (stop, stopped) = watch::channel(false);
     let token = match &place {
         Place::Loopback { token, .. } => Some(Arc::<str>::from(token.as_str())),
-        Place::Socket(_) => None,
+        _ => None,
     };
     let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let executor = executor.map_err(AdminError::Thread)?;
-    let listener = {
+    let (local, remote) = {
         let _inside = executor.enter();
-        bound.listen().map_err(AdminError::Thread)?
+        let remote = remote.map(|bound| {
+            bound.socket.set_nonblocking(true)?;
+            Ok((tokio::net::TcpListener::from_std(bound.socket.try_clone()?)?, bound))
+        });
+        (local.listen().map_err(AdminError::Thread)?, remote.transpose().map_err(AdminError::Thread)?)
+    };
+    let ending = Ending(stopped);
+    let hall = Arc::new(hall);
+    let serve = async move {
+        let near = accept_local(local, hall.clone(), token, ending.clone());
+        match remote {
+            Some((socket, bound)) => {
+                tokio::join!(near, accept_remote(socket, bound, hall, ending));
+            }
+            None => near.await,
+        }
     };
     let thread = std::thread::Builder::new()
         .name("dinrail-admin".into())
-        .spawn(move || executor.block_on(accept_all(listener, router, token, Ending(stopped))))
+        .spawn(move || executor.block_on(serve))
         .map_err(AdminError::Thread)?;
     Ok(AdminServer { place, state_dir: state_dir.to_owned(), stop, thread: Some(thread) })
 }
 
-async fn accept_all(listener: Listener, router: Router, token: Option<Arc<str>>, ending: Ending) {
-    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+async fn accept_local(listener: Listener, hall: Arc<Hall>, token: Option<Arc<str>>, ending: Ending) {
+    let seats = Arc::new(Semaphore::new(hall.limits.local));
     let mut connections = JoinSet::new();
     let mut end = pin!(ending.clone().wait());
     loop {
         let next = async {
             let seat = seats.clone().acquire_owned().await;
-            (seat, listener.accept().await)
+            (seat, listener.accept(hall.group_role).await)
         };
         let (seat, accepted) = tokio::select! {
             next = next => next,
@@ -129,17 +170,17 @@ async fn accept_all(listener: Listener, router: Router, token: Option<Arc<str>>,
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, caller)) => {
-                let conversation = converse(stream, caller, router.clone(), token.clone(), ending.clone());
+                let peer = match (caller, &token) {
+                    (Caller::TokenHolder, Some(token)) => Peer::Bearer(token.clone()),
+                    (caller, _) => Peer::Known(caller),
+                };
+                let conversation = converse(stream, peer, hall.clone(), ending.clone(), hall.limits.headers);
                 connections.spawn(async move {
                     conversation.await;
                     drop(seat);
                 });
             }
-            // Out of file descriptors, as a rule: trying again at once would only burn the processor.
-            Err(error) => {
-                tracing::warn!(%error, "the management API could not accept a client");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            Err(error) => rest_from(&error).await,
         }
     }
     drop(listener);
@@ -147,40 +188,220 @@ async fn accept_all(listener: Listener, router: Router, token: Option<Arc<str>>,
     let _ = tokio::time::timeout(STOP_GRACE, all_gone).await;
 }
 
-/// One client, for as long as it stays.
-async fn converse(
-    stream: Box<dyn Connection>,
-    caller: Caller,
-    router: Router,
-    token: Option<Arc<str>>,
+async fn accept_remote(socket: tokio::net::TcpListener, bound: BoundRemote, hall: Arc<Hall>, ending: Ending) {
+    let Limits { remote, per_address, refused, .. } = hall.limits;
+    let seats = Seats::new(remote, per_address, refused);
+    let bound = Arc::new(bound);
+    let mut connections = JoinSet::new();
+    let mut end = pin!(ending.clone().wait());
+    loop {
+        let next = async {
+            let (stream, from) = socket.accept().await?;
+            Ok::<_, io::Error>((seats.take(from.ip()).await, stream, from))
+        };
+        let accepted = tokio::select! {
+            next = next => next,
+            () = &mut end => break,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((Some(seat), stream, from)) => {
+                let (bound, hall, ending) = (bound.clone(), hall.clone(), ending.clone());
+                connections.spawn(async move {
+                    receive(stream, from, &seat, &bound, hall, ending).await;
+                    drop(seat);
+                });
+            }
+            Ok((None, ..)) => break,
+            Err(error) => rest_from(&error).await,
+        }
+    }
+    drop(socket);
+    let all_gone = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_GRACE, all_gone).await;
+}
+
+/// Out of file descriptors, as a rule: trying again at once would only burn the processor.
+async fn rest_from(error: &io::Error) {
+    tracing::warn!(%error, "the management API could not accept a client");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// One client from another machine, for as long as it stays.
+async fn receive(
+    stream: tokio::net::TcpStream,
+    from: SocketAddr,
+    seat: &Seat,
+    bound: &BoundRemote,
+    hall: Arc<Hall>,
     ending: Ending,
 ) {
-    let routes = TowerToHyperService::new(router);
-    let for_requests = ending.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let admitted = token.as_ref().is_none_or(|token| presents(&request, token));
-        request.extensions_mut().insert(caller);
-        request.extensions_mut().insert(for_requests.clone());
-        let answer = routes.call(request);
-        async move { if admitted { answer.await } else { Ok::<_, Infallible>(token_missing().into_response()) } }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_BUFFER_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = ending.wait() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let Ok(reached_at) = stream.local_addr().map(|address| address.ip()) else { return };
+    bound.certificate.reached_at(reached_at);
+    let (peer, handshake, headers) = match seat {
+        Seat::Served(_) => (Peer::Remote { from, reached_at }, hall.limits.handshake, hall.limits.headers),
+        Seat::Refused(_) => {
+            hall.figures.turned_away.fetch_add(1, Ordering::Relaxed);
+            (Peer::Surplus, hall.limits.refusing, hall.limits.refusing)
         }
     };
+    match remote::shake_hands(&bound.acceptor, stream, handshake).await {
+        Ok(stream) => converse(Box::new(stream), peer, hall, ending, headers).await,
+        Err(error) => tracing::debug!(%error, %from, "no TLS with a client of the management API"),
+    }
+}
+
+/// Who a connection is, before its first request.
+#[derive(Clone)]
+enum Peer {
+    /// As the system says.
+    Known(Caller),
+    /// Whoever knows this token.
+    Bearer(Arc<str>),
+    /// Somebody who shows a token with each request.
+    Remote { from: SocketAddr, reached_at: IpAddr },
+    /// One too many.
+    Surplus,
+}
+
+/// One client, for as long as it stays. `idle`: for the headers of a request, and between two requests.
+async fn converse(stream: Box<dyn Connection>, peer: Peer, hall: Arc<Hall>, ending: Ending, idle: Duration) {
+    let routes = TowerToHyperService::new(hall.router.clone());
+    let was_refused = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (hall, ending, was_refused) = (hall.clone(), ending.clone(), was_refused.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let (routes, peer, hall) = (routes.clone(), peer.clone(), hall.clone());
+            let (ending, was_refused) = (ending.clone(), was_refused.clone());
+            let answer = async move {
+                let answer = answer(request, &peer, &routes, &hall, ending).await;
+                if answer.status().is_client_error() || answer.status().is_server_error() {
+                    was_refused.store(true, Ordering::Relaxed);
+                }
+                Ok::<_, Infallible>(answer)
+            };
+            Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
+        })
+    };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(idle)
+        .max_buf_size(bounds::MAX_BUFFER_BYTES)
+        .max_headers(bounds::MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let ended = tokio::select! {
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+        () = ending.wait() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+        }
+    };
+    let Parts { io, read_buf, .. } = connection.into_parts();
+    let mut stream = io.into_inner();
+    let mut is_refused = was_refused.load(Ordering::Relaxed);
     if let Err(error) = ended {
         tracing::debug!(%error, "a client of the management API went away");
+        // Hyper has answered what it cannot read; what never became whole it leaves without a word.
+        is_refused |= error.is_parse();
+        if error.is_timeout() && !read_buf.is_empty() {
+            let _ = stream.write_all(TOO_SLOW).await;
+            is_refused = true;
+        }
     }
+    let _ = tokio::time::timeout(hall.limits.parting, part(stream, is_refused)).await;
+}
+
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Ends a connection. What a refused client is still sending is taken for a moment: closed at once, the system would throw away
+/// the refusal that it has not read yet.
+async fn part(mut stream: Box<dyn Connection>, is_refused: bool) {
+    if stream.shutdown().await.is_err() || !is_refused {
+        return;
+    }
+    let mut rest = [0; 4096];
+    let mut bytes = 0;
+    while let Ok(read @ 1..) = stream.read(&mut rest).await {
+        bytes += read;
+        if bytes > PARTING_BYTES {
+            break;
+        }
+    }
+}
+
+/// Answers one request, and records it where that is due.
+async fn answer(
+    mut request: Request<Incoming>,
+    peer: &Peer,
+    routes: &TowerToHyperService<Router>,
+    hall: &Hall,
+    ending: Ending,
+) -> Response {
+    let has_body = !request.body().is_end_stream();
+    let path = request.uri().path().to_owned();
+    let closed = |answer: Response| {
+        let mut answer = iot_hub::dressed(answer, &path);
+        // What was not read is not looked for: the next request would have to be found behind it.
+        if has_body {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    };
+    if matches!(peer, Peer::Surplus) {
+        return closed(too_many(hall));
+    }
+    let asked = |who| Asked { method: request.method().clone(), path: path.clone(), who };
+    let (asked, caller) = match admit(peer, &request, hall) {
+        Ok(caller) => (asked(Who::Known(caller.clone())), caller),
+        Err(refused) => {
+            let (stranger, from) = *refused;
+            if let Some(entry) = from.and_then(|from| audit::entry(&asked(Who::Unknown(from)), &stranger)) {
+                (hall.record)(entry);
+            }
+            return closed(stranger);
+        }
+    };
+    if let Some(refused) = bounds::refusal(&request) {
+        let answer = closed(refused.into_response());
+        audit::entry(&asked, &answer).into_iter().for_each(&hall.record);
+        return answer;
+    }
+    request.extensions_mut().insert(caller);
+    request.extensions_mut().insert(ending);
+    let silence = hall.limits.body_silence * if bounds::is_upload(&request) { 3 } else { 1 };
+    let answer = match routes.call(request.map(|body| Paced::new(body, silence))).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    };
+    audit::entry(&asked, &answer).into_iter().for_each(&hall.record);
+    answer
+}
+
+/// Who asks; or the answer to one who is not let in, with the address to record it under.
+fn admit(peer: &Peer, request: &Request<Incoming>, hall: &Hall) -> Result<Caller, Box<(Response, Option<String>)>> {
+    match (peer, &hall.gate) {
+        (Peer::Known(caller), _) => Ok(caller.clone()),
+        (Peer::Bearer(token), _) if presents(request, token) => Ok(Caller::TokenHolder),
+        (Peer::Remote { from, reached_at }, Some(gate)) => {
+            let principal = gate.admit(request.headers(), *from, *reached_at);
+            principal.map(|principal| Caller::Remote { principal, from: *from }).map_err(|stranger| {
+                let from = stranger.is_told.then(|| from.ip().to_canonical().to_string());
+                Box::new((*stranger.answer, from))
+            })
+        }
+        _ => Err(Box::new((token_missing().into_response(), Some("this system".to_owned())))),
+    }
+}
+
+fn too_many(hall: &Hall) -> Response {
+    let Limits { remote, per_address, .. } = hall.limits;
+    let message =
+        format!("there are too many connections: {remote} are served at a time, {per_address} from one address");
+    let told = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "tooManyConnections", message);
+    let mut answer = told.hint("try again in a moment, and keep connections for several requests").into_response();
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
 }
 
 fn token_missing() -> ApiError {
@@ -237,9 +458,18 @@ mod tests {
         }
     }
 
+    fn hall(router: Router, limits: Limits) -> Hall {
+        let record = Box::new(|_: Entry| {});
+        Hall { router, gate: None, record, group_role: Role::Operator, limits, figures: Arc::default() }
+    }
+
+    fn serve_local(router: Router, state: &Path, (local, place): (Bound, Place)) -> AdminServer {
+        open(hall(router, Limits::default()), Ways { local, place, remote: None }, state).unwrap()
+    }
+
     fn serve_example() -> (tempfile::TempDir, AdminServer, Client) {
         let state = tempfile::tempdir().unwrap();
-        let server = open(example(), state.path(), None).unwrap();
+        let server = serve_local(example(), state.path(), listener::bind(state.path(), None).unwrap());
         let client = Client::find(&[state.path().to_owned()]).unwrap();
         (state, server, client)
     }
@@ -290,7 +520,7 @@ mod tests {
     #[test]
     fn more_clients_than_seats_are_all_served_in_turn() {
         let (state, _server, _client) = serve_example();
-        let clients: Vec<_> = (0..MAX_CONNECTIONS + 8)
+        let clients: Vec<_> = (0..Limits::default().local + 8)
             .map(|_| {
                 let state = state.path().to_owned();
                 std::thread::spawn(move || Client::find(&[state]).unwrap().get::<u32>("/quick").unwrap())
@@ -305,10 +535,78 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let (bound, place) = listener::bind_loopback(state.path()).unwrap();
         let Place::Loopback { addr, .. } = place.clone() else { panic!("not loopback") };
-        let _server = serve_bound(example(), bound, place.clone(), state.path()).unwrap();
+        let _server = serve_local(example(), state.path(), (bound, place.clone()));
 
         assert_eq!(Client::at(place).unwrap().get::<u32>("/quick").unwrap(), 1);
         let stranger = Client::at(Place::Loopback { addr, token: "0".repeat(64) }).unwrap();
         assert!(matches!(stranger.get::<u32>("/quick"), Err(ClientError::Refused { status: 401, .. })));
+    }
+
+    /// So short that a test can wait for it.
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn impatient() -> Limits {
+        Limits { headers: SHORT, body_silence: SHORT, handshake: SHORT, ..Limits::default() }
+    }
+
+    /// What is answered to these octets, sent as they are, until the server closes.
+    fn answer_to(limits: Limits, octets: &[u8]) -> String {
+        use std::io::{Read, Write};
+        let state = tempfile::tempdir().unwrap();
+        let (local, place) = listener::bind_loopback(state.path()).unwrap();
+        let Place::Loopback { addr, token } = place.clone() else { panic!("not loopback") };
+        let echo = |body: axum::body::Body| async {
+            crate::admin::request::json::<serde_json::Value>(body).await.map(|body| body.to_string())
+        };
+        let router = example().route("/echo", axum::routing::post(echo));
+        let _server = open(hall(router, limits), Ways { local, place, remote: None }, state.path()).unwrap();
+        let mut stream = std::net::TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let octets = String::from_utf8_lossy(octets).replace("TOKEN", &format!("authorization: Bearer {token}"));
+        stream.write_all(octets.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    #[test]
+    fn headers_that_never_end_are_given_up_with_408_and_an_idle_connection_without_a_word() {
+        let half = answer_to(impatient(), b"GET /quick HTTP/1.1\r\nhost: a\r\nx-slow: ");
+        assert!(half.starts_with("HTTP/1.1 408 "), "{half}");
+        assert_eq!(answer_to(impatient(), b""), "");
+        let idle = answer_to(impatient(), b"GET /quick HTTP/1.1\r\nhost: a\r\nTOKEN\r\n\r\n");
+        assert!(idle.starts_with("HTTP/1.1 200 ") && idle.matches("HTTP/1.1").count() == 1, "{idle}");
+    }
+
+    #[test]
+    fn a_body_that_stops_coming_is_given_up_with_408() {
+        let head = b"POST /echo HTTP/1.1\r\nhost: a\r\nTOKEN\r\ncontent-length: 100\r\n\r\n{";
+        let answer = answer_to(impatient(), head);
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("came too slowly"), "{answer}");
+    }
+
+    #[test]
+    fn requests_that_come_all_at_once_are_answered_one_by_one() {
+        let one = "POST /echo HTTP/1.1\r\nhost: a\r\nTOKEN\r\ncontent-length: 1\r\n\r\n7";
+        let answer = answer_to(impatient(), one.repeat(50).as_bytes());
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 50, "{answer}");
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_request_is_answered_at_once() {
+        let with =
+            |line: &str, headers: &str| format!("{line} HTTP/1.1\r\nhost: a\r\nTOKEN\r\n{headers}\r\n").into_bytes();
+        let table = [
+            (with("POST /echo", "content-length: 104857600\r\n"), "413"),
+            (with(&format!("GET /quick?{}", "a".repeat(9_000)), ""), "414"),
+            (with("GET /quick", &format!("x-large: {}\r\n", "a".repeat(17_000))), "431"),
+            (with("GET /quick", &"x: a\r\n".repeat(100)), "431"),
+            (b"nonsense\r\n\r\n".to_vec(), "400"),
+            (b"GET /quick HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), "401"),
+        ];
+        for (octets, status) in table {
+            let answer = answer_to(impatient(), &octets);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
+        }
     }
 }

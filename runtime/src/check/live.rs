@@ -1,7 +1,7 @@
 //! What the runtime knows of itself, judged: instances, images, watched folders, the deployment, messages.
 
 use super::{Problem, gathered, ok, skipped, warning};
-use crate::view::{DeploymentView, Finding, HealthView, ImageView, ModuleDetail, Status, WatchedFolderView};
+use crate::view::{ApiView, DeploymentView, Finding, HealthView, ImageView, ModuleDetail, Status, WatchedFolderView};
 
 /// Everything that the runtime can say at one moment.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Seen {
     pub folders: Vec<WatchedFolderView>,
     /// Deployment in force.
     pub deployment: Option<DeploymentView>,
+    /// Requests from other machines whose token was not taken, and connections that were too many.
+    pub turned_away: (u64, u64),
     /// Modules that refused the newest desired properties, with the version and why.
     pub refused: Vec<(String, u64, String)>,
 }
@@ -32,6 +34,7 @@ pub fn judge(seen: &Seen) -> Vec<Finding> {
         instances(&seen.modules),
         twins(&seen.refused),
         messages(&seen.health),
+        api(seen.health.api.as_ref(), seen.turned_away),
         skipped("hub", "no hub above this device is set up: it works on its own"),
     ]
 }
@@ -136,6 +139,19 @@ fn messages(health: &HealthView) -> Finding {
     let problems =
         health.notes.iter().map(|note| Problem::warning(note.clone(), "dinrail list; dinrail show NAME")).collect();
     gathered("runtime-notes", "none", "the runtime has something to say", problems)
+}
+
+fn api(api: Option<&ApiView>, (tokens, connections): (u64, u64)) -> Finding {
+    let Some(api) = api else { return ok("api", "not reached from other machines") };
+    let mut found = ok("api", format!("reached from other machines at {}", api.address));
+    found.details = vec![format!("names: {}", api.names.join(", ")), format!("fingerprint: {}", api.fingerprint)];
+    if tokens + connections > 0 {
+        found.details.push(format!(
+            "turned away since the start: {tokens} requests without a good token, {connections} connections too many"
+        ));
+    }
+    found.details.extend(api.authority.as_ref().map(|file| format!("clients trust: {file}")));
+    found
 }
 
 fn count(count: usize, what: &str) -> String {

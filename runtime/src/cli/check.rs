@@ -48,6 +48,9 @@ fn is_bad(status: Severity, warnings_too: bool) -> bool {
 
 /// What can be found out from here, with or without a runtime.
 pub(super) fn look(context: &Context) -> Result<CheckView, Failure> {
+    if context.host.is_some() {
+        return ask(&context.client()?);
+    }
     match context.find() {
         Ok(client) => ask(&client),
         Err(ClientError::NoRuntime(tried)) => {
@@ -150,6 +153,7 @@ mod tests {
             state: "/s".into(),
             uptime_secs: 3,
             notes: Vec::new(),
+            api: None,
         };
         assert_eq!(runtime(&health, "0.1.0").status, Severity::Ok);
         let other = runtime(&health, "0.2.0");

@@ -156,6 +156,11 @@ impl From<ClientError> for Failure {
             ClientError::Refused { error: ErrorBody { message, hint, details, .. }, .. } => {
                 Failure::new(message).details(details).maybe_hint(hint)
             }
+            ClientError::NoHost { .. } => Failure::with_code(NO_RUNTIME, error.to_string()).hint(
+                "start it there with `dinrail run --listen ADDR:PORT` (or api.listen in its configuration); `dinrail check` \
+                 there says its address",
+            ),
+            ClientError::Untrusted(trouble) => Failure::new(trouble.message).hint(trouble.hint),
             ClientError::Broken { .. } => Failure::new(error.to_string())
                 .hint("it may have ended in between; see its log, and `dinrail list` whether it is back"),
             ClientError::Timeout { .. } => {

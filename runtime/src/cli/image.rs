@@ -79,7 +79,10 @@ pub(super) fn run(args: ImageArgs, context: &mut Context) -> Result<(), Failure>
     match args.verb {
         ImageVerb::List(ImageListArgs {}) => list(context),
         ImageVerb::Add(args) => add(&args.file, context),
-        ImageVerb::Inspect(args) => inspect(&args.what, context),
+        ImageVerb::Inspect(args) => {
+            context.only_here("image inspect")?;
+            inspect(&args.what, context)
+        }
         ImageVerb::Remove(args) => remove(&args.reference, context),
     }
 }

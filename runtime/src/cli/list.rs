@@ -26,8 +26,8 @@ pub(super) fn run(_: ListArgs, context: &mut Context) -> Result<(), Failure> {
     }
     out.text(&table(&modules, clock::wall_us()).render(out.width(), out.has_colour()))?;
     if modules.is_empty() {
-        let drop = client.state_dir().join("drop");
-        out.note(format!("no modules yet: copy a library into {}, or `dinrail deploy FILE`", drop.display()));
+        let drop = client.state_dir().map(|state| format!("copy a library into {}, or ", state.join("drop").display()));
+        out.note(format!("no modules yet: {}`dinrail deploy FILE`", drop.unwrap_or_default()));
     }
     Ok(())
 }

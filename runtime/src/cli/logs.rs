@@ -24,6 +24,7 @@ Examples:
   dinrail logs filter -f --level warn
   dinrail logs --since 15m --grep 'timeout|refused'
   dinrail logs --runtime --tail 20
+  dinrail logs --audit --since '1 day' --grep who=\"meier\"
   dinrail logs filter --since 2026-11-21T06:00 --until 2026-11-21T14:00 --json")]
 pub struct LogsArgs {
     /// Module, also one that was removed; without it those of all modules and of the runtime, merged
@@ -50,11 +51,14 @@ pub struct LogsArgs {
     /// The runtime's own lines
     #[arg(long)]
     runtime: bool,
+    /// Who changed what, and who was refused
+    #[arg(long, conflicts_with_all = ["name", "runtime"])]
+    audit: bool,
 }
 
 pub(super) fn run(args: LogsArgs, context: &mut Context) -> Result<(), Failure> {
     let route = route(&args, clock::wall_us())?;
-    let client = context.client().map_err(|failure| match failure.is_no_runtime() {
+    let client = context.client().map_err(|failure| match failure.is_no_runtime() && context.host.is_none() {
         true => {
             failure.detail("lines of the past are in logs/ of the state directory: runtime.jsonl, modules/NAME.jsonl")
         }
@@ -103,6 +107,7 @@ fn route(args: &LogsArgs, now_us: i64) -> Result<String, Failure> {
         ("grep", args.grep.as_deref()),
         ("follow", args.follow.then_some("true")),
         ("runtime", args.runtime.then_some("true")),
+        ("audit", args.audit.then_some("true")),
     ];
     let words: Vec<(&str, &str)> = words.into_iter().filter_map(|(name, word)| Some((name, word?))).collect();
     Ok(if words.is_empty() { base } else { query(&base, &words) })
@@ -194,6 +199,7 @@ mod tests {
             level: None,
             grep: None,
             runtime: false,
+            audit: false,
         }
     }
 

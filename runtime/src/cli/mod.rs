@@ -14,10 +14,12 @@ mod deployment;
 mod durations;
 mod export;
 mod failure;
+mod hosts;
 mod image;
 mod json_input;
 mod lifecycle;
 mod list;
+mod login;
 mod logs;
 mod losses;
 mod man;
@@ -47,7 +49,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::admin::client::{Client, ClientError};
+use crate::admin::client::{Client, ClientError, Host};
 pub use bench::{BenchOptions, BenchPart};
 pub use failure::Failure;
 pub use out::Out;
@@ -62,6 +64,9 @@ struct Cli {
     /// State directory of the runtime [default: /var/lib/dinrail for root, else $XDG_STATE_HOME/dinrail; clients try both]
     #[arg(long, global = true, value_name = "DIR", env = "DINRAIL_STATE", hide_env_values = true)]
     state: Option<PathBuf>,
+    /// Ask the runtime on another machine, by TLS and with the key of `login` [env: DINRAIL_HOST; port 8443 unless given]
+    #[arg(short = 'H', long, global = true, value_name = "HOST[:PORT]")]
+    host: Option<String>,
     /// Write JSON for programs: one document, or one per line where messages are followed
     #[arg(long, global = true)]
     json: bool,
@@ -114,6 +119,8 @@ enum Verb {
     Send(send::SendArgs),
     /// Print messages live as they pass
     Tail(tail::TailArgs),
+    /// Keep the key for the runtime on another machine: `-H HOST login`
+    Login(login::LoginArgs),
     /// Show what modules and the runtime have said
     Logs(logs::LogsArgs),
     /// Show which messages were dropped, expired or parked, and why
@@ -141,14 +148,30 @@ enum Verb {
 struct Context {
     out: Out,
     state: Option<PathBuf>,
+    /// Another machine; goes before `state`.
+    host: Option<Host>,
 }
 
 impl Context {
     /// The runtime that answers at `--state`, or at any default place.
     fn client(&self) -> Result<Client, Failure> {
-        Ok(self.find()?)
+        match &self.host {
+            Some(host) => hosts::client(host),
+            None => Ok(self.find()?),
+        }
     }
 
+    /// That no other machine is meant, by a verb for which there is none.
+    fn only_here(&self, verb: &str) -> Result<(), Failure> {
+        match &self.host {
+            Some(host) => {
+                Err(Failure::usage(format!("{verb} works on this machine, not on {host}")).hint("leave out -H"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A runtime on this system.
     fn find(&self) -> Result<Client, ClientError> {
         let states = match &self.state {
             Some(state) => vec![state.clone()],
@@ -164,11 +187,31 @@ pub fn main() -> ExitCode {
         return code;
     }
     let cli = Cli::parse();
-    let mut context = Context { out: Out::stdout(cli.json), state: cli.state };
-    let done = dispatch(cli.verb, &mut context).and_then(|()| context.out.flush());
+    let mut context = Context { out: Out::stdout(cli.json), state: cli.state, host: None };
+    let done = reached(cli.host, &cli.verb).and_then(|host| {
+        context.host = host;
+        dispatch(cli.verb, &mut context)?;
+        context.out.flush()
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// The other machine that is meant, if one is. Verbs that need no runtime are refused one, unless only the environment names it.
+fn reached(given: Option<String>, verb: &Verb) -> Result<Option<Host>, Failure> {
+    let is_offline = matches!(
+        verb,
+        Verb::Run(_) | Verb::Try(_) | Verb::New(_) | Verb::Bench(_) | Verb::Completions(_) | Verb::Man(_)
+    );
+    match given {
+        Some(host) if is_offline => {
+            Err(Failure::usage(format!("this verb works on this machine, not on {host}")).hint("leave out -H"))
+        }
+        Some(host) => hosts::parse(&host).map(Some),
+        None if is_offline => Ok(None),
+        None => hosts::of_environment().map(|host| hosts::parse(&host)).transpose(),
     }
 }
 
@@ -192,6 +235,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Method(args) => method::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
+        Verb::Login(args) => login::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Losses(args) => losses::run(args, context),
         Verb::Try(args) => tryout::run(args, context),
@@ -255,6 +299,11 @@ mod tests {
             "logs --runtime --until 90s",
             "losses",
             "losses filter --json",
+            "logs --audit -f",
+            "-H line3 list",
+            "list -H line3:8443",
+            "-H line3 login --ca ca.pem",
+            "run --listen 127.0.0.1:8443",
             "try x.so --message in=a --property k=v --patch a=1 --method m --for 1s --timeout 5s --expect text --json",
             "image inspect x.so",
             "image remove filter:1",

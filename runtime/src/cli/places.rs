@@ -11,6 +11,7 @@ pub struct Surroundings {
     state_home: Option<PathBuf>,
     home: Option<PathBuf>,
     session: Option<PathBuf>,
+    config_home: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -18,13 +19,17 @@ impl Surroundings {
     pub fn read() -> Surroundings {
         // Relative paths in these variables are to be ignored. Source: XDG Base Directory Specification.
         let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let (state_home, home) =
-            if cfg!(windows) { ("LOCALAPPDATA", "USERPROFILE") } else { ("XDG_STATE_HOME", "HOME") };
+        let (state_home, home, config_home) = if cfg!(windows) {
+            ("LOCALAPPDATA", "USERPROFILE", "APPDATA")
+        } else {
+            ("XDG_STATE_HOME", "HOME", "XDG_CONFIG_HOME")
+        };
         Surroundings {
             is_root: is_root(),
             state_home: folder(state_home),
             home: folder(home),
             session: folder("XDG_RUNTIME_DIR"),
+            config_home: folder(config_home),
         }
     }
 
@@ -46,6 +51,12 @@ impl Surroundings {
     /// The user's folder for short-lived files.
     pub fn session(&self) -> Option<&Path> {
         self.session.as_deref()
+    }
+
+    /// Where a user keeps what this program is told once: who is trusted on which host, and with which key.
+    pub fn hosts(&self) -> Option<PathBuf> {
+        let home = || Some(self.home.as_ref()?.join(".config"));
+        Some(self.config_home.clone().or_else(home)?.join("dinrail").join("hosts"))
     }
 
     fn user_state(&self) -> Option<PathBuf> {
@@ -73,7 +84,12 @@ mod tests {
     use super::*;
 
     fn surroundings(is_root: bool, state_home: Option<&str>, home: Option<&str>) -> Surroundings {
-        Surroundings { is_root, state_home: state_home.map(Into::into), home: home.map(Into::into), session: None }
+        Surroundings {
+            is_root,
+            state_home: state_home.map(Into::into),
+            home: home.map(Into::into),
+            ..Surroundings::default()
+        }
     }
 
     #[test]

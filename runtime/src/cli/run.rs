@@ -1,5 +1,6 @@
 //! `dinrail run`: the runtime itself.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -38,6 +39,8 @@ pub struct RunOptions {
     pub watch: Vec<PathBuf>,
     /// True if what appears in these folders is started, as in `drop/`.
     pub autostart: bool,
+    /// Where other machines reach the management API, if not where the configuration says.
+    pub listen: Option<SocketAddr>,
     /// Form of the log on stderr; `None` for the journal where there is one, else text.
     pub log_format: Option<LogFormat>,
     /// The user's folder for short-lived files: for the socket, where the state directory's path is too long for one.
@@ -71,6 +74,9 @@ pub struct RunArgs {
     /// Start what appears in the watched folders, as in the drop folder
     #[arg(long)]
     autostart: bool,
+    /// Address and port on which other machines reach the management API, by TLS and tokens [default: not at all]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
     /// Form of the log on stderr [default: text; json with --json]
     #[arg(long, value_enum, value_name = "FORM")]
     log_format: Option<LogFormat>,
@@ -82,19 +88,31 @@ pub(super) fn run(args: RunArgs, context: &mut Context) -> Result<(), Failure> {
 }
 
 fn options(args: RunArgs, state: Option<PathBuf>, json: bool, around: &Surroundings) -> Result<RunOptions, Failure> {
-    let RunArgs { manifest, config, device_id, new_device_key, watch, autostart, log_format } = args;
+    let RunArgs { manifest, config, device_id, new_device_key, watch, autostart, listen, log_format } = args;
     let state = state.map_or_else(|| around.run_state(), Ok)?;
     let log_format = log_format.or(json.then_some(LogFormat::Json));
     let session_folder = around.session().map(Into::into);
-    Ok(RunOptions { manifest, config, state, device_id, new_device_key, watch, autostart, log_format, session_folder })
+    Ok(RunOptions {
+        manifest,
+        config,
+        state,
+        device_id,
+        new_device_key,
+        watch,
+        autostart,
+        listen,
+        log_format,
+        session_folder,
+    })
 }
 
 /// Runs the runtime until a signal ends it.
 fn start(options: RunOptions) -> Result<(), Failure> {
-    let config = match &options.config {
+    let mut config = match &options.config {
         Some(file) => read_config(file)?,
         None => Config::default(),
     };
+    config.api.listen = options.listen.or(config.api.listen);
     let logs = Logs::start(config.log.limits, console(options.log_format))
         .map_err(|error| Failure::caused("the log cannot be started", &error))?;
     // Somebody who runs this as a library may have a subscriber of their own.
@@ -216,6 +234,7 @@ mod tests {
             new_device_key: false,
             watch: vec![],
             autostart: false,
+            listen: None,
             log_format,
         };
         let form = |log_format, json| {

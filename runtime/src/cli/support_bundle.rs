@@ -37,6 +37,7 @@ pub(super) fn run(args: SupportBundleArgs, context: &mut Context) -> Result<(), 
     let mut progress = Progress::start();
     progress.say("looking at the device, the modules and the logs");
     let (stem, bytes) = match context.find() {
+        _ if context.host.is_some() => ask(&context.client()?, args.with_values)?,
         Ok(client) => ask(&client, args.with_values)?,
         Err(ClientError::NoRuntime(_)) => without_runtime(context, args.with_values)?,
         Err(error) => return Err(error.into()),

@@ -206,6 +206,7 @@ impl Control {
             state: self.folders.state.display().to_string(),
             uptime_secs: self.started.elapsed().as_secs(),
             notes,
+            api: None,
         }
     }
 

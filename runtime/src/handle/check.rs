@@ -1,6 +1,7 @@
 //! `check`, asked of the running runtime: what lies on the disk is looked at on a thread of its own, what the loop knows is
 //! judged, and a loop or writer that does not answer is itself a finding.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::{Answer, Handle, Refusal, RefusalKind};
@@ -40,6 +41,9 @@ impl Handle {
         findings.extend(on_disk);
         if let Some(mut seen) = seen {
             seen.refused = self.refused();
+            seen.health.api = self.api().cloned();
+            let figures = self.access_figures();
+            seen.turned_away = (figures.refused_tokens.load(Relaxed), figures.turned_away.load(Relaxed));
             findings.extend(live::judge(&seen));
         }
         Ok(CheckView::of(findings))
@@ -76,6 +80,7 @@ impl Control {
             images: self.image_views(),
             folders: self.watched_folders(),
             deployment: self.deployment_view(),
+            turned_away: (0, 0),
             refused: Vec::new(),
         }
     }

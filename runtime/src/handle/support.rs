@@ -90,7 +90,8 @@ impl Handle {
             .names()
             .into_iter()
             .map(|name| (format!("{}.jsonl", file_name(&name)), Which::Module(name)));
-        let logs = std::iter::once(("$runtime.jsonl".to_owned(), Which::Runtime)).chain(modules);
+        let own = [("$runtime.jsonl".to_owned(), Which::Runtime), ("$audit.jsonl".to_owned(), Which::Audit)];
+        let logs = own.into_iter().chain(modules);
         let mut left = MOST_LOG_BYTES;
         for (name, which) in logs {
             let query = Query { tail: Some(LOG_LINES), ..Query::new(which) };

@@ -62,7 +62,11 @@ impl Files {
     /// Appends whole lines. On an error none, some or all of them are there, each whole: the second value says how many bytes.
     pub(super) fn append(&mut self, speaker: &Speaker, lines: &[u8]) -> Result<(), (io::Error, usize)> {
         let path = path(&self.folder, speaker);
-        let bound = if speaker.name().is_some() { self.limits.instance_bytes } else { self.limits.runtime_bytes };
+        let bound = match speaker.name() {
+            Some(_) => self.limits.instance_bytes,
+            None if speaker.is_audit() => self.limits.audit_bytes,
+            None => self.limits.runtime_bytes,
+        };
         let mut rest = lines;
         while !rest.is_empty() {
             let outcome = self.open(&path).and_then(|open| {

@@ -1,5 +1,5 @@
 //! The log: what modules say, what the runtime says about them, and what it says about itself, kept in `logs/` of the state
-//! directory: `runtime.jsonl`, and `modules/<instance>.jsonl` for each.
+//! directory: `runtime.jsonl`, `modules/<instance>.jsonl` for each, and `audit.jsonl` with who did what.
 //!
 //! ```text
 //! module's thread ─┐ rate   ┌──────────────┐        ┌─► files, a pair for each speaker (oldest lines go first)
@@ -35,6 +35,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use serde_json::{Map, Value};
 
 use crate::clock;
 pub use console::{Console, ConsoleForm};
@@ -61,6 +62,8 @@ pub struct LogLimits {
     pub instance_bytes: u64,
     /// Bytes of the runtime's own.
     pub runtime_bytes: u64,
+    /// Bytes of the record of who did what.
+    pub audit_bytes: u64,
     /// Lines a second that a speaker may say for as long as it likes; a line counts once for each KiB.
     pub lines_per_sec: u32,
     /// Lines that it may say at once.
@@ -69,7 +72,13 @@ pub struct LogLimits {
 
 impl Default for LogLimits {
     fn default() -> LogLimits {
-        LogLimits { instance_bytes: 8 << 20, runtime_bytes: 16 << 20, lines_per_sec: 200, burst_lines: 2000 }
+        LogLimits {
+            instance_bytes: 8 << 20,
+            runtime_bytes: 16 << 20,
+            audit_bytes: 8 << 20,
+            lines_per_sec: 200,
+            burst_lines: 2000,
+        }
     }
 }
 
@@ -85,6 +94,7 @@ impl std::fmt::Debug for Logs {
 
 struct Shared {
     runtime: Arc<Speaker>,
+    audit: Arc<Speaker>,
     modules: RwLock<HashMap<Arc<str>, Arc<Speaker>>>,
     turn: Turn,
     jobs: Option<Sender<Job>>,
@@ -118,6 +128,7 @@ impl Logs {
     fn new(limits: LogLimits, jobs: Option<Sender<Job>>, ended: Option<Receiver<()>>) -> Logs {
         Logs(Arc::new(Shared {
             runtime: Arc::new(Speaker::runtime()),
+            audit: Arc::new(Speaker::audit()),
             modules: RwLock::default(),
             turn: Turn::new(limits.lines_per_sec, limits.burst_lines, clock::now()),
             jobs,
@@ -176,6 +187,13 @@ impl Logs {
     pub fn module_says(&self, speaker: &Arc<Speaker>, level: Level, source: &[u8], text: &[u8], place: (&[u8], u32)) {
         let offer = Offer::of_module(text.len());
         self.say(speaker, offer, |speaker| Line::of_module(speaker.clone(), level, source, text, place));
+    }
+
+    /// Records that somebody did something, or was refused it. `[any thread, never blocks]`
+    pub fn audit(&self, level: Level, what: &str, fields: Map<String, Value>) {
+        let bytes = what.len() + fields.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>();
+        let make = |speaker: &Arc<Speaker>| Line::of_runtime(speaker.clone(), level, what, fields);
+        self.say(&self.0.audit, Offer::of_runtime(bytes), make);
     }
 
     /// What was dropped of an instance's lines since the runtime started.

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use regex::{Regex, RegexBuilder};
 
 use super::line::{Level, Stored};
+use super::speaker::Speaker;
 use crate::clock;
 
 /// Lines shown unless told otherwise.
@@ -14,21 +15,24 @@ const PATTERN_BYTES: usize = 1 << 20;
 /// Whose lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Which {
-    /// Everybody's, merged.
+    /// Everybody's, merged; without the audit.
     All,
     /// The runtime's own.
     Runtime,
+    /// Who did what.
+    Audit,
     /// An instance's.
     Module(String),
 }
 
 impl Which {
-    /// Whether lines of this speaker are meant; `None` is the runtime.
-    pub(super) fn is(&self, speaker: Option<&str>) -> bool {
+    /// Whether lines of this speaker are meant.
+    pub(super) fn is(&self, speaker: &Speaker) -> bool {
         match self {
-            Which::All => true,
-            Which::Runtime => speaker.is_none(),
-            Which::Module(name) => speaker == Some(name),
+            Which::All => !speaker.is_audit(),
+            Which::Runtime => speaker.name().is_none() && !speaker.is_audit(),
+            Which::Audit => speaker.is_audit(),
+            Which::Module(name) => speaker.name() == Some(name),
         }
     }
 }

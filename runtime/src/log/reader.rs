@@ -23,6 +23,7 @@ pub(super) fn read(folder: &Path, query: &Query, until: u64) -> io::Result<Vec<B
     let newest: Vec<PathBuf> = match &query.which {
         Which::Module(name) => vec![files::path(folder, &Speaker::module(name.as_str().into()))],
         Which::Runtime => vec![files::path(folder, &Speaker::runtime())],
+        Which::Audit => vec![files::path(folder, &Speaker::audit())],
         Which::All => {
             let mut all = files::of_modules(folder);
             all.push(files::path(folder, &Speaker::runtime()));

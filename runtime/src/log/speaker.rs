@@ -1,4 +1,4 @@
-//! Who speaks: an instance, or the runtime itself. Holds what is its own: its rate, its share of the queue, its count of what
+//! Who speaks: an instance, the runtime itself, or its record of who did what. Holds what is its own: its rate, its share of the queue, its count of what
 //! was dropped. About 150 bytes; no file and no buffer.
 
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ const COUNTED_BYTES: usize = super::line::MAX_TEXT_BYTES;
 /// See the module's documentation.
 pub struct Speaker {
     name: Option<Arc<str>>,
+    is_audit: bool,
     /// States of its rates: for what it says itself, and for what is said about it, which a flood of its own must not drown.
     own: AtomicU64,
     about: AtomicU64,
@@ -115,9 +116,14 @@ impl Speaker {
         Speaker::new(Some(name))
     }
 
+    pub(super) fn audit() -> Speaker {
+        Speaker { is_audit: true, ..Speaker::new(None) }
+    }
+
     fn new(name: Option<Arc<str>>) -> Speaker {
         Speaker {
             name,
+            is_audit: false,
             own: AtomicU64::new(0),
             about: AtomicU64::new(0),
             queued: AtomicUsize::new(0),
@@ -132,9 +138,15 @@ impl Speaker {
         self.name.as_deref()
     }
 
+    /// True for the record of who did what.
+    pub fn is_audit(&self) -> bool {
+        self.is_audit
+    }
+
     /// Its file without the ending, in the folder of the log.
     pub(super) fn file_stem(&self) -> PathBuf {
         match &self.name {
+            None if self.is_audit => PathBuf::from("audit"),
             None => PathBuf::from("runtime"),
             Some(name) => PathBuf::from("modules").join(folder_name(name)),
         }
@@ -145,7 +157,8 @@ impl Speaker {
         let state = if offer.is_own { &self.own } else { &self.about };
         let now = now.saturating_duration_since(turn.began);
         let take = |state| turn.rate.take(state, offer.cost, now);
-        if state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        // What is done is as many lines as it is; the way in bounds those about what is refused.
+        if !self.is_audit && state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             return Err(self.drop_lines(Reason::Rate, 1));
         }
         // The more are flooding, the less each may take; and whoever comes next always finds room.

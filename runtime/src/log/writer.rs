@@ -193,7 +193,8 @@ impl Writer {
     fn keep_in(&mut self, folder: &Path) {
         self.has_folder = true;
         // Numbers go up even where the clock went back, as after a start without a network.
-        let last = reader::last_number(&files::path(folder, &self.shared.runtime)).map_or(0, |last| last + 1_000_000);
+        let newest = [&self.shared.runtime, &self.shared.audit].map(|speaker| files::path(folder, speaker));
+        let last = newest.iter().filter_map(|file| reader::last_number(file)).max().map_or(0, |last| last + 1_000_000);
         self.next = self.next.max(last);
         match Files::new(folder.to_owned(), self.limits) {
             Ok(files) => self.files = Some(files),
@@ -206,9 +207,12 @@ impl Writer {
 
     fn line(&mut self, line: Line) {
         self.keep(&line);
-        let json = std::mem::take(&mut self.json);
-        self.console.line(&line, &json);
-        self.json = json;
+        // What was done is said where it happens; the record of it is for whoever asks.
+        if !line.speaker.is_audit() {
+            let json = std::mem::take(&mut self.json);
+            self.console.line(&line, &json);
+            self.json = json;
+        }
         if !self.has_folder && self.early.len() < MAX_EARLY {
             self.early.push(line);
         }
@@ -238,8 +242,7 @@ impl Writer {
         let mut shared: Option<Arc<[u8]>> = None;
         let json = &self.json;
         self.followers.retain(|follower| {
-            let is_wanted =
-                follower.which.is(line.speaker.name()) && follower.level.is_none_or(|level| line.level <= level);
+            let is_wanted = follower.which.is(&line.speaker) && follower.level.is_none_or(|level| line.level <= level);
             if !is_wanted {
                 return true;
             }

@@ -6,11 +6,23 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 
+use super::Target;
 use crate::admin::listener::Connection;
 use crate::admin::socket::Place;
 
 /// A runtime that takes longer to accept has other troubles.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to a runtime, wherever it is.
+pub(super) async fn reach(target: &Target) -> io::Result<TokioIo<Box<dyn Connection>>> {
+    match target {
+        Target::Local { place, .. } => connect(place).await,
+        Target::Remote(remote) => {
+            let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+            tokio::time::timeout(CONNECT_TIMEOUT, remote.open()).await.map_err(late)?.map(TokioIo::new)
+        }
+    }
+}
 
 pub(super) async fn connect(place: &Place) -> io::Result<TokioIo<Box<dyn Connection>>> {
     let late = |_| io::Error::new(io::ErrorKind::TimedOut, "it does not accept clients");

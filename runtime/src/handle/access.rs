@@ -1,0 +1,51 @@
+//! Who asks, and the record of what they did.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use serde_json::{Map, Value};
+
+use super::Handle;
+use crate::clock;
+use crate::identity::{Principal, Token, TokenError};
+use crate::log::Level;
+use crate::view::ApiView;
+
+/// What the way in from other machines has turned away since the start.
+#[derive(Debug, Default)]
+pub struct AccessFigures {
+    /// Requests whose token was not taken, or that had none.
+    pub refused_tokens: AtomicU64,
+    /// Connections that were told to come again, because there were too many.
+    pub turned_away: AtomicU64,
+}
+
+impl Handle {
+    /// What was turned away since the start.
+    pub fn access_figures(&self) -> &Arc<AccessFigures> {
+        &self.access
+    }
+
+    /// Who a shared access signature proves its bearer to be. `names`: those under which this device is reached.
+    /// `[never blocks]`
+    pub fn authenticate(&self, token: &str, names: &[String]) -> Result<Principal, TokenError> {
+        self.identities.authenticate(&Token::parse(token)?, names, clock::wall_us())
+    }
+
+    /// Records that somebody did something, or was refused it. `[never blocks]`
+    pub fn record(&self, what: &str, fields: Map<String, Value>, is_refusal: bool) {
+        let level = if is_refusal { Level::Warn } else { Level::Info };
+        self.services.logs.audit(level, what, fields);
+    }
+
+    /// Says how other machines reach the management API.
+    pub fn reached_by(&self, api: ApiView) {
+        // Once for each run.
+        let _ = self.api.set(api);
+    }
+
+    /// How other machines reach the management API; `None`: not at all.
+    pub fn api(&self) -> Option<&ApiView> {
+        self.api.get()
+    }
+}
