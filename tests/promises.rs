@@ -15,6 +15,7 @@ mod documents;
 mod drop_folder;
 mod full_queue;
 mod harness;
+mod identities;
 mod image_store;
 mod insight;
 mod kill_9;

@@ -4,6 +4,7 @@
 
 mod access;
 mod check;
+mod identities;
 mod losses;
 mod methods;
 mod metrics;
@@ -21,6 +22,9 @@ use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 pub use self::access::AccessFigures;
+pub use self::identities::{
+    IdentityChange, IdentityRecord, IdentityState, KeySlot, NewIdentity, Presence, Role, SymmetricKey,
+};
 pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
 pub use self::query::QueryPage;
 use crate::control::boot::Parts;

@@ -2,6 +2,7 @@
 
 mod deployment;
 mod figures;
+mod identity;
 mod losses;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 pub use deployment::*;
 pub use figures::*;
+pub use identity::*;
 pub use losses::*;
 
 /// State of an instance as a client sees it.

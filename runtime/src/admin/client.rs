@@ -312,7 +312,9 @@ impl Client {
                 return Err(self.refused(response).await);
             }
             let bytes = self.collect(response).await?;
-            serde_json::from_slice(&bytes).map_err(|error| self.broken(format!("the answer cannot be read: {error}")))
+            // 204 has no body.
+            let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+            serde_json::from_slice(text).map_err(|error| self.broken(format!("the answer cannot be read: {error}")))
         }))
     }
 

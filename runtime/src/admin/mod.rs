@@ -15,6 +15,7 @@ mod deployment;
 pub mod error;
 mod gate;
 mod health;
+mod identities;
 mod images;
 mod inputs;
 pub mod listener;

@@ -90,6 +90,7 @@ fn describe_path(path: &str, operation: &mut Operation) {
     for (at, name) in in_path.enumerate() {
         let (meaning, r#type, format) = match name {
             "name" if path.starts_with("/routes") => ("Name of the route", Type::String, None),
+            "name" if path.starts_with("/policies") => ("`reader`, `operator` or `owner`", Type::String, None),
             "name" => ("Name of the instance", Type::String, None),
             "input" => ("Name of the input", Type::String, None),
             "reference" => ("Image reference, such as `name:1.2`, or a digest", Type::String, None),

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use super::bounds::TooSlow;
 use super::caller::Caller;
 use super::error::{ApiError, refusal};
-use crate::handle::RefusalKind;
+use crate::handle::{RefusalKind, Role};
 
 /// Largest body of a request, but for the upload of an image.
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -99,6 +99,18 @@ impl<S: Send + Sync> FromRequestParts<S> for By {
             Some(caller) => Ok(By(caller.name())),
             None => Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "failed", "the caller is not known")),
         }
+    }
+}
+
+/// Whether the caller may see keys: owners may.
+pub(super) struct MayHaveKeys(pub(super) bool);
+
+impl<S: Send + Sync> FromRequestParts<S> for MayHaveKeys {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<MayHaveKeys, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        Ok(MayHaveKeys(caller.is_some_and(|caller| caller.role() == Some(Role::Owner))))
     }
 }
 

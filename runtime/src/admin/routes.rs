@@ -11,6 +11,7 @@ use axum::routing::{delete, get, patch, post, put};
 
 use super::access::authorize;
 use super::error::{ApiError, iot_hub};
+use super::identities::{bulk, configuration, credentials, list, registry, statistics};
 use super::{
     check, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics, modules,
     openapi, query, support, twins, waiting,
@@ -61,13 +62,29 @@ routes! {
         "/deployment/history/{id}": get deployment::show_one;
         "/routes": get message_routes::list;
         "/routes/{name}": put message_routes::put, delete message_routes::remove;
+        "/devices": get registry::list, post bulk::change;
         "/devices/query": post query::twins;
+        "/devices/{device}": get registry::get_device, put registry::put_device, delete registry::delete_device;
+        "/devices/{device}/modules": get registry::list_modules;
+        "/devices/{device}/modules/{module}": get registry::get_module, put registry::put_module, delete registry::delete_module;
+        "/statistics/devices": get statistics::devices;
+        "/statistics/service": get statistics::service;
+        "/identities": get list::all;
+        "/identities/{device}/token": post credentials::device_token;
+        "/identities/{device}/rotate": post credentials::rotate_device;
+        "/identities/{device}/connection-string": get credentials::device_connection_string;
+        "/identities/{device}/modules/{module}/token": post credentials::module_token;
+        "/identities/{device}/modules/{module}/rotate": post credentials::rotate_module;
+        "/identities/{device}/modules/{module}/connection-string": get credentials::module_connection_string;
+        "/policies/{name}/connection-string": get credentials::policy_connection_string;
+        "/policies/{name}/rotate": post credentials::rotate_policy;
         "/twins/{device}": get twins::get_device, patch twins::patch_device, put twins::replace_device;
         "/twins/{device}/modules/{module}": get twins::get_module, patch twins::patch_module, put twins::replace_module;
     }
     deploys: {
         "/deployment": get deployment::show, put deployment::apply;
         "/deployment/rollback": post deployment::roll_back;
+        "/devices/{device}/applyConfigurationContent": post configuration::apply;
     }
     lasting: {
         "/modules/{name}": get modules::show, delete modules::remove;

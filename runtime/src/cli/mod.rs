@@ -15,6 +15,7 @@ mod durations;
 mod export;
 mod failure;
 mod hosts;
+mod identity;
 mod image;
 mod json_input;
 mod lifecycle;
@@ -113,6 +114,8 @@ enum Verb {
     Rollback(rollback::RollbackArgs),
     /// Read and change twins
     Twin(twin::TwinArgs),
+    /// Look after identities: who may act, their keys and tokens
+    Identity(identity::IdentityArgs),
     /// Call a direct method of a module
     Method(method::MethodArgs),
     /// Put a message on a module's input
@@ -232,6 +235,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Route(args) => route::run(args, context),
         Verb::Rollback(args) => rollback::run(args, context),
         Verb::Twin(args) => twin::run(args, context),
+        Verb::Identity(args) => identity::run(args, context),
         Verb::Method(args) => method::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
@@ -292,6 +296,17 @@ mod tests {
             "twin get /devices/D",
             "twin patch filter threshold=1 a.b=null --wait",
             "twin replace filter @file",
+            "identity list --json",
+            "identity show /devices/press-1",
+            "identity add /devices/press-1 --disabled --primary-key - --secondary-key @f",
+            "identity remove /devices/press-1/modules/scanner",
+            "identity enable press",
+            "identity disable press --reason stolen",
+            "identity token insight --ttl 1h",
+            "identity connection-string insight --key secondary",
+            "identity connection-string --policy owner",
+            "identity rotate insight --key primary",
+            "identity rotate --policy reader",
             "send filter in {} -p a=b -p c=d --content-type text/plain",
             "tail -n 3 --timeout 10s",
             "tail filter",

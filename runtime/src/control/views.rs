@@ -222,6 +222,9 @@ impl Control {
     /// Whether an identity's module runs: its `connectionState`.
     pub(crate) fn is_connected(&self, id: &Identity) -> bool {
         match id.module_id() {
+            _ if id.device_id() != self.identities.device_id() => {
+                self.identities.get(id).is_some_and(|record| self.identities.presence(&record).is_connected)
+            }
             Some(module) => self.status_of(module) == Some(Status::Running),
             None => true,
         }

@@ -55,10 +55,13 @@ impl Handle {
         let _turn = self.queries.acquire().await.map_err(|_| Refusal::ending())?;
         let running = self.ask(|control, _| control.running_modules()).await?;
         let (done, wait) = oneshot::channel();
-        let (twins, device, print) = (self.twins.clone(), self.device_id().to_owned(), print(text));
+        let (twins, identities, print) = (self.twins.clone(), self.identities.clone(), print(text));
         let work = move || {
-            let is_connected = |id: &Identity| {
-                id.device_id() == device && id.module_id().is_none_or(|module| running.contains(module))
+            let is_connected = |id: &Identity| match id.module_id() {
+                _ if id.device_id() != identities.device_id() => {
+                    identities.get(id).is_some_and(|record| identities.presence(&record).is_connected)
+                }
+                module => module.is_none_or(|module| running.contains(module)),
             };
             let wanted = |twin: &Arc<TwinSnapshot>| {
                 let is_module = twin.identity.module_id().is_some();

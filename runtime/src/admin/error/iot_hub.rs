@@ -34,7 +34,17 @@ impl HubCode {
     /// More, or fewer, results asked for than a page can hold.
     pub(in crate::admin) const INVALID_RESULT_COUNT: HubCode = HubCode(400_002, "DeviceInvalidResultCount");
 
-    const DEVICE_NOT_FOUND: HubCode = HubCode(404_001, "DeviceNotFound");
+    /// One device twice in a bulk.
+    pub(in crate::admin) const DEFINED_TWICE: HubCode = HubCode(400_011, "DeviceDefinedMultipleTimes");
+    /// More than a bulk can hold.
+    pub(in crate::admin) const TOO_MANY_DEVICES: HubCode = HubCode(413_002, "TooManyDevices");
+    /// What the request says is wrong in itself.
+    pub(in crate::admin) const INVALID_ARGUMENT: HubCode = HubCode(400_004, "ArgumentInvalid");
+    /// What cannot be done to this one.
+    pub(in crate::admin) const INVALID_OPERATION: HubCode = HubCode(400_003, "InvalidOperation");
+    /// There is no such device.
+    pub(in crate::admin) const DEVICE_NOT_FOUND: HubCode = HubCode(404_001, "DeviceNotFound");
+
     const MODULE_NOT_FOUND: HubCode = HubCode(404_010, "ModuleNotFound");
     const NOT_ONLINE: HubCode = HubCode(404_103, "DeviceNotOnline");
     const DEVICE_EXISTS: HubCode = HubCode(409_001, "DeviceAlreadyExists");
@@ -49,7 +59,7 @@ impl HubCode {
             (404, _) if code == "notConnected" => HubCode::NOT_ONLINE,
             (404, true) => HubCode::MODULE_NOT_FOUND,
             (404, false) => HubCode::DEVICE_NOT_FOUND,
-            (405, _) => HubCode(400_003, "InvalidOperation"),
+            (405, _) => HubCode::INVALID_OPERATION,
             (409, true) => HubCode::MODULE_EXISTS,
             (409, false) => HubCode::DEVICE_EXISTS,
             (412, _) => HubCode(412_001, "PreconditionFailed"),
@@ -58,7 +68,7 @@ impl HubCode {
             (503, _) => HubCode(503_001, "ServiceUnavailable"),
             (504, _) => HubCode(504_101, "GatewayTimeout"),
             (500.., _) => HubCode(500_001, "ServerError"),
-            _ => HubCode(400_004, "ArgumentInvalid"),
+            _ => HubCode::INVALID_ARGUMENT,
         }
     }
 }
@@ -89,9 +99,17 @@ struct HubDocument {
 }
 
 impl ApiError {
+    /// Number and sentence of the error, as a list of errors has them that came of requests to `path`.
+    pub(in crate::admin) fn told_as(&self, path: &str) -> (u32, String) {
+        (self.hub_code(path).0, self.body.message.clone())
+    }
+
+    fn hub_code(&self, path: &str) -> HubCode {
+        self.hub.copied().unwrap_or_else(|| HubCode::of(self.status, &self.body.code, path))
+    }
+
     fn for_iot_hub(self, undressed: Response, path: &str) -> Response {
-        let HubCode(number, name) =
-            self.hub.copied().unwrap_or_else(|| HubCode::of(self.status, &self.body.code, path));
+        let HubCode(number, name) = self.hub_code(path);
         let tracking_id = tracking_id();
         let message = json!({
             "errorCode": number,

@@ -22,6 +22,8 @@ enum Kind {
     Module,
     /// Names of modules; identities, once a `/` was typed.
     Twin,
+    /// Names of this device's modules; all identities, once a `/` was typed.
+    Identity,
     /// Inputs of the module that is the word before.
     Input,
     /// Methods of the module that is the word before.
@@ -46,8 +48,8 @@ fn kind(verb: &str, argument: &str) -> Option<Kind> {
         }
         ("tail", "route") => Kind::Module,
         ("twin get" | "twin patch" | "twin replace" | "twin history" | "method", "id") => Kind::Twin,
-        ("identity show" | "identity token" | "identity connection-string", "id") => Kind::Twin,
-        ("identity remove" | "identity rotate", "id") => Kind::Twin,
+        ("identity show" | "identity token" | "identity connection-string", "id") => Kind::Identity,
+        ("identity remove" | "identity rotate" | "identity enable" | "identity disable", "id") => Kind::Identity,
         ("send", "input") => Kind::Input,
         ("method", "name" | "method") => Kind::Method,
         ("twin patch", "document") => Kind::Property,
@@ -116,6 +118,7 @@ fn candidates(kind: Kind, line: &Line, current: &OsStr) -> Vec<CompletionCandida
     let known = match kind {
         Kind::Module => modules(line, false),
         Kind::Twin => modules(line, text.starts_with('/')),
+        Kind::Identity => identities(line, text.starts_with('/')),
         Kind::Input => described(line, "inputs"),
         Kind::Method => described(line, "methods"),
         Kind::Property => properties(line),
@@ -149,6 +152,17 @@ fn modules(line: &Line, as_identities: bool) -> Option<Known> {
         known.push((format!("/devices/{device}"), Some("this device".to_owned())));
     }
     Some(known)
+}
+
+fn identities(line: &Line, in_full: bool) -> Option<Known> {
+    let device = if in_full { None } else { Some(text(&line.ask("/health")?, "deviceId")?) };
+    let all = line.ask("/identities")?;
+    let known = all.as_array()?.iter().filter_map(|row| match &device {
+        None => Some((text(row, "identity")?, text(row, "status"))),
+        Some(device) if text(row, "deviceId")? == *device => Some((text(row, "moduleId")?, text(row, "status"))),
+        Some(_) => None,
+    });
+    Some(known.collect())
 }
 
 /// The module's name in a word that may be its identity.
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn without_a_runtime_nothing_is_completed() {
         let nowhere = line(&["dinrail", "--state", "/nonexistent", "show", ""]);
-        for kind in [Kind::Module, Kind::Twin, Kind::Image, Kind::Route, Kind::Deployment] {
+        for kind in [Kind::Module, Kind::Twin, Kind::Identity, Kind::Image, Kind::Route, Kind::Deployment] {
             assert!(candidates(kind, &nowhere, OsStr::new("")).is_empty(), "{kind:?}");
         }
     }
