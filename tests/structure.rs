@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 30] = [
     ("image", &["clock", "name", "spelling", "view"]),
     ("routing", &["name", "spelling"]),
     ("queue", &["clock", "database", "message", "name"]),
-    ("instance", &["clock", "image", "log", "message", "name", "queue", "twin", "view"]),
+    ("instance", &["clock", "identity", "image", "log", "message", "name", "queue", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["identity", "instance", "log", "spelling", "twin"]),
     ("project", &["image", "name"]),
@@ -116,7 +116,7 @@ const OUTSIDE: [&str; 2] = ["bench", "tryout"];
 const KNOW_EACH_OTHER: (&str, &str) = ("identity", "twin");
 
 /// The only files with `unsafe`: the ABI and what calls it or is called by it, the loader, and the lanes between threads.
-const UNSAFE: [&str; 28] = [
+const UNSAFE: [&str; 29] = [
     "plugin-api/src/abi.rs",
     "plugin-api/src/body.rs",
     "plugin-api/src/client.rs",
@@ -137,6 +137,7 @@ const UNSAFE: [&str; 28] = [
     "runtime/src/instance/delivering.rs",
     "runtime/src/instance/guest.rs",
     "runtime/src/instance/host.rs",
+    "runtime/src/instance/signing.rs",
     "runtime/src/instance/threads.rs",
     "runtime/src/memory.rs",
     "runtime/src/queue/ingest.rs",

@@ -33,6 +33,7 @@
 #define DR_EXTENSION_LAYOUT "dinrail.layout-proof/1"
 #define DR_EXTENSION_MEMORY "dinrail.memory/1"
 #define DR_EXTENSION_THREADS "dinrail.threads/1"
+#define DR_EXTENSION_IDENTITY "dinrail.identity/1"
 
 
 // First eight bytes of both tables: `DINRAIL` and a one, read as a little-endian number.
@@ -432,6 +433,21 @@ typedef struct DrThreads {
   void (*leave)(uint64_t ticket);
 } DrThreads;
 
+// How an instance proves to others who it is. Its key stays with the runtime, which signs for it. `[any thread, never blocks]`
+typedef struct DrIdentity {
+  // Size of this struct.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // HMAC-SHA256 of `length` bytes at `bytes` with the primary key of the instance's identity: 32 bytes to `signature`.
+  // `DR_GONE`, `DR_INVALID` for a null pointer, `DR_DENIED` where the identity is disabled.
+  DrStatus (*sign)(uint64_t ticket, const uint8_t *bytes, size_t length, uint8_t *signature);
+  // Writes a SAS token of the instance's identity into `token`: for `host` (absent: `localhost`, by which modules reach their
+  // own device), valid for `ttl_secs` from now on. `DR_GONE`, `DR_INVALID` for a host with a character that no host has
+  // or a time of zero or more than 365 days, `DR_DENIED` where the identity is disabled.
+  DrStatus (*token)(uint64_t ticket, struct DrText host, uint64_t ttl_secs, const struct DrSink *token);
+} DrIdentity;
+
 // Done.
 #define DR_OK 0
 
@@ -599,6 +615,23 @@ static inline void dr_log(const DrHost *host, uint64_t ticket, DrLevel level, co
   if (level <= *(const volatile uint32_t *)host->max_level) {
     host->log(ticket, level, dr_text(target), dr_text(text), dr_text(NULL), 0);
   }
+}
+
+static inline const DrIdentity *dr_identity_(const DrHost *host) {
+  const DrIdentity *identity = (const DrIdentity *)host->extension(dr_text(DR_EXTENSION_IDENTITY));
+  return identity != NULL && identity->size >= sizeof(DrIdentity) ? identity : NULL;
+}
+
+/** Signs `len` bytes with the key of the instance's identity: see `DrIdentity`. DR_UNSUPPORTED from an older runtime. */
+static inline DrStatus dr_sign(const DrHost *host, uint64_t ticket, const void *bytes, size_t len, uint8_t signature[32]) {
+  const DrIdentity *identity = dr_identity_(host);
+  return identity == NULL ? DR_UNSUPPORTED : identity->sign(ticket, (const uint8_t *)bytes, len, signature);
+}
+
+/** Writes a token of the instance's identity for its own device into `token`: see `DrIdentity`. */
+static inline DrStatus dr_token(const DrHost *host, uint64_t ticket, uint64_t ttl_secs, const DrSink *token) {
+  const DrIdentity *identity = dr_identity_(host);
+  return identity == NULL ? DR_UNSUPPORTED : identity->token(ticket, dr_text(NULL), ttl_secs, token);
 }
 
 /** What a status means, for a log line. Never NULL; the text lives as long as the library. */

@@ -37,6 +37,8 @@ pub const DR_EXTENSION_LAYOUT: &str = "dinrail.layout-proof/1";
 pub const DR_EXTENSION_MEMORY: &str = "dinrail.memory/1";
 /// Extension of the runtime's table: its [`DrThreads`].
 pub const DR_EXTENSION_THREADS: &str = "dinrail.threads/1";
+/// Extension of the runtime's table: its [`DrIdentity`].
+pub const DR_EXTENSION_IDENTITY: &str = "dinrail.identity/1";
 
 /// Outcome of a call.
 pub type DrStatus = u32;
@@ -392,6 +394,23 @@ pub struct DrThreads {
     pub enter: unsafe extern "C" fn(ticket: u64, name: DrText) -> DrStatus,
     /// Called on a thread that has entered, as its last word; also with a stale ticket.
     pub leave: unsafe extern "C" fn(ticket: u64),
+}
+
+/// How an instance proves to others who it is. Its key stays with the runtime, which signs for it. `[any thread, never blocks]`
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrIdentity {
+    /// Size of this struct.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// HMAC-SHA256 of `length` bytes at `bytes` with the primary key of the instance's identity: 32 bytes to `signature`.
+    /// [`DR_GONE`], [`DR_INVALID`] for a null pointer, [`DR_DENIED`] where the identity is disabled.
+    pub sign: unsafe extern "C" fn(ticket: u64, bytes: *const u8, length: usize, signature: *mut u8) -> DrStatus,
+    /// Writes a SAS token of the instance's identity into `token`: for `host` (absent: `localhost`, by which modules reach their
+    /// own device), valid for `ttl_secs` from now on. [`DR_GONE`], [`DR_INVALID`] for a host with a character that no host has
+    /// or a time of zero or more than 365 days, [`DR_DENIED`] where the identity is disabled.
+    pub token: unsafe extern "C" fn(ticket: u64, host: DrText, ttl_secs: u64, token: *const DrSink) -> DrStatus,
 }
 
 /// A module's table. Every function is called on the instance's own thread, one at a time; `describe` and `extension` need no

@@ -370,6 +370,44 @@ impl Client {
         Ok(MethodResponse { status, payload })
     }
 
+    /// HMAC-SHA256 of `data` with the primary key of this identity, which stays with the runtime. `[any thread]`
+    /// `[never blocks]`
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] where the identity is disabled.
+    pub fn sign(&self, data: &[u8]) -> Result<[u8; 32], Error> {
+        let mut signature = [0; 32];
+        match self.0.host.sign(self.0.ticket, data, &mut signature) {
+            DR_OK => Ok(signature),
+            status => Err(Error::from_status(status, "sign", "")),
+        }
+    }
+
+    /// A SAS token that proves to this device's management API who this is; it holds for `ttl`, a second at least and 365 days
+    /// at most. `[any thread]` `[never blocks]`
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`], [`ErrorKind::Denied`] where the identity is disabled.
+    pub fn token(&self, ttl: Duration) -> Result<String, Error> {
+        self.token_text(DrText::ABSENT, ttl)
+    }
+
+    /// [`Client::token`] for somebody who knows this device by the name `host`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn token_for(&self, host: &str, ttl: Duration) -> Result<String, Error> {
+        self.token_text(DrText::new(host), ttl)
+    }
+
+    fn token_text(&self, host: DrText, ttl: Duration) -> Result<String, Error> {
+        let mut token = String::new();
+        match self.0.host.token(self.0.ticket, host, ttl.as_secs(), &mut token) {
+            DR_OK => Ok(token),
+            status => Err(Error::from_status(status, "token", "")),
+        }
+    }
+
     /// Says that the instance cannot go on: it is stopped and its restart policy decides. `[any thread]` `[never blocks]`
     pub fn fail(&self, reason: &str) {
         // An instance that is gone has failed enough.

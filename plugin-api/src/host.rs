@@ -5,8 +5,8 @@ use std::mem::{offset_of, size_of};
 use std::sync::atomic::AtomicU32;
 
 use crate::abi::{
-    DR_ABI_MAJOR, DR_EXTENSION_THREADS, DR_MAGIC, DR_UNSUPPORTED, DrCompletion, DrHost, DrLevel, DrMessage, DrOutgoing,
-    DrStatus, DrText, DrThreads, DrTwin, DrVerdict,
+    DR_ABI_MAJOR, DR_EXTENSION_IDENTITY, DR_EXTENSION_THREADS, DR_MAGIC, DR_UNSUPPORTED, DrCompletion, DrHost,
+    DrIdentity, DrLevel, DrMessage, DrOutgoing, DrSink, DrStatus, DrText, DrThreads, DrTwin, DrVerdict,
 };
 
 /// Borrowed table of the runtime; lives as long as the process.
@@ -100,6 +100,29 @@ impl Host {
         unsafe { threads.as_ref() }.filter(|threads| threads.size as usize >= size_of::<DrThreads>())
     }
 
+    /// How the runtime signs; `None` from an older one.
+    fn identity(self) -> Option<&'static DrIdentity> {
+        let identity = self.extension(DR_EXTENSION_IDENTITY).cast::<DrIdentity>();
+        // SAFETY: null or, by the contract of that name, a table that lives as long as the process; its size comes first.
+        unsafe { identity.as_ref() }.filter(|identity| identity.size as usize >= size_of::<DrIdentity>())
+    }
+
+    pub fn sign(self, ticket: u64, bytes: &[u8], signature: &mut [u8; 32]) -> DrStatus {
+        match self.identity() {
+            // SAFETY: any thread may call; what is signed is borrowed for the call, and 32 bytes are there for the signature.
+            Some(identity) => unsafe { (identity.sign)(ticket, bytes.as_ptr(), bytes.len(), signature.as_mut_ptr()) },
+            None => DR_UNSUPPORTED,
+        }
+    }
+
+    pub fn token(self, ticket: u64, host: DrText, ttl_secs: u64, token: &mut String) -> DrStatus {
+        match self.identity() {
+            // SAFETY: any thread may call; the text and the sink are borrowed for the call.
+            Some(identity) => unsafe { (identity.token)(ticket, host, ttl_secs, &sink_into(token)) },
+            None => DR_UNSUPPORTED,
+        }
+    }
+
     calls! {
         fn output(ticket: u64, name: DrText, id: &mut u32);
         fn send(ticket: u64, delivery: u64, output: u32, message: &DrOutgoing, completion: *const DrCompletion);
@@ -121,6 +144,15 @@ impl Host {
         );
         fn fail(ticket: u64, reason: DrText);
     }
+}
+
+/// A sink that appends to `text`, for the length of one call.
+pub(crate) fn sink_into(text: &mut String) -> DrSink {
+    unsafe extern "C" fn write(ctx: *mut c_void, text: DrText) {
+        // SAFETY: `ctx` is the string below, alive for the call; the text is lent for it.
+        unsafe { (*ctx.cast::<String>()).push_str(lent(text)) }
+    }
+    DrSink { ctx: (&raw mut *text).cast(), write }
 }
 
 /// Reads a struct that begins with its size as its maker knows it: fields beyond that are zero.

@@ -24,6 +24,7 @@
 
 mod bed;
 mod seen;
+mod signing;
 mod table;
 
 use std::ffi::c_void;
@@ -47,7 +48,7 @@ use crate::abi::{
 use crate::body::Body;
 use crate::client::Level;
 use crate::error::Error;
-use crate::host::lent;
+use crate::host::sink_into;
 use crate::module::{MethodResponse, Module, Timer};
 
 /// An instance to be made.
@@ -95,7 +96,8 @@ impl BenchBuilder {
     /// # Errors
     /// What `create` said; [`crate::ErrorKind::Refused`] where the desired properties are at fault.
     pub fn create(self) -> Result<Bench, Error> {
-        let bed = Bed::make(&self.desired, self.is_trial);
+        let identity = format!("/devices/bench/modules/{}", self.name);
+        let bed = Bed::make(&identity, &self.desired, self.is_trial);
         let scratch = || std::env::temp_dir().join(format!("dinrail-bench-{}-{}", std::process::id(), bed.ticket));
         let (is_scratch, folder) = (self.folder.is_none(), self.folder.unwrap_or_else(scratch));
         std::fs::create_dir_all(&folder)?;
@@ -110,7 +112,6 @@ impl BenchBuilder {
             deliveries: 0,
         };
         let data_folder = if self.is_trial { String::new() } else { bench.folder.to_string_lossy().into_owned() };
-        let identity = format!("/devices/bench/modules/{}", self.name);
         let (env, desired) = (Value::Object(self.env).to_string(), self.desired.to_string());
         let args = DrCreate {
             size: size_of::<DrCreate>() as u32,
@@ -464,15 +465,6 @@ impl BenchMessage<'_> {
         );
         read
     }
-}
-
-/// A sink that appends to `text`, which outlives it.
-fn sink_into(text: &mut String) -> DrSink {
-    unsafe extern "C" fn write(ctx: *mut c_void, text: DrText) {
-        // SAFETY: `ctx` is the string of `sink_into`, and the text is lent for the call.
-        unsafe { (*ctx.cast::<String>()).push_str(lent(text)) }
-    }
-    DrSink { ctx: (&raw mut *text).cast(), write }
 }
 
 /// Makes a call that answers with a status and writes its error into a sink.

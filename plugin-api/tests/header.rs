@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dinrail_plugin::abi::{
-    DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY, DR_EXTENSION_THREADS,
+    DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_IDENTITY, DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY,
+    DR_EXTENSION_THREADS,
 };
 
 const HEADER: &str = "include/dinrail_module.h";
@@ -28,7 +29,8 @@ fn generated() -> String {
          #define DR_DESCRIPTOR_SECTION \"{DR_DESCRIPTOR_SECTION}\"\n\
          #define DR_EXTENSION_LAYOUT \"{DR_EXTENSION_LAYOUT}\"\n\
          #define DR_EXTENSION_MEMORY \"{DR_EXTENSION_MEMORY}\"\n\
-         #define DR_EXTENSION_THREADS \"{DR_EXTENSION_THREADS}\"\n"
+         #define DR_EXTENSION_THREADS \"{DR_EXTENSION_THREADS}\"\n\
+         #define DR_EXTENSION_IDENTITY \"{DR_EXTENSION_IDENTITY}\"\n"
     );
     let part = |name: &&str| std::fs::read_to_string(root().join("src/header").join(name)).unwrap();
     let trailer: String =
@@ -48,7 +50,7 @@ fn generated() -> String {
         documentation: true,
         documentation_style: cbindgen::DocumentationStyle::C99,
         export: cbindgen::ExportConfig {
-            include: ["DrModule", "DrHost", "DrLayoutProof", "DrMemory", "DrThreads", "DrVerdictKind"]
+            include: ["DrModule", "DrHost", "DrLayoutProof", "DrMemory", "DrThreads", "DrIdentity", "DrVerdictKind"]
                 .map(str::to_owned)
                 .to_vec(),
             ..Default::default()

@@ -120,6 +120,12 @@ impl Module for Rig {
             "state" => MethodResponse::ok(json!({"changes": self.changes, "limit": self.desired.limit})),
             "teapot" => Ok(MethodResponse::new(418, call.json()?)),
             "panic" => panic!("boom in method"),
+            "token" => MethodResponse::ok(json!([
+                self.client.sign(b"a")?.len(),
+                self.client.token(Duration::from_secs(60))?,
+                self.client.token_for("plant.example", Duration::from_secs(60))?,
+                self.client.token(Duration::ZERO).is_err(),
+            ])),
             name => Err(Error::not_found(format!("no '{name}'"))),
         }
     }
@@ -376,6 +382,20 @@ impl Module for Threaded {
         }
         MethodResponse::ok(())
     }
+}
+
+#[test]
+fn a_module_proves_who_it_is_without_ever_seeing_its_key() {
+    let mut bench = Bench::new::<Rig>(json!({})).create().unwrap();
+    bench.start().unwrap();
+
+    let answer = bench.method("token", json!(null)).unwrap().payload;
+
+    assert_eq!((&answer[0], &answer[3]), (&json!(32), &json!(true)));
+    let token = answer[1].as_str().unwrap();
+    assert!(token.starts_with("SharedAccessSignature sr=localhost%2Fdevices%2Fbench%2Fmodules%2F"), "{token}");
+    assert!(token.contains("&sig=") && token.contains("&se="), "{token}");
+    assert!(answer[2].as_str().unwrap().contains("sr=plant.example%2Fdevices"), "{answer}");
 }
 
 #[test]

@@ -92,6 +92,23 @@ static inline void dr_log(const DrHost *host, uint64_t ticket, DrLevel level, co
   }
 }
 
+static inline const DrIdentity *dr_identity_(const DrHost *host) {
+  const DrIdentity *identity = (const DrIdentity *)host->extension(dr_text(DR_EXTENSION_IDENTITY));
+  return identity != NULL && identity->size >= sizeof(DrIdentity) ? identity : NULL;
+}
+
+/** Signs `len` bytes with the key of the instance's identity: see `DrIdentity`. DR_UNSUPPORTED from an older runtime. */
+static inline DrStatus dr_sign(const DrHost *host, uint64_t ticket, const void *bytes, size_t len, uint8_t signature[32]) {
+  const DrIdentity *identity = dr_identity_(host);
+  return identity == NULL ? DR_UNSUPPORTED : identity->sign(ticket, (const uint8_t *)bytes, len, signature);
+}
+
+/** Writes a token of the instance's identity for its own device into `token`: see `DrIdentity`. */
+static inline DrStatus dr_token(const DrHost *host, uint64_t ticket, uint64_t ttl_secs, const DrSink *token) {
+  const DrIdentity *identity = dr_identity_(host);
+  return identity == NULL ? DR_UNSUPPORTED : identity->token(ticket, dr_text(NULL), ttl_secs, token);
+}
+
 /** What a status means, for a log line. Never NULL; the text lives as long as the library. */
 static inline const char *dr_status_text(DrStatus status) {
   switch (status) {

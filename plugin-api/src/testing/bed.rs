@@ -86,6 +86,7 @@ struct State {
 
 pub(super) struct Bed {
     pub ticket: u64,
+    pub identity: String,
     is_trial: bool,
     state: Mutex<State>,
     posted: Condvar,
@@ -98,7 +99,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Bed {
-    pub fn make(desired: &Value, is_trial: bool) -> Arc<Bed> {
+    pub fn make(identity: &str, desired: &Value, is_trial: bool) -> Arc<Bed> {
         static LAST: Mutex<u64> = Mutex::new(0);
         let ticket = {
             let mut last = lock(&LAST);
@@ -108,7 +109,13 @@ impl Bed {
         let empty = || Value::Object(Map::new());
         let desired = if desired.is_null() { empty() } else { desired.clone() };
         let state = State { desired, desired_version: 1, reported: empty(), reported_version: 1, ..State::default() };
-        let bed = Arc::new(Bed { ticket, is_trial, state: Mutex::new(state), posted: Condvar::new() });
+        let bed = Arc::new(Bed {
+            ticket,
+            identity: identity.to_owned(),
+            is_trial,
+            state: Mutex::new(state),
+            posted: Condvar::new(),
+        });
         lock(&BEDS).insert(ticket, bed.clone());
         bed
     }

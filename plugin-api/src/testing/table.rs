@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::bed::{Bed, Stored};
 use super::seen::{LogLine, Sent, read_verdict};
+use super::signing;
 use crate::abi::{
-    DR_ABI_MAJOR, DR_ABI_MINOR, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE, DrBuffer, DrCompletion,
-    DrHost, DrLevel, DrMessage, DrOutgoing, DrProperty, DrStatus, DrText, DrTwin, DrVerdict,
+    DR_ABI_MAJOR, DR_ABI_MINOR, DR_EXTENSION_IDENTITY, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE,
+    DrBuffer, DrCompletion, DrHost, DrIdentity, DrLevel, DrMessage, DrOutgoing, DrProperty, DrSink, DrStatus, DrText,
+    DrTwin, DrVerdict,
 };
 use crate::body::Body;
 use crate::client::Level;
@@ -297,6 +299,39 @@ unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
     })
 }
 
-unsafe extern "C" fn extension(_name: DrText) -> *const c_void {
-    std::ptr::null()
+unsafe extern "C" fn extension(name: DrText) -> *const c_void {
+    // SAFETY: the name is lent for the call.
+    match unsafe { lent(name) } {
+        DR_EXTENSION_IDENTITY => (&raw const IDENTITY).cast(),
+        _ => std::ptr::null(),
+    }
+}
+
+static IDENTITY: DrIdentity = DrIdentity { size: size_of::<DrIdentity>() as u32, flags: 0, sign, token };
+
+unsafe extern "C" fn sign(ticket: u64, bytes: *const u8, length: usize, signature: *mut u8) -> DrStatus {
+    if signature.is_null() || (bytes.is_null() && length > 0) {
+        return DR_INVALID;
+    }
+    // SAFETY: so many bytes are lent for the call, and 32 are there for the signature, by contract.
+    let (bytes, to) = unsafe { (DrText { ptr: bytes, len: length }.bytes(), signature.cast::<[u8; 32]>()) };
+    on_bed(ticket, |_| {
+        // SAFETY: as above.
+        unsafe { to.write_unaligned(signing::sign(bytes)) };
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn token(ticket: u64, host: DrText, ttl_secs: u64, token: *const DrSink) -> DrStatus {
+    // SAFETY: the text and the sink are lent for the call.
+    let (host, token) = unsafe { (if host.ptr.is_null() { "localhost" } else { lent(host) }, token.as_ref()) };
+    let Some(token) = token.filter(|_| (1..=signing::MAX_TTL_SECS).contains(&ttl_secs) && !host.is_empty()) else {
+        return DR_INVALID;
+    };
+    on_bed(ticket, |bed| {
+        let text = signing::token(host, &bed.identity, ttl_secs);
+        // SAFETY: the sink is lent for the call.
+        unsafe { (token.write)(token.ctx, DrText::new(&text)) };
+        DR_OK
+    })
 }

@@ -142,6 +142,7 @@ pub fn boot(
         ingest: ingest.clone(),
         disk,
         twins: twins.clone(),
+        identities: identities.clone(),
         completions: Default::default(),
         calls: Default::default(),
         logs,
@@ -199,6 +200,8 @@ pub fn boot(
         random: (clock::wall_us() as u32) | 1,
         has_grown: true,
     };
+    control.identities.hear(super::identities::teller(control.events.clone()));
+    control.identities.set_connected(&control.identities.device()?, true, clock::wall_us());
     super::removing::sweep(&folders.uploads);
     control.load_instances()?;
     control.put_local_routes_in_force();

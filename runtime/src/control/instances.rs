@@ -32,6 +32,8 @@ pub(super) struct Entry {
     /// A file or a person wanted it before a deployment took it over.
     pub was_local: bool,
     pub life: Instance,
+    /// How much it had done when that was last looked at.
+    pub seen_work: u64,
     /// The image that a full version found first.
     pub first_found: Option<Digest>,
     /// The image that the database knows of.
@@ -98,13 +100,14 @@ impl Control {
 
     /// Adds an instance, which then looks for its image. Its identity and twin are there already.
     pub(super) fn add(&mut self, spec: InstanceSpec, origin: Origin, hold: Option<Hold>, first_found: Option<Digest>) {
-        let life = Instance::new(&spec.name, self.settings(&spec), hold, clock::wall_us());
+        let life = self.unless_disabled(Instance::new(&spec.name, self.settings(&spec), hold, clock::wall_us()));
         let name = spec.name.clone();
         let entry = Entry {
             spec,
             origin,
             was_local: false,
             life,
+            seen_work: 0,
             first_found,
             stored_digest: None,
             link: None,
@@ -147,7 +150,13 @@ impl Control {
             let moment = Moment { now: clock::now(), wall_us: clock::wall_us(), random };
             entry.tally.pass(&entry.life, moment.now);
             let (life, actions) = state::next(&entry.life, input, moment);
-            let was_abandoned = std::mem::replace(&mut entry.life, life).is_abandoned();
+            let before = std::mem::replace(&mut entry.life, life);
+            let is_connected = entry.life.is_connected();
+            let was_abandoned = before.is_abandoned();
+            if before.is_connected() != is_connected {
+                self.connection_changed(name, is_connected, moment.wall_us);
+            }
+            let Some(entry) = self.instances.get(name) else { return };
             if was_abandoned && entry.life.state == State::Removed {
                 // Its thread lives on, and with it the claim on its name and data folder.
                 self.left_behind.insert(name.to_owned());
@@ -276,6 +285,10 @@ impl Control {
             Ok(record) => record,
             Err(error) => return fail(format!("its identity cannot be made: {error}")),
         };
+        if !record.is_enabled {
+            // The registry was faster than what it tells the loop.
+            return Some(Input::Disabled { reason: super::identities::disabled_reason(&record) });
+        }
         let entry = self.instances.get_mut(name)?;
         let services = self.services.clone();
         let identity = record.identity.clone();
@@ -401,6 +414,12 @@ impl Control {
                 hint: entry.life.next_step(),
                 details: Vec::new(),
             });
+        }
+        if let (Some(reason), Input::StartRequested { .. } | Input::RestartRequested { .. }) =
+            (&entry.life.disabled, &input)
+        {
+            let message = format!("{name} cannot start: {reason}");
+            return Err(Refusal::new(RefusalKind::Conflict, message, format!("dinrail identity enable {name}")));
         }
         let is_start = matches!(input, Input::StartRequested { .. } | Input::RestartRequested { .. });
         if is_start && entry.life.status() == Status::Quarantined {

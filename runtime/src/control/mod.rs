@@ -15,6 +15,7 @@ pub mod boot;
 mod deploying;
 mod event;
 mod exporting;
+mod identities;
 mod images;
 mod instances;
 mod listeners;
@@ -183,6 +184,7 @@ impl Control {
         self.services.disk.retry();
         self.services.completions.watch();
         self.keep_losses();
+        self.look_for_activity();
     }
 
     /// Brings the ledger to the disk.

@@ -75,6 +75,7 @@ impl Control {
     /// What memory still holds goes with it: counted, while that can still be stored.
     pub(super) fn settle_accounts(&self) {
         let (ingest, disk) = (&self.services.ingest, &self.services.disk);
+        self.identities.settle_presence(clock::wall_us());
         disk.retry();
         if let Err(error) = self.database.flush() {
             tracing::error!("the databases did not take the last changes: {error}");

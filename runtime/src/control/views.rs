@@ -158,6 +158,10 @@ impl Control {
     /// The state of a module that a message is sent to; refused where its image says that it has no such input.
     pub(crate) fn receiver(&self, name: &str, input: &str) -> Result<Status, Refusal> {
         let Some(entry) = self.instances.get(name) else { return Err(self.unknown_module(name)) };
+        if let Some(reason) = &entry.life.disabled {
+            let message = format!("{name} takes no messages: {reason}");
+            return Err(Refusal::new(RefusalKind::Conflict, message, format!("dinrail identity enable {name}")));
+        }
         let image = entry.life.digest.as_ref().and_then(|digest| digest.parse().ok());
         if let Some(image) = image.and_then(|digest| self.catalog.get(&digest)) {
             let inputs = &image.descriptor.inputs;

@@ -21,6 +21,9 @@ use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
 use crate::routing::RouteSpec;
 use crate::view::Status;
 
+/// Modules that a note names one by one.
+const MAX_NAMED: usize = 5;
+
 /// What there is.
 #[derive(Debug, Clone, Default)]
 pub struct Actual {
@@ -55,6 +58,8 @@ pub struct ActualInstance {
     pub is_going_down: bool,
     /// The image that it uses, `sha256:…`.
     pub digest: Option<String>,
+    /// Its identity may not act: it stays stopped until that is enabled again.
+    pub is_disabled: bool,
     /// Who stopped it, if a person did: it stays stopped until a person starts it.
     pub held_by: Option<String>,
     /// Messages that wait for it.
@@ -145,9 +150,22 @@ pub fn plan(current: &Actual, wanted: &Manifest) -> Plan {
     plan.steps.extend(route_changes::compare(&current.routes, &wanted.routes));
     plan.notes.extend(route_changes::note_local(current, wanted));
     plan.steps.extend(starts);
+    plan.notes.extend(what_stays(&plan));
     plan.notes.extend(gate_note(current, wanted, &plan));
     plan.steps.extend(keeps);
     plan
+}
+
+/// Says that an identity does not go with its module.
+fn what_stays(plan: &Plan) -> Option<String> {
+    let gone: Vec<&str> =
+        plan.steps.iter().filter(|step| matches!(step, Step::Remove { .. })).map(Step::name).collect();
+    let whose = match gone[..] {
+        [] => return None,
+        [.., _] if gone.len() <= MAX_NAMED => gone.join(", "),
+        _ => format!("the {} modules that are removed", gone.len()),
+    };
+    Some(format!("identity and twin of {whose} stay until they are removed by name: dinrail remove NAME --purge"))
 }
 
 /// What the health gate of the plan's changes will be.
@@ -252,6 +270,10 @@ fn step_for_existing(actual: &ActualInstance, wanted: &InstanceSpec, images: Opt
             Step::Stop { spec, why: with_messages(said(&reasons, "wanted stopped"), actual) }
         }
         (DesiredStatus::Stopped, _) => Step::Keep { spec, why: said(&reasons, "unchanged: stopped") },
+        (DesiredStatus::Running, _) if !is_up && actual.is_disabled => {
+            reasons.push(format!("stays stopped: its identity is disabled (dinrail identity enable {})", wanted.name));
+            Step::Keep { spec, why: reasons.join("; ") }
+        }
         (DesiredStatus::Running, Some(by)) if !is_up => {
             reasons.push(format!("stays stopped: {by} stopped it (dinrail start {})", wanted.name));
             Step::Keep { spec, why: reasons.join("; ") }

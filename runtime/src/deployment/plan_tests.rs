@@ -39,6 +39,7 @@ fn actual(instances: Vec<(InstanceSpec, Origin, Status)>) -> Actual {
                 status,
                 is_going_down: false,
                 digest,
+                is_disabled: false,
                 held_by,
                 messages: 0,
             },
@@ -79,6 +80,31 @@ fn what_goes_stops_in_reverse_and_what_comes_starts_in_order() {
             "start a: new module",
         ]
     );
+}
+
+#[test]
+fn identities_of_modules_that_go_stay_and_the_plan_says_so() {
+    let named = |count: usize| {
+        let gone = (1..=count).map(|i| (spec(&format!("old-{i}"), |_| {}), Origin::Deployment, Status::Running));
+        plan(&actual(gone.collect()), &manifest(vec![])).notes
+    };
+    assert_eq!(named(0), [""; 0]);
+    assert_eq!(
+        named(2),
+        ["identity and twin of old-2, old-1 stay until they are removed by name: dinrail remove NAME --purge"]
+    );
+    assert!(named(6)[0].starts_with("identity and twin of the 6 modules that are removed stay"));
+}
+
+#[test]
+fn an_instance_of_a_disabled_identity_stays_stopped() {
+    let mut current = actual(vec![(spec("a", |_| {}), Origin::Deployment, Status::Stopped)]);
+    current.instances.values_mut().for_each(|actual| actual.is_disabled = true);
+    let wanted = manifest(vec![spec("a", |spec| spec.restart_policy = crate::instance::spec::RestartPolicy::Never)]);
+
+    let shown = shown(&plan(&current, &wanted));
+
+    assert!(shown[0].starts_with("keep a: ") && shown[0].ends_with("(dinrail identity enable a)"), "{shown:?}");
 }
 
 #[test]

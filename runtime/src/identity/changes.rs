@@ -95,7 +95,13 @@ impl Identities {
         if change.is_enabled == Some(false) && self.is_own_device(identity) {
             return Err(IdentityError::OwnDevice { what: "disabled" });
         }
-        self.put(self.changed(&record, change)?)
+        let changed = self.put(self.changed(&record, change)?)?;
+        if (changed.is_enabled, &changed.status_reason) != (record.is_enabled, &record.status_reason)
+            && let Some(listener) = self.0.on_status.get()
+        {
+            listener(identity);
+        }
+        Ok(changed)
     }
 
     /// Replaces one key of an identity, or swaps the two.

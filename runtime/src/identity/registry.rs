@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use super::activity::Presence;
 use super::credential::MasterKey;
@@ -21,6 +21,8 @@ const TICKS_BEFORE_1970: i64 = 621_355_968_000_000_000;
 /// The print by which the device's key is known again. No id has a space, so that no identity's key is this.
 const PRINT: &str = "dinrail print 1";
 
+type OnStatus = Box<dyn Fn(&Identity) + Send + Sync>;
+
 /// Handle of the registry; clones are the same.
 #[derive(Clone)]
 pub struct Identities(pub(super) Arc<Inner>);
@@ -33,6 +35,7 @@ pub(super) struct Inner {
     pub(super) policies: RwLock<[Arc<Policy>; 3]>,
     /// Of those that were ever connected, by number.
     pub(super) presence: RwLock<HashMap<i64, Presence>>,
+    pub(super) on_status: OnceLock<OnStatus>,
     /// Last generation given; held while the registry is changed, so that changes follow one another.
     pub(super) changing: Mutex<i64>,
 }
@@ -121,10 +124,16 @@ impl Identities {
             records: RwLock::new(records),
             policies: RwLock::new(policies.map(Arc::new)),
             presence: RwLock::new(presence),
+            on_status: OnceLock::new(),
             changing: Mutex::new(last_generation),
         }));
         identities.ensure(None)?;
         Ok((identities, notes))
+    }
+
+    /// Sets who hears that an identity was enabled or disabled, once that is stored. Only the first call counts.
+    pub fn hear(&self, listener: impl Fn(&Identity) + Send + Sync + 'static) {
+        let _ = self.0.on_status.set(Box::new(listener));
     }
 
     /// The id of this device.

@@ -141,7 +141,7 @@ impl TokenError {
                 "make the token for the identity that uses it: dinrail identity token ID".to_owned()
             }
             TokenError::UnknownIdentity(_) => "dinrail identity list; a new one: dinrail identity add ID".to_owned(),
-            TokenError::Disabled(identity) => format!("dinrail identity update {identity} --enable"),
+            TokenError::Disabled(identity) => format!("dinrail identity enable {identity}"),
             TokenError::UnknownPolicy(_) => "skn is one of reader, operator, owner".to_owned(),
             TokenError::WrongKey(_) => {
                 "the keys may have been rotated, or the identity made again: dinrail identity connection-string ID"

@@ -78,7 +78,7 @@ pub fn bind_thread(ticket: u64) {
 }
 
 /// Finds the link, runs `act` on it, and turns a panic of ours into a status.
-fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -> DrStatus {
+pub(super) fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -> DrStatus {
     catch_unwind(AssertUnwindSafe(|| match ticket::find(ticket).as_deref() {
         Some(Some(link)) => act(link),
         _ => DR_GONE,
@@ -464,6 +464,7 @@ unsafe extern "C" fn extension(name: DrText) -> *const c_void {
     // SAFETY: borrowed for the call, by contract.
     match unsafe { read(name) } {
         Some(DR_EXTENSION_THREADS) => (&raw const super::threads::TABLE).cast(),
+        Some(DR_EXTENSION_IDENTITY) => (&raw const super::signing::TABLE).cast(),
         _ => std::ptr::null(),
     }
 }

@@ -15,6 +15,7 @@ pub mod host;
 pub mod link;
 mod pacing;
 pub mod services;
+mod signing;
 pub mod spec;
 pub mod state;
 #[cfg(test)]

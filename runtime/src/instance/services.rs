@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::calls::Calls;
 use super::completions::Completions;
 use super::link::MethodRequest;
+use crate::identity::Identities;
 use crate::log::Logs;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
@@ -21,6 +22,8 @@ pub struct Services {
     pub disk: Arc<Disk>,
     /// Twins.
     pub twins: Twins,
+    /// Who signs for whom.
+    pub identities: Identities,
     /// Tells modules what has ended.
     pub completions: Completions,
     /// Direct method calls under way.

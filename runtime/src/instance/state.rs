@@ -130,6 +130,8 @@ pub struct Instance {
     pub settings: Settings,
     /// A person's stop.
     pub hold: Option<Hold>,
+    /// Why its identity may not act, in words, if it may not: it stays stopped for so long.
+    pub disabled: Option<String>,
     /// The chosen image, `sha256:…`.
     pub digest: Option<String>,
     /// Where it stands.
@@ -188,6 +190,13 @@ pub enum Input {
         /// Who asked.
         by: By,
     },
+    /// Its identity may not act any more.
+    Disabled {
+        /// In words.
+        reason: String,
+    },
+    /// Its identity may act again.
+    Enabled,
     /// It is to go for good.
     RemoveRequested,
     /// A worker says something.
@@ -287,7 +296,7 @@ impl Instance {
             }
             None => State::Waiting { reason: "its image is being looked for".to_owned() },
         };
-        Instance { name: name.to_owned(), settings, hold, digest: None, state, failures: 0, worker: 0 }
+        Instance { name: name.to_owned(), settings, hold, disabled: None, digest: None, state, failures: 0, worker: 0 }
     }
 
     /// The worker, if it has one.
@@ -298,6 +307,11 @@ impl Instance {
             }
             _ => None,
         }
+    }
+
+    /// Whether there is somebody behind its identity.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.state, State::Running { .. } | State::Unhealthy { running_since: Some(_), .. })
     }
 
     /// Whether a thread of it never returned, so that nothing can be started.
@@ -350,6 +364,7 @@ impl Instance {
         let name = &self.name;
         match &self.state {
             State::Waiting { .. } => Some("put the image into a watched folder, or: dinrail image add FILE".to_owned()),
+            State::Stopped { .. } if self.disabled.is_some() => Some(format!("dinrail identity enable {name}")),
             State::Stopped { .. } => Some(format!("dinrail start {name}")),
             State::Failed { abandoned: Some(_), .. } => {
                 Some("restart the runtime to start it again, and have the module's stop looked at".to_owned())

@@ -52,6 +52,8 @@ pub struct Script {
     pub method: Option<Box<OnMethod>>,
     pub desired: Option<Box<OnDesired>>,
     pub stop: Option<Box<OnStop>>,
+    /// Called in `create` with the ticket.
+    pub create: Option<Box<dyn Fn(u64) + Send + Sync>>,
     /// Leaves `on_message` out of the table.
     pub is_deaf: bool,
 }
@@ -69,6 +71,9 @@ unsafe extern "C" fn create(args: *const DrCreate, instance: *mut *mut c_void, _
     unsafe {
         let args = &*args;
         let script = lock(&SCRIPTS)[args.module.text().unwrap()].clone();
+        if let Some(create) = &script.create {
+            create(args.ticket);
+        }
         let actor = Actor { script, me: Me { host: host::table(), ticket: args.ticket } };
         instance.write(Box::into_raw(Box::new(actor)).cast());
     }
@@ -191,6 +196,7 @@ impl House {
             ingest: Arc::new(Ingest::new("d", 1, LaneLimits { messages: 1024, bytes: 1 << 20 })),
             disk: Arc::new(Disk::open(database.clone(), budget, ClockMark::default()).unwrap()),
             twins: twins.clone(),
+            identities: identities.clone(),
             completions: Default::default(),
             calls: Default::default(),
             logs: crate::log::Logs::nowhere(),

@@ -62,6 +62,8 @@ impl Change {
                 }
             }
             Input::StopRequested { by } => self.stop_requested(&by),
+            Input::Disabled { reason } => self.disabled(reason),
+            Input::Enabled => self.enabled(),
             Input::RemoveRequested => self.remove_requested(),
             Input::Worker(worker, event) => self.worker_event(worker, event),
             Input::Tick => self.tick(),
@@ -117,6 +119,7 @@ impl Change {
                 }
             }
             State::Stopping { kill_at, then: Then::Stay | Then::Fail(_) } => {
+                // Should something stand against a start, that is seen when it has stopped.
                 self.it.failures = 0;
                 self.it.state = State::Stopping { kill_at: *kill_at, then: Then::Start };
             }
@@ -156,6 +159,34 @@ impl Change {
                 By::Deployment => "stopped by the deployment".to_owned(),
                 By::Runtime => "stopped with the runtime".to_owned(),
             }),
+        }
+    }
+
+    fn disabled(&mut self, reason: String) {
+        self.it.disabled = Some(reason.clone());
+        match &self.it.state {
+            State::Stopping { then: Then::Remove, .. } | State::Failed { abandoned: Some(_), .. } | State::Removed => {}
+            State::Stopping { kill_at, .. } => {
+                self.it.state = State::Stopping { kill_at: *kill_at, then: Then::Stay };
+            }
+            State::Starting | State::Running { .. } | State::Unhealthy { .. } => {
+                self.report(false, format!("stops: {reason}"));
+                self.ask_stop(Then::Stay);
+            }
+            // A person's stop goes on being one.
+            State::Stopped { .. } if self.it.hold.is_some() => {}
+            _ => self.stopped(reason),
+        }
+    }
+
+    /// It comes back, unless a person or the deployment wants it stopped.
+    fn enabled(&mut self) {
+        let was_disabled = self.it.disabled.take().is_some();
+        if !was_disabled || self.it.hold.is_some() || !self.it.settings.wanted {
+            return;
+        }
+        if matches!(self.it.state, State::Stopped { .. } | State::Stopping { .. }) {
+            self.start_requested();
         }
     }
 
@@ -250,9 +281,10 @@ impl Change {
             return self.ended(reason, clean);
         };
         match then.clone() {
-            Then::Stay => self.stopped(match &self.it.hold {
-                Some(hold) => stopped_by(&hold.by),
-                None => "stopped as asked".to_owned(),
+            Then::Stay => self.stopped(match (&self.it.hold, &self.it.disabled) {
+                (Some(hold), _) => stopped_by(&hold.by),
+                (None, Some(reason)) => reason.clone(),
+                (None, None) => "stopped as asked".to_owned(),
             }),
             Then::Start => self.start(),
             Then::Fail(cause) => self.failed(cause),
@@ -320,6 +352,10 @@ impl Change {
     fn start(&mut self) {
         if let Some(hold) = &self.it.hold {
             self.it.state = State::Stopped { at_us: hold.at_us, reason: stopped_by(&hold.by) };
+            return;
+        }
+        if let Some(reason) = &self.it.disabled {
+            self.it.state = State::Stopped { at_us: self.moment.wall_us, reason: reason.clone() };
             return;
         }
         let Some(digest) = self.it.digest.clone() else {

@@ -81,6 +81,50 @@ fn an_instance_starts_when_its_image_is_there() {
 }
 
 #[test]
+fn a_disabled_identity_stops_its_instance_until_it_is_enabled() {
+    let mut life = Life::running(settings());
+    life.input(Input::Disabled { reason: "its identity is disabled (stolen)".into() });
+    assert!(matches!(life.it.state, State::Stopping { then: Then::Stay, .. }));
+
+    life.worker(WorkerEvent::Exited { reason: "stopped".into(), clean: true });
+    assert_eq!(life.it.status(), Status::Stopped);
+    assert!(life.it.reason(life.moment.now).starts_with("its identity is disabled (stolen)"));
+    assert_eq!(life.it.next_step().unwrap(), "dinrail identity enable pump");
+
+    for by in [By::Runtime, By::Deployment, person()] {
+        life.input(Input::StartRequested { by });
+        assert_eq!((life.it.status(), life.spawned()), (Status::Stopped, None));
+    }
+    life.input(Input::ImageChosen { digest: "b".into() });
+    assert_eq!((life.it.status(), life.spawned()), (Status::Stopped, None));
+
+    life.input(Input::Enabled);
+    assert_eq!((life.it.status(), life.spawned()), (Status::Starting, Some("b")));
+}
+
+#[test]
+fn enabling_an_identity_does_not_undo_a_persons_stop() {
+    let mut life = Life::running(settings());
+    life.input(Input::StopRequested { by: person() });
+    life.worker(WorkerEvent::Exited { reason: "stopped".into(), clean: true });
+    life.input(Input::Disabled { reason: "off".into() });
+    assert!(life.it.reason(life.moment.now).starts_with("stopped by ada"));
+
+    life.input(Input::Enabled);
+
+    assert_eq!((life.it.status(), life.spawned()), (Status::Stopped, None));
+}
+
+#[test]
+fn enabling_an_identity_while_its_instance_stops_starts_it_again() {
+    let mut life = Life::running(settings());
+    life.input(Input::Disabled { reason: "off".into() });
+    life.input(Input::Enabled);
+    life.worker(WorkerEvent::Exited { reason: "stopped".into(), clean: true });
+    assert_eq!(life.it.status(), Status::Starting);
+}
+
+#[test]
 fn failures_are_paced_up_to_the_cap_and_end_when_the_budget_is_spent() {
     let mut life = Life::running(settings());
     let mut delays = Vec::new();
@@ -329,6 +373,8 @@ fn any_input() -> impl Strategy<Value = (Input, u64)> {
         // Most of what workers say comes from the newest: 0 stands for it, others are old numbers.
         12 => (prop_oneof![6 => Just(0u64), 1 => 1u64..6], event).prop_map(|(worker, event)| Input::Worker(worker, event)),
         4 => Just(Input::Tick),
+        1 => Just(Input::Disabled { reason: "d".into() }),
+        1 => Just(Input::Enabled),
     ];
     let input = prop_oneof![60 => input, 1 => Just(Input::RemoveRequested)];
     (input, prop_oneof![Just(0u64), 0u64..15, 0u64..700])
@@ -369,6 +415,7 @@ proptest! {
                     Action::Spawn { worker, digest } => {
                         prop_assert_eq!(alive, None, "a second worker after {:?}", input);
                         prop_assert!(life.it.hold.is_none(), "started although held");
+                        prop_assert!(life.it.disabled.is_none(), "started although disabled");
                         prop_assert_eq!(Some(digest), life.it.digest.as_ref());
                         alive = Some(*worker);
                     }
@@ -387,7 +434,7 @@ proptest! {
                 let allowed = matches!(
                     input,
                     Input::StartRequested { .. } | Input::RestartRequested { .. } | Input::StopRequested { .. }
-                        | Input::ImageChosen { .. } | Input::RemoveRequested
+                        | Input::ImageChosen { .. } | Input::RemoveRequested | Input::Disabled { .. }
                 );
                 prop_assert!(allowed || matches!(life.it.state, State::Failed { .. }), "{:?}", input);
                 prop_assert!(abandoned.is_none() || life.spawned().is_none());

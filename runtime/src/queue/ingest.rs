@@ -41,6 +41,11 @@ impl Output {
         &self.source
     }
 
+    /// How many messages were sent to it, in this run.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// The lock, and for how long this waited for it: that time counts as being held by a slow receiver, for which another
     /// thread is waiting with the lock.
     #[inline]

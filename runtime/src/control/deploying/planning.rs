@@ -38,6 +38,7 @@ impl Control {
             is_going_down: matches!(&entry.life.state, State::Stopping { then: Then::Stay | Then::Remove, .. })
                 && entry.life.hold.is_none(),
             digest: entry.life.digest.clone(),
+            is_disabled: entry.life.disabled.is_some(),
             held_by: entry.life.hold.as_ref().map(|hold| hold.by.clone()),
             messages: self.services.ingest.waiting(&entry.spec.name).0,
         };

@@ -4,6 +4,7 @@ mod calls;
 mod completions;
 mod deliveries;
 mod losses;
+mod signing;
 mod tumble;
 mod turns;
 
