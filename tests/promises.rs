@@ -29,6 +29,7 @@ mod misbehaving;
 mod module_threads;
 mod night_shift;
 mod no_runtime;
+mod official_sdk;
 mod open_metrics;
 mod openapi;
 mod projects;
