@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Manifest, Runtime, fixture};
+use crate::harness::{LISTEN, Manifest, Runtime, fixture};
 
 const KEY: &str = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IHNlY3I=";
 
@@ -118,7 +118,16 @@ fn the_connection_string_of_a_policy_needs_a_way_in_for_other_machines() {
     let runtime = Runtime::new().start();
     runtime
         .cli(&["identity", "connection-string", "--policy", "owner"])
-        .refused(1, &["not reached from other machines", "api.listen"]);
+        .refused(1, &["not reached from other machines", "--listen", "api.listen"]);
+    let reached = Runtime::new().args(LISTEN).start();
+    for policy in ["reader", "operator", "owner"] {
+        let printed = reached.cli(&["identity", "connection-string", "--policy", policy]).ok().stdout;
+        let (host, rest) = printed.trim().split_once(';').unwrap();
+        assert!(host.ends_with(&format!(":{}", reached.port())), "{host}");
+        assert_eq!(rest, format!("SharedAccessKeyName={policy};SharedAccessKey={}", reached.policy_key(policy)));
+    }
+    let device = reached.cli(&["identity", "connection-string", "/devices/Hannover01"]).ok().stdout;
+    assert!(device.contains(&format!(":{};DeviceId=Hannover01;", reached.port())), "{}", device.len());
     runtime.cli(&["identity", "connection-string", "--policy", "king"]).refused(2, &["reader, operator, owner"]);
     runtime.cli(&["identity", "connection-string"]).refused(2, &["<ID>"]);
     let rotated: Value = runtime.json(&["identity", "rotate", "--policy", "reader", "--key", "secondary"]);

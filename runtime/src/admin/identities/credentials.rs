@@ -141,7 +141,7 @@ pub(in crate::admin) async fn policy_connection_string(
         let message =
             "this device is not reached from other machines, so a service connection string would lead nowhere";
         return Err(ApiError::from(refusal(RefusalKind::Conflict, message))
-            .hint("set api.listen = \"0.0.0.0:8443\" in the configuration and start the runtime again"));
+            .hint("start the runtime with --listen 0.0.0.0:8443, or with listen = \"0.0.0.0:8443\" under [api] in its configuration (api.listen)"));
     };
     let key = handle.policy_key(role, slot(params.text("key"))?)?;
     tracing::info!("key of the policy {role} shown to {}", by.0);
