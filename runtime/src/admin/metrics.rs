@@ -25,7 +25,11 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
 pub(super) async fn show(State(handle): State<Handle>) -> Result<Response, ApiError> {
-    let text = encode(handle.metrics().await?)
+    let scrape = handle.metrics().await?;
+    // Of a thousand instances it is a megabyte of text: other clients do not wait for it.
+    let text = tokio::task::spawn_blocking(move || encode(scrape))
+        .await
+        .map_err(|error| refusal(RefusalKind::Failed, format!("the metrics cannot be written: {error}")))?
         .map_err(|error| refusal(RefusalKind::Failed, format!("the metrics cannot be written: {error}")))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
