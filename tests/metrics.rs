@@ -107,6 +107,8 @@ fn twins_messages_and_requests_are_counted() {
     let endpoint = [("endpoint", "/devices/Hannover01/modules/w/inputs/in")];
     assert_eq!(value(&after, "queue_messages", &endpoint), 3.0);
     assert!(value(&after, "queue_bytes", &endpoint) > 0.0);
+    assert!(value(&after, "api_connections", &[]) >= 2.0, "this one and the one that scrapes");
+    assert!(grown("audit_lines", &[]) >= 5.0, "patches, stop, sends");
     assert!(grown("database_commits", &[]) >= 1.0);
     assert!(value(&after, "disk_free_bytes", &[]) > 0.0);
 

@@ -56,6 +56,8 @@ fn document_is_valid_openapi_3_1() {
         assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{place}: operationId is taken");
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{place} has no summary");
         assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{place} has no tag");
+        let role = operation["x-dinrail-role"].as_str().unwrap_or_default();
+        assert!(["reader", "operator", "owner"].contains(&role), "{place} does not say who may: '{role}'");
         check_parameters(&place, path, operation);
         check_responses(&place, operation, &document);
         let body = &operation["requestBody"];

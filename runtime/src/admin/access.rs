@@ -100,8 +100,8 @@ enum Concerns {
 }
 
 /// The role that a route needs. `HEAD` asks for what `GET` does.
-pub(super) fn needed(method: &Method, path: &str) -> Role {
-    let verb = verb(method);
+pub(super) fn needed(verb: &str, path: &str) -> Role {
+    let verb = if verb == "HEAD" { "GET" } else { verb };
     let found = NEEDS.iter().find(|(known, route, _)| *known == verb && *route == path);
     found.map_or(Owner, |(_, _, role)| *role)
 }
@@ -128,7 +128,7 @@ pub(super) async fn authorize(request: Request, next: Next) -> Response {
 }
 
 fn refusal(caller: &Caller, method: &Method, route: &str, path: &str) -> Option<ApiError> {
-    let needed = needed(method, route);
+    let needed = needed(method.as_str(), route);
     match (caller, caller.role()) {
         (Caller::Remote { principal: Principal::Identity(identity), .. }, _) => {
             (!may(identity, method, route, path)).then(|| not_its_own(identity, method, path, needed))
@@ -238,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_route_that_nobody_thought_of_is_the_owners() {
-        assert_eq!(needed(&Method::GET, "/unheard-of"), Owner);
-        assert_eq!(needed(&Method::DELETE, "/modules"), Owner);
+        assert_eq!(needed("GET", "/unheard-of"), Owner);
+        assert_eq!(needed("DELETE", "/modules"), Owner);
     }
 
     #[test]

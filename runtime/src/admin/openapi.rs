@@ -9,9 +9,11 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, Info, License, OpenApi as Document, Ref, RefOr, Required, ResponseBuilder, Schema};
 use utoipa::{OpenApi, ToSchema};
 
+use super::access;
 use super::error::{ApiError, ErrorDocument, refusal};
 use super::routes::Operations;
 use crate::handle::RefusalKind;
@@ -60,16 +62,28 @@ const ABOUT: &str = "Modules, images, deployments, identities, twins and methods
     has are as it has them; `api-version` is accepted and ignored. Over the socket in the state directory, callers are known by \
     the system; over TLS by a shared access signature. Parameters that a call does not know are ignored.";
 
+/// What is sent over TLS.
+const SIGNATURE: &str = "`SharedAccessSignature sr=…&sig=…&se=…[&skn=…]` of a shared access policy, whose role is in `x-dinrail-role`, or of an \
+    identity.";
+
 /// The whole document.
 pub(super) fn document() -> Document {
     let mut document = Operations::openapi();
     document.info = Info::new("dinrail", env!("CARGO_PKG_VERSION"));
     document.info.description = Some(ABOUT.to_owned());
     document.info.license = Some(License::new("MIT OR Apache-2.0"));
-    document.components.get_or_insert_default().responses.extend(error_answers());
+    let components = document.components.get_or_insert_default();
+    components.responses.extend(error_answers());
+    let header = ApiKeyValue::with_description("Authorization", SIGNATURE);
+    components.add_security_scheme("sharedAccessSignature", SecurityScheme::ApiKey(ApiKey::Header(header)));
+    // Not on the socket of the state directory, where the system says who asks.
+    let none: [&str; 0] = [];
+    document.security =
+        Some(vec![SecurityRequirement::new("sharedAccessSignature", none), SecurityRequirement::default()]);
     for (path, item) in &mut document.paths.paths {
-        for (_, operation) in operations_mut(item) {
+        for (verb, operation) in operations_mut(item) {
             name(operation);
+            permit(verb, path, operation);
             describe_path(path, operation);
             refuse(path, operation);
         }
@@ -81,6 +95,12 @@ pub(super) fn document() -> Document {
 fn name(operation: &mut Operation) {
     let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
     operation.operation_id = operation.operation_id.take().map(|handler| format!("{tag}_{handler}"));
+}
+
+/// Adds the role that a caller needs.
+fn permit(verb: &str, path: &str, operation: &mut Operation) {
+    let role = access::needed(verb, path).name();
+    operation.extensions.get_or_insert_default().extend([("x-dinrail-role".to_owned(), role.into())]);
 }
 
 /// Adds the parameters that stand in the path, which every handler takes as they are.

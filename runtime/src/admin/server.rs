@@ -266,6 +266,7 @@ enum Peer {
 
 /// One client, for as long as it stays. `idle`: for the headers of a request, and between two requests.
 async fn converse(stream: Box<dyn Connection>, peer: Peer, hall: Arc<Hall>, ending: Ending, idle: Duration) {
+    let _counted = hall.figures.connected();
     let routes = TowerToHyperService::new(hall.router.clone());
     let was_refused = Arc::new(AtomicBool::new(false));
     let service = {
@@ -362,6 +363,7 @@ async fn answer(
         }
     };
     if let Some(refused) = bounds::refusal(&request) {
+        hall.figures.refused_sizes.fetch_add(1, Ordering::Relaxed);
         let answer = closed(refused.into_response());
         audit::entry(&asked, &answer).into_iter().for_each(&hall.record);
         return answer;
@@ -389,7 +391,10 @@ fn admit(peer: &Peer, request: &Request<Incoming>, hall: &Hall) -> Result<Caller
                 Box::new((*stranger.answer, from))
             })
         }
-        _ => Err(Box::new((token_missing().into_response(), Some("this system".to_owned())))),
+        _ => {
+            hall.figures.refused_tokens.fetch_add(1, Ordering::Relaxed);
+            Err(Box::new((token_missing().into_response(), Some("this system".to_owned()))))
+        }
     }
 }
 

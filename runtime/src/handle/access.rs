@@ -1,7 +1,7 @@
 //! Who asks, and the record of what they did.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value};
 
@@ -11,13 +11,36 @@ use crate::identity::{Principal, Token, TokenError};
 use crate::log::Level;
 use crate::view::ApiView;
 
-/// What the way in from other machines has turned away since the start.
+/// What came in by the management API since the start, and what was turned away.
 #[derive(Debug, Default)]
 pub struct AccessFigures {
     /// Requests whose token was not taken, or that had none.
     pub refused_tokens: AtomicU64,
     /// Connections that were told to come again, because there were too many.
     pub turned_away: AtomicU64,
+    /// Requests that were refused for their size before any route saw them.
+    pub refused_sizes: AtomicU64,
+    /// Clients that are connected, from this system or another.
+    pub connections: AtomicU64,
+    /// Lines of the record of who did what.
+    pub records: AtomicU64,
+}
+
+impl AccessFigures {
+    /// Counts a connection for as long as what is returned lives.
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Connected(self.clone())
+    }
+}
+
+/// An open connection, counted.
+pub struct Connected(Arc<AccessFigures>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Handle {
@@ -35,6 +58,7 @@ impl Handle {
     /// Records that somebody did something, or was refused it. `[never blocks]`
     pub fn record(&self, what: &str, fields: Map<String, Value>, is_refusal: bool) {
         let level = if is_refusal { Level::Warn } else { Level::Info };
+        self.access.records.fetch_add(1, Ordering::Relaxed);
         self.services.logs.audit(level, what, fields);
     }
 

@@ -1,6 +1,6 @@
 //! Everything that is measured, put together when somebody asks: one question to the loop, the rest is read where it is counted.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::check;
@@ -8,7 +8,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::image::{Library, Verdict};
 use crate::log::Dropped;
-use crate::metrics::{Scrape, Traffic};
+use crate::metrics::{Refused, Scrape, Traffic};
 use crate::twin::Part;
 use crate::view::{RuntimeFigures, Status};
 
@@ -30,7 +30,7 @@ impl Handle {
             handle.tell_twins(&mut scrape);
             handle.tell_messages(&mut scrape);
             handle.tell_disk(&mut scrape);
-            handle.traffic.tell(&mut scrape);
+            handle.tell_api(&mut scrape);
             scrape
         });
         let scrape = read
@@ -77,6 +77,22 @@ impl Handle {
         for (reason, count) in reasons(self.services.logs.runtime().dropped()) {
             scrape.add("log_lines_dropped", [reason], count);
         }
+    }
+
+    fn tell_api(&self, scrape: &mut Scrape) {
+        self.traffic.tell(scrape);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for (why, word, by_routes) in self.traffic.refusals() {
+            let before = match why {
+                Refused::Token => count(&self.access.refused_tokens),
+                Refused::Role => 0,
+                Refused::Size => count(&self.access.refused_sizes),
+                Refused::Rate => count(&self.access.turned_away),
+            };
+            scrape.add("api_requests_refused", [word], by_routes + before);
+        }
+        scrape.add("api_connections", [], count(&self.access.connections));
+        scrape.add("audit_lines", [], count(&self.access.records));
     }
 
     fn tell_twins(&self, scrape: &mut Scrape) {
@@ -157,7 +173,7 @@ impl Handle {
 
     fn tell_disk(&self, scrape: &mut Scrape) {
         let figures = self.database.figures();
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         scrape.add("database_commits", [], count(&figures.commits));
         scrape.add("database_changes", [], count(&figures.changes));
         scrape.add("database_failures", [], count(&figures.failures));

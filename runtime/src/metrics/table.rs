@@ -47,6 +47,8 @@ pub const METRICS: &[Metric] = &[
     metric("api_requests", Counter, "", &["route", "method", "status"], "Requests to the management API by route and class of the status."),
     metric("api_requests_refused", Counter, "", &["reason"], "Requests that were refused for who asked or their size: token, role, size or rate."),
     metric("api_requests_duration", Counter, "seconds", &["route", "method"], "Time until requests were answered, waiting that was asked for included."),
+    metric("api_connections", Gauge, "", &[], "Clients of the management API that are connected."),
+    metric("audit_lines", Counter, "", &[], "Lines of the record of who did what."),
     metric("messages_sent", Counter, "", &["sender", "output"], "Messages that were sent."),
     metric("messages_unrouted", Counter, "", &["sender", "output"], "Messages that no route wanted."),
     metric("messages_taken", Counter, "", FROM_TO, "Messages that were taken out of a queue in memory, as a rule by their receiver."),

@@ -66,8 +66,12 @@ impl Traffic {
         }
     }
 
-    /// Counts a request that did not get as far as a route.
-    pub fn refused(&self, why: Refused) {
+    /// Requests that routes refused, with the word for the reason.
+    pub fn refusals(&self) -> [(Refused, &'static str, u64); Refused::ALL.len()] {
+        Refused::ALL.map(|(why, word)| (why, word, self.refused[why as usize].load(Ordering::Relaxed)))
+    }
+
+    fn refused(&self, why: Refused) {
         self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -90,9 +94,6 @@ impl Traffic {
                 answers.for_each(|(class, count)| scrape.add("api_requests", [route, method, class], count));
                 scrape.add("api_requests_duration", [route, method], requests.took.as_secs_f64());
             }
-        }
-        for (why, word) in Refused::ALL {
-            scrape.add("api_requests_refused", [word], self.refused[why as usize].load(Ordering::Relaxed));
         }
         let (counts, sum) = *lock(&self.scrapes);
         let buckets = SCRAPE_BUCKETS.into_iter().zip(counts).collect();
@@ -127,7 +128,6 @@ mod tests {
         for (label, count) in expected {
             assert!(told.contains(&(label.to_owned(), &Value::Count(count))), "{label}: {told:?}");
         }
-        let refused: Vec<&Value> = scrape.of("api_requests_refused").iter().map(|sample| &sample.value).collect();
-        assert_eq!(refused, [&Value::Count(1), &Value::Count(1), &Value::Count(0), &Value::Count(0)]);
+        assert_eq!(traffic.refusals().map(|(_, _, count)| count), [1, 1, 0, 0]);
     }
 }
