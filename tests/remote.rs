@@ -180,7 +180,9 @@ fn who_did_what_is_recorded_and_survives_a_restart() {
     runtime.deploy(&Manifest::new().module("m", "wayward"));
     as_policy(&runtime, "operator", &["twin", "patch", "m", "password=hunter2"]).ok();
     as_policy(&runtime, "reader", &["stop", "m"]).refused(1, &[]);
-    let live = runtime.follow(&["logs", "--audit", "-f", "--tail", "0", "--json"]);
+    let live = runtime.follow(&["logs", "--audit", "-f", "--json"]);
+    // From the first line on, it follows.
+    while live.json()["text"] != "POST /modules/m/stop" {}
     runtime.cli(&["restart", "m"]).ok();
     let own = live.json();
     assert_eq!(own["text"], "POST /modules/m/restart");
