@@ -4,7 +4,9 @@
 //! rounds. The probe is a real library at both ends, and its messages take the whole way: ABI, routes, lanes, handler.
 
 pub mod hop;
+pub mod identities;
 pub mod instances;
+mod process;
 mod raw;
 mod raw_store;
 mod stage;
@@ -66,6 +68,9 @@ pub struct Report {
     /// A thousand instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instances: Option<instances::Instances>,
+    /// Ten thousand identities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identities: Option<identities::IdentityFigures>,
 }
 
 /// Finds the probe module: the given one, else beside the executable, else in `../lib/dinrail`.

@@ -18,13 +18,13 @@ use crate::twin::Change;
 /// Modules that report at once.
 const MODULES: [&str; 8] = ["m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7"];
 /// Reports of each in a round.
-const REPORTS: u64 = 4000;
+const REPORTS: u64 = 2500;
 /// Size of a report, and so of the reported properties: all of them are new in each report.
 const REPORT_BYTES: u64 = 1024;
 /// Reads in a round.
-const READS: u64 = 500_000;
+const READS: u64 = 300_000;
 /// Desired changes in a round, one after the other.
-const CHANGES: u64 = 400;
+const CHANGES: u64 = 200;
 /// Time in which all modules get ready to begin together.
 const LEAD_MS: i64 = 300;
 /// Between two looks at whether a run is over: rare, so as not to disturb it.

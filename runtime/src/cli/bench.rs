@@ -18,6 +18,8 @@ pub enum BenchPart {
     Twin,
     /// A thousand modules: start, stop, memory
     Instances,
+    /// Ten thousand identities with twins: start, list, memory
+    Identities,
     /// Everything
     All,
 }
@@ -84,6 +86,9 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
     if matches!(options.what, BenchPart::Instances | BenchPart::All) {
         report.instances = Some(bench::instances::measure(&probe, &mut say).map_err(failed)?);
     }
+    if matches!(options.what, BenchPart::Identities | BenchPart::All) {
+        report.identities = Some(bench::identities::measure(&mut say).map_err(failed)?);
+    }
     drop(progress);
     if options.json {
         return context.out.document(&report);
@@ -149,6 +154,17 @@ fn tables(report: &bench::Report) -> Vec<String> {
             format!("{:.0} ms", instances.stop_ms).into(),
             format!("{:.1} KB", instances.bytes_each / 1e3).into(),
             format!("{:.2} MB", instances.empty_bytes as f64 / 1e6).into(),
+        ]);
+        tables.push(table.render(None, false));
+    }
+    if let Some(identities) = &report.identities {
+        let mut table = Table::new(&["IDENTITIES", "TWIN", "START", "LIST", "RUNTIME"]);
+        table.row(vec![
+            identities.count.to_string().into(),
+            format!("{:.0} B", identities.twin_bytes).into(),
+            format!("{:.0} ms", identities.start_ms).into(),
+            format!("{:.0} ms", identities.list_ms).into(),
+            format!("{:.1} MB", identities.resident_bytes as f64 / 1e6).into(),
         ]);
         tables.push(table.render(None, false));
     }

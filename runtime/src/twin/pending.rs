@@ -1,7 +1,7 @@
 //! One twin: what is committed, what is in line, and how the line falls back when a change fails.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
@@ -13,6 +13,12 @@ pub(super) struct Twin {
     pub key: i64,
     /// Published by the writer's thread only.
     pub committed: ArcSwap<TwinSnapshot>,
+    /// Made by the first change: of ten thousand twins, few are changed.
+    line: OnceLock<Box<Line>>,
+}
+
+/// The changes of a twin that are in line.
+pub(super) struct Line {
     /// Held from the merge of a change until it is in line, which fixes the order of revisions.
     pub pending: Mutex<[Chain; 3]>,
     /// Per part, the last run of changes of which one failed; written by the writer's thread, read under the lock.
@@ -29,19 +35,23 @@ pub(super) struct Chain {
 
 impl Twin {
     pub fn new(key: i64, snapshot: TwinSnapshot) -> Twin {
-        Twin {
-            key,
-            committed: ArcSwap::from_pointee(snapshot),
-            pending: Mutex::new(std::array::from_fn(|_| Chain { newest: None, run: 1 })),
-            failed: Default::default(),
-        }
+        Twin { key, committed: ArcSwap::from_pointee(snapshot), line: OnceLock::new() }
+    }
+
+    /// Its changes in line.
+    pub fn line(&self) -> &Line {
+        let make = || {
+            let pending = Mutex::new(std::array::from_fn(|_| Chain { newest: None, run: 1 }));
+            Box::new(Line { pending, failed: Default::default() })
+        };
+        self.line.get_or_init(make)
     }
 
     /// The newest state of each part, pending changes included.
     pub fn newest(&self, chains: &mut [Chain; 3]) -> [Section; 3] {
         Part::ALL.map(|part| {
             let chain = &mut chains[part as usize];
-            let failed = self.failed[part as usize].load(Ordering::Acquire);
+            let failed = self.line().failed[part as usize].load(Ordering::Acquire);
             if failed >= chain.run {
                 // Everything of that run that can still commit has: what is on top of the failed change fails by its
                 // revision.

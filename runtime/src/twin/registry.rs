@@ -149,7 +149,7 @@ impl Twins {
     /// What a change would make of the desired properties now, with all that is wrong with it.
     pub fn preview(&self, identity: &Identity, change: &Change<'_>) -> Result<Preview, TwinError> {
         let twin = self.twin(identity)?;
-        let now = twin.newest(&mut lock(&twin.pending));
+        let now = twin.newest(&mut lock(&twin.line().pending));
         let mut violations = Vec::new();
         let edit = make(identity, change, &now, &mut violations)?;
         if !violations.is_empty() {
@@ -275,7 +275,7 @@ impl Twins {
             error
         };
         let twin = self.twin(identity).map_err(counted)?;
-        let mut chains = lock(&twin.pending);
+        let mut chains = lock(&twin.line().pending);
         let mut violations = Vec::new();
         let edit = make(&twin.newest(&mut chains), &mut violations).map_err(counted)?;
         if !violations.is_empty() {
@@ -391,7 +391,7 @@ impl Inner {
     /// `[writer]`: must not take the twin's lock.
     fn give_up(&self, twin: &Twin, runs: [u64; 3], cause: StoreError) -> TwinError {
         self.figures.count_lost();
-        for (failed, run) in twin.failed.iter().zip(runs) {
+        for (failed, run) in twin.line().failed.iter().zip(runs) {
             failed.fetch_max(run, Ordering::AcqRel);
         }
         let identity = twin.committed.load().identity.clone();
@@ -454,7 +454,8 @@ fn check_etag(identity: &Identity, now: &[Section; 3], if_match: Option<&str>) -
 
 /// A loaded section, emptied where its texts are not JSON objects, which only damage can do.
 fn sound(identity: &Identity, section: Section) -> Section {
-    let is_object = |text: &str| serde_json::from_str::<HashMap<String, serde::de::IgnoredAny>>(text).is_ok();
+    // Looked through without keeping anything of it.
+    let is_object = |text: &str| text.starts_with('{') && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     let empty = Section::empty();
     let document = if &*section.document == "{}" {
         empty.document
