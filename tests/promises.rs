@@ -18,6 +18,7 @@ mod harness;
 mod identities;
 mod image_store;
 mod insight;
+mod key_secrecy;
 mod kill_9;
 mod logs;
 mod losses;

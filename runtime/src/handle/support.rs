@@ -9,6 +9,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::instance::spec::InstanceSpec;
 use crate::log::{Query, Which};
+use crate::name::{Identity, folder_name};
 use crate::support::{self, Bundle, Secrets, file_name};
 use crate::view::{CheckView, DeploymentView, HealthView, ImageView, ModuleDetail};
 
@@ -31,8 +32,7 @@ impl Handle {
         let told = self.ask(|control, _| control.told()).await?;
         let mut twins = Vec::new();
         for snapshot in self.twins.list() {
-            let name = snapshot.identity.module_id().unwrap_or("$device").to_owned();
-            twins.push((name, self.twin(&snapshot.identity).await?));
+            twins.push((twin_file(self.device_id(), &snapshot.identity), self.twin(&snapshot.identity).await?));
         }
         let handle = self.clone();
         let written = tokio::task::spawn_blocking(move || handle.write(&folder, &checked, told, twins, with_values));
@@ -75,7 +75,7 @@ impl Handle {
                 .document(&format!("modules/{name}.json"), &json!({ "is": detail, "wanted": without_values(spec) }))?;
         }
         for (name, twin) in twins {
-            bundle.twin(&format!("twins/{}.json", file_name(&name)), twin, with_values)?;
+            bundle.twin(&format!("twins/{name}.json"), twin, with_values)?;
         }
         self.write_logs(&mut bundle)?;
         bundle.text("system.txt", &support::system())?;
@@ -107,6 +107,15 @@ impl Handle {
             bundle.log(&format!("logs/{name}"), newest)?;
         }
         Ok(())
+    }
+}
+
+/// Twins of other devices lie in a folder of theirs: names there may be those of modules of this device.
+fn twin_file(own: &str, identity: &Identity) -> String {
+    let name = identity.module_id().unwrap_or("$device");
+    match identity.device_id() {
+        device if device == own => file_name(name),
+        device => format!("{}/{}", folder_name(device), folder_name(name)),
     }
 }
 
