@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 30] = [
+const IMPORTS: [(&str, &[&str]); 31] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -23,7 +23,8 @@ const IMPORTS: [(&str, &[&str]); 30] = [
     ("image", &["clock", "name", "spelling", "view"]),
     ("routing", &["name", "spelling"]),
     ("queue", &["clock", "database", "message", "name"]),
-    ("instance", &["clock", "identity", "image", "log", "message", "name", "queue", "twin", "view"]),
+    ("secret", &["clock", "database", "identity", "name", "spelling", "twin"]),
+    ("instance", &["clock", "identity", "image", "log", "message", "name", "queue", "secret", "twin", "view"]),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["identity", "instance", "log", "spelling", "twin"]),
     ("project", &["image", "name"]),
@@ -48,6 +49,7 @@ const IMPORTS: [(&str, &[&str]); 30] = [
             "queue",
             "refusal",
             "routing",
+            "secret",
             "spelling",
             "state_folder",
             "twin",
@@ -75,6 +77,7 @@ const IMPORTS: [(&str, &[&str]); 30] = [
             "queue",
             "refusal",
             "routing",
+            "secret",
             "spelling",
             "state_folder",
             "support",
@@ -116,11 +119,12 @@ const OUTSIDE: [&str; 2] = ["bench", "tryout"];
 const KNOW_EACH_OTHER: (&str, &str) = ("identity", "twin");
 
 /// The only files with `unsafe`: the ABI and what calls it or is called by it, the loader, and the lanes between threads.
-const UNSAFE: [&str; 29] = [
+const UNSAFE: [&str; 32] = [
     "plugin-api/src/abi.rs",
     "plugin-api/src/body.rs",
     "plugin-api/src/client.rs",
     "plugin-api/src/completion.rs",
+    "plugin-api/src/device.rs",
     "plugin-api/src/entry.rs",
     "plugin-api/src/export.rs",
     "plugin-api/src/host.rs",
@@ -130,11 +134,13 @@ const UNSAFE: [&str; 29] = [
     "plugin-api/src/outgoing.rs",
     "plugin-api/src/proof.rs",
     "plugin-api/src/testing.rs",
+    "plugin-api/src/testing/device.rs",
     "plugin-api/src/testing/table.rs",
     "plugin-api/src/work.rs",
     "runtime/src/image/library.rs",
     "runtime/src/instance/completions.rs",
     "runtime/src/instance/delivering.rs",
+    "runtime/src/instance/device.rs",
     "runtime/src/instance/guest.rs",
     "runtime/src/instance/host.rs",
     "runtime/src/instance/signing.rs",
@@ -298,6 +304,7 @@ fn sql_stands_in_the_database_and_in_store_files() {
     let stores = [
         "runtime/src/database/",
         "runtime/src/identity/store.rs",
+        "runtime/src/secret/store.rs",
         "runtime/src/twin/store.rs",
         "runtime/src/bench/raw_store.rs",
     ];

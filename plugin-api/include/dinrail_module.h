@@ -34,6 +34,8 @@
 #define DR_EXTENSION_MEMORY "dinrail.memory/1"
 #define DR_EXTENSION_THREADS "dinrail.threads/1"
 #define DR_EXTENSION_IDENTITY "dinrail.identity/1"
+#define DR_EXTENSION_DEVICE "dinrail.device/1"
+#define DR_EXTENSION_DEVICE_HANDLER "dinrail.device-handler/1"
 
 
 // First eight bytes of both tables: `DINRAIL` and a one, read as a little-endian number.
@@ -50,6 +52,12 @@
 
 // `DrDesired.flags`: `patch` is the whole section, not a change to what was delivered before.
 #define DR_DESIRED_WHOLE 1
+
+// `DrDevice.open`: the deployment lets the instance read the device's twin.
+#define DR_DEVICE_READ 1
+
+// `DrDevice.open`: the deployment lets the instance report into the device's twin.
+#define DR_DEVICE_REPORT 2
 
 // Output id of a message without an output: addressed to the hub.
 #define DR_NO_OUTPUT 0
@@ -447,6 +455,34 @@ typedef struct DrIdentity {
   // or a time of zero or more than 365 days, `DR_DENIED` where the identity is disabled.
   DrStatus (*token)(uint64_t ticket, struct DrText host, uint64_t ttl_secs, const struct DrSink *token);
 } DrIdentity;
+
+// The device's own twin, for instances that the deployment permits it (`deviceTwin` of `settings.createOptions`); others get
+// `DR_DENIED`. Every function may be called on any thread.
+typedef struct DrDevice {
+  // Size of this struct.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // Says what is permitted: sets `*rights`, which is the caller's, to `DR_DEVICE_READ`, with `DR_DEVICE_REPORT` or without.
+  // `[never blocks]`
+  DrStatus (*open)(uint64_t ticket, uint32_t *rights);
+  // As `get_twin` of the runtime's table.
+  DrStatus (*get_twin)(uint64_t ticket, struct DrTwin *twin);
+  // As `patch_reported` of the runtime's table. Needs `DR_DEVICE_REPORT`.
+  DrStatus (*patch_reported)(uint64_t ticket, uint64_t delivery, struct DrText patch, const struct DrCompletion *completion);
+} DrDevice;
+
+// What a module has for changes of the device's own twin.
+typedef struct DrDeviceHandler {
+  // Size of this struct.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // Called after `start` with the device's desired properties as they are (`DR_DESIRED_WHOLE`), and then for each change, in
+  // the order of revisions. Only for an instance that the deployment permits it. `change` is borrowed for the call. Anything
+  // but `DR_OK` is logged; the next change then comes whole. `[worker]`
+  DrStatus (*on_desired)(void *instance, const struct DrDesired *change, const struct DrSink *error);
+} DrDeviceHandler;
 
 // Done.
 #define DR_OK 0

@@ -39,6 +39,10 @@ pub const DR_EXTENSION_MEMORY: &str = "dinrail.memory/1";
 pub const DR_EXTENSION_THREADS: &str = "dinrail.threads/1";
 /// Extension of the runtime's table: its [`DrIdentity`].
 pub const DR_EXTENSION_IDENTITY: &str = "dinrail.identity/1";
+/// Extension of the runtime's table: its [`DrDevice`].
+pub const DR_EXTENSION_DEVICE: &str = "dinrail.device/1";
+/// Extension of a module's table: its [`DrDeviceHandler`].
+pub const DR_EXTENSION_DEVICE_HANDLER: &str = "dinrail.device-handler/1";
 
 /// Outcome of a call.
 pub type DrStatus = u32;
@@ -102,6 +106,10 @@ pub const DR_TRACE: DrLevel = 5;
 pub const DR_CREATE_TRIAL: u32 = 1;
 /// `DrDesired.flags`: `patch` is the whole section, not a change to what was delivered before.
 pub const DR_DESIRED_WHOLE: u32 = 1;
+/// `DrDevice.open`: the deployment lets the instance read the device's twin.
+pub const DR_DEVICE_READ: u32 = 1;
+/// `DrDevice.open`: the deployment lets the instance report into the device's twin.
+pub const DR_DEVICE_REPORT: u32 = 2;
 /// Output id of a message without an output: addressed to the hub.
 pub const DR_NO_OUTPUT: u32 = 0;
 /// Delivery of a send outside a handler.
@@ -411,6 +419,40 @@ pub struct DrIdentity {
     /// own device), valid for `ttl_secs` from now on. [`DR_GONE`], [`DR_INVALID`] for a host with a character that no host has
     /// or a time of zero or more than 365 days, [`DR_DENIED`] where the identity is disabled.
     pub token: unsafe extern "C" fn(ticket: u64, host: DrText, ttl_secs: u64, token: *const DrSink) -> DrStatus,
+}
+
+/// The device's own twin, for instances that the deployment permits it (`deviceTwin` of `settings.createOptions`); others get
+/// [`DR_DENIED`]. Every function may be called on any thread.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrDevice {
+    /// Size of this struct.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// Says what is permitted: sets `*rights`, which is the caller's, to [`DR_DEVICE_READ`], with [`DR_DEVICE_REPORT`] or without.
+    /// `[never blocks]`
+    pub open: unsafe extern "C" fn(ticket: u64, rights: *mut u32) -> DrStatus,
+    /// As `get_twin` of the runtime's table.
+    pub get_twin: unsafe extern "C" fn(ticket: u64, twin: *mut DrTwin) -> DrStatus,
+    /// As `patch_reported` of the runtime's table. Needs [`DR_DEVICE_REPORT`].
+    pub patch_reported:
+        unsafe extern "C" fn(ticket: u64, delivery: u64, patch: DrText, completion: *const DrCompletion) -> DrStatus,
+}
+
+/// What a module has for changes of the device's own twin.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrDeviceHandler {
+    /// Size of this struct.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// Called after `start` with the device's desired properties as they are ([`DR_DESIRED_WHOLE`]), and then for each change, in
+    /// the order of revisions. Only for an instance that the deployment permits it. `change` is borrowed for the call. Anything
+    /// but [`DR_OK`] is logged; the next change then comes whole. `[worker]`
+    pub on_desired:
+        unsafe extern "C" fn(instance: *mut c_void, change: *const DrDesired, error: *const DrSink) -> DrStatus,
 }
 
 /// A module's table. Every function is called on the instance's own thread, one at a time; `describe` and `extension` need no

@@ -185,18 +185,8 @@ impl Client {
     /// The twin as committed: shared as long as it stays the same, so that it can be read a million times a second.
     /// `[any thread]` `[never blocks]`
     pub fn get_twin(&self) -> Result<Arc<Twin>, Error> {
-        unsafe extern "C" fn nothing(_: *mut c_void) {}
-        let json =
-            DrBuffer { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), retain: nothing, release: nothing };
-        let mut twin =
-            DrTwin { size: size_of::<DrTwin>() as u32, flags: 0, json, desired_revision: 0, reported_revision: 0 };
-        done(self.0.host.get_twin(self.0.ticket, &mut twin), "get_twin")?;
-        // SAFETY: the runtime filled the buffer and gave us one reference, released below.
-        let read = unsafe { DrText { ptr: twin.json.ptr, len: twin.json.len }.bytes() };
-        let parsed = lock(&self.0.twin).read(read, twin.desired_revision, twin.reported_revision);
-        // SAFETY: as above; `parsed` borrows nothing.
-        unsafe { (twin.json.release)(twin.json.owner) };
-        parsed
+        let fill = |twin: &mut DrTwin| done(self.0.host.get_twin(self.0.ticket, twin), "get_twin");
+        read_twin(fill, |json, desired, reported| lock(&self.0.twin).read(json, desired, reported))?
     }
 
     /// Merges a patch (a JSON object; null removes) into the reported properties, and waits until it is committed.
@@ -426,7 +416,29 @@ impl std::fmt::Debug for Client {
     }
 }
 
-fn patch_text(patch: impl Serialize) -> Result<String, Error> {
+/// Reads a twin that `fill` gets from the runtime; `parse` is given its text and the revisions of its sections.
+pub(crate) fn read_twin<T>(
+    fill: impl FnOnce(&mut DrTwin) -> Result<(), Error>,
+    parse: impl FnOnce(&[u8], u64, u64) -> T,
+) -> Result<T, Error>
+where
+    T: 'static,
+{
+    unsafe extern "C" fn nothing(_: *mut c_void) {}
+    let json =
+        DrBuffer { ptr: std::ptr::null(), len: 0, owner: std::ptr::null_mut(), retain: nothing, release: nothing };
+    let mut twin =
+        DrTwin { size: size_of::<DrTwin>() as u32, flags: 0, json, desired_revision: 0, reported_revision: 0 };
+    fill(&mut twin)?;
+    // SAFETY: the runtime filled the buffer and gave us one reference, released below.
+    let read = unsafe { DrText { ptr: twin.json.ptr, len: twin.json.len }.bytes() };
+    let parsed = parse(read, twin.desired_revision, twin.reported_revision);
+    // SAFETY: as above; `parsed` borrows nothing.
+    unsafe { (twin.json.release)(twin.json.owner) };
+    Ok(parsed)
+}
+
+pub(crate) fn patch_text(patch: impl Serialize) -> Result<String, Error> {
     serde_json::to_string(&patch).context("writing the reported properties as JSON")
 }
 

@@ -26,6 +26,10 @@ impl<'a> Delivery<'a> {
         Delivery { client, id, deferred: Cell::new(false) }
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(crate) fn is_deferred(&self) -> bool {
         self.deferred.get()
     }

@@ -5,13 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::abi::{
-    DR_ABI_MAJOR, DR_ABI_MINOR, DR_ACCEPT, DR_DEFER, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_FAILED, DR_FAULT,
-    DR_INVALID, DR_MAGIC, DR_OK, DR_PANIC, DR_PANICKED, DR_PARK, DR_REFUSED, DR_RETRY, DR_UNSUPPORTED, DrCreate,
-    DrDesired, DrMessage, DrMethodCall, DrModule, DrSink, DrStatus, DrText, DrVerdict, DrVerdictKind,
+    DR_ABI_MAJOR, DR_ABI_MINOR, DR_ACCEPT, DR_DEFER, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_DESIRED_WHOLE,
+    DR_FAILED, DR_FAULT, DR_INVALID, DR_MAGIC, DR_OK, DR_PANIC, DR_PANICKED, DR_PARK, DR_REFUSED, DR_RETRY,
+    DR_UNSUPPORTED, DrCreate, DrDesired, DrMessage, DrMethodCall, DrModule, DrSink, DrStatus, DrText, DrVerdict,
+    DrVerdictKind,
 };
 use crate::client::Client;
 use crate::delivery::{Delivery, retry_ms};
 use crate::desired;
+use crate::device::{DeviceDesired, Handler};
 use crate::error::{Error, Fault};
 use crate::host::{Host, lent, read_sized};
 use crate::logs::{self, Voice};
@@ -38,7 +40,7 @@ pub const fn table<M: Module>(descriptor: &'static [u8]) -> DrModule {
         on_event: Some(on_event::<M>),
         stop: Some(stop::<M>),
         describe: Some(describe::<M>),
-        extension: Some(extension),
+        extension: Some(extension::<M>),
     }
 }
 
@@ -296,12 +298,34 @@ unsafe extern "C" fn describe<M: Module>(what: u32, out: *const DrSink) -> DrSta
     status
 }
 
-unsafe extern "C" fn extension(name: DrText) -> *const c_void {
+pub(crate) unsafe extern "C" fn on_device_desired<M: Module>(
+    instance: *mut c_void,
+    change: *const DrDesired,
+    error: *const DrSink,
+) -> DrStatus {
+    // SAFETY: the contract of the table: a change begins with its size, and zero is valid for each of its fields.
+    let change = unsafe {
+        let raw = read_sized(change);
+        let is_whole = raw.flags & DR_DESIRED_WHOLE != 0;
+        DeviceDesired {
+            patch: lent(raw.patch),
+            whole: lent(raw.whole),
+            version: raw.version,
+            revision: raw.revision,
+            is_whole,
+        }
+    };
+    // SAFETY: the contract of the table.
+    unsafe { answer(call(instance, |instance: &mut Instance<M>| instance.module.on_device_desired(&change)), error) }
+}
+
+unsafe extern "C" fn extension<M: Module>(name: DrText) -> *const c_void {
     // SAFETY: the contract of the table.
     match unsafe { lent(name) } {
         #[cfg(feature = "abi-proof")]
         crate::abi::DR_EXTENSION_LAYOUT => crate::proof::of_this_library(),
         crate::abi::DR_EXTENSION_MEMORY => crate::memory::of_this_library(),
+        crate::abi::DR_EXTENSION_DEVICE_HANDLER => Handler::<M>::table(),
         _ => std::ptr::null(),
     }
 }

@@ -128,6 +128,15 @@
 //! message is safe on disk (durable routes) or in the receiver's queue (memory routes). Delivery is at least once: drop repeats by
 //! [`Message::sequence`] where that matters.
 //!
+//! # The device's own twin
+//! [`Client::device_client`] gives the same calls on the device's own identity, and [`Module::on_device_desired`] hears of its desired
+//! properties, where the deployment says `"createOptions": {"deviceTwin": "read"}`, or `"report"` to report into it as well.
+//!
+//! # Secrets
+//! A desired property or variable of `env` that the manifest gives as `{"$secret": "plc-pw"}` arrives as the text behind that
+//! name: `plc_pw: String` in [`Module::Desired`]. A new value comes as a change. The runtime takes values that it gave an instance
+//! out of what that instance logs, reports, answers and says about its state; what is sent in messages is the module's own affair.
+//!
 //! # Other languages
 //! `include/dinrail_module.h` is the same contract for C and C++, generated from [`abi`]. `tests/fixtures/c/hello.c` is a complete module.
 
@@ -139,6 +148,7 @@ mod completion;
 mod delivery;
 mod descriptor;
 mod desired;
+mod device;
 mod entry;
 mod error;
 mod export;
@@ -160,6 +170,7 @@ mod work;
 pub use body::Body;
 pub use client::{Client, IntoOutput, Level, Output};
 pub use delivery::{Deferred, Delivery};
+pub use device::{DeviceClient, DeviceDesired};
 pub use error::{Context, Error, ErrorKind, Fault};
 pub use memory::CountingAllocator;
 pub use message::{KeptMessage, Message, Property};
@@ -175,8 +186,9 @@ pub use {schemars, serde, serde_json, tracing};
 /// What almost every module needs: `use dinrail_plugin::prelude::*;`
 pub mod prelude {
     pub use crate::{
-        Body, Client, Context, Deferred, Delivery, Error, Fault, Level, Message, MethodCall, MethodResponse, Module,
-        Outgoing, Output, Property, Quality, Reading, Span, Stop, Timer, Twin, export_module,
+        Body, Client, Context, Deferred, Delivery, DeviceClient, DeviceDesired, Error, Fault, Level, Message,
+        MethodCall, MethodResponse, Module, Outgoing, Output, Property, Quality, Reading, Span, Stop, Timer, Twin,
+        export_module,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

@@ -9,13 +9,14 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::delivery::Delivery;
+use crate::device::DeviceDesired;
 use crate::error::{Context, Error, Fault};
 use crate::message::Message;
 
 /// One kind of module. Each instance is a value of the type that implements it, on a thread of its own; its calls never overlap.
 ///
 /// ```text
-/// create ─► start ─► on_message | on_desired | on_method | on_timer | posted closures … ─► stop ─► drop
+/// create ─► start ─► on_message | on_desired | on_device_desired | on_method | on_timer | posted closures … ─► stop ─► drop
 /// ```
 /// A panic in any of them is caught and logged with its place; the instance is then stopped and its restart policy decides.
 ///
@@ -60,6 +61,16 @@ pub trait Module: Sized + 'static {
     /// Every error refuses the change; keep what was in force. The runtime reports the acknowledgement `{version, ok, error}`.
     fn on_desired(&mut self, desired: Self::Desired) -> Result<(), Error> {
         let _ = desired;
+        Ok(())
+    }
+
+    /// Takes the device's own desired properties: as they are after [`Module::start`], and then after each change, in the order of
+    /// their revisions. Only where the deployment permits [`Client::device_client`].
+    ///
+    /// # Errors
+    /// Are logged; nobody is told that the change was refused, since other modules may have taken it.
+    fn on_device_desired(&mut self, change: &DeviceDesired<'_>) -> Result<(), Error> {
+        let _ = change;
         Ok(())
     }
 

@@ -23,6 +23,7 @@
 //! sends through its delivery appears in [`Bench::sent`] when it was accepted.
 
 mod bed;
+mod device;
 mod seen;
 mod signing;
 mod table;
@@ -42,8 +43,8 @@ pub use self::seen::{LogLine, Sent, Verdict};
 #[cfg(test)]
 pub(crate) use self::table::HOST;
 use crate::abi::{
-    DR_ABI_MAJOR, DR_CREATE_TRIAL, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_MAGIC, DR_OK, DrCreate, DrDesired,
-    DrMethodCall, DrModule, DrSink, DrStatus, DrText,
+    DR_ABI_MAJOR, DR_CREATE_TRIAL, DR_DESCRIBE_DEFAULTS, DR_DESCRIBE_SCHEMA, DR_DESIRED_WHOLE, DR_MAGIC, DR_OK,
+    DrCreate, DrDesired, DrMethodCall, DrModule, DrSink, DrStatus, DrText,
 };
 use crate::body::Body;
 use crate::client::Level;
@@ -60,6 +61,7 @@ pub struct BenchBuilder {
     env: Map<String, Value>,
     is_trial: bool,
     folder: Option<PathBuf>,
+    device: Option<(Value, bool)>,
 }
 
 impl BenchBuilder {
@@ -84,6 +86,13 @@ impl BenchBuilder {
         self
     }
 
+    /// Permits it the device's own twin, as `"deviceTwin": "report"` does or, without `may_report`, `"read"`.
+    #[must_use]
+    pub fn device_twin(mut self, desired: Value, may_report: bool) -> BenchBuilder {
+        self.device = Some((desired, may_report));
+        self
+    }
+
     /// Makes it as in the trial of a new image: sends and reports are refused, there is no data folder.
     #[must_use]
     pub fn trial(mut self) -> BenchBuilder {
@@ -98,6 +107,9 @@ impl BenchBuilder {
     pub fn create(self) -> Result<Bench, Error> {
         let identity = format!("/devices/bench/modules/{}", self.name);
         let bed = Bed::make(&identity, &self.desired, self.is_trial);
+        if let Some((desired, may_report)) = &self.device {
+            bed.permit_device(desired, *may_report);
+        }
         let scratch = || std::env::temp_dir().join(format!("dinrail-bench-{}-{}", std::process::id(), bed.ticket));
         let (is_scratch, folder) = (self.folder.is_none(), self.folder.unwrap_or_else(scratch));
         std::fs::create_dir_all(&folder)?;
@@ -178,15 +190,18 @@ impl Bench {
 
     fn build(module: DrModule, inputs: Vec<String>, desired: Value) -> BenchBuilder {
         let (module, name) = (Rc::new(module), "bench".to_owned());
-        BenchBuilder { module, inputs, desired, name, env: Map::new(), is_trial: false, folder: None }
+        BenchBuilder { module, inputs, desired, name, env: Map::new(), is_trial: false, folder: None, device: None }
     }
 
-    /// Starts the instance.
+    /// Starts the instance; one that is permitted the device's twin is then told its desired properties.
     pub fn start(&mut self) -> Result<(), Error> {
         self.to_stop = true;
-        match self.module.start {
+        if let Some(start) = self.module.start {
             // SAFETY: the instance lives; this thread is its own.
-            Some(start) => told("start", |sink| unsafe { start(self.instance, sink) }),
+            told("start", |sink| unsafe { start(self.instance, sink) })?;
+        }
+        match self.bed.device_desired() {
+            Some((whole, version)) => self.deliver_device(&whole, &whole, version, DR_DESIRED_WHOLE),
             None => Ok(()),
         }
     }

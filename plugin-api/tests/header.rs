@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dinrail_plugin::abi::{
-    DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_IDENTITY, DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY,
-    DR_EXTENSION_THREADS,
+    DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_DEVICE, DR_EXTENSION_DEVICE_HANDLER, DR_EXTENSION_IDENTITY,
+    DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY, DR_EXTENSION_THREADS,
 };
 
 const HEADER: &str = "include/dinrail_module.h";
@@ -30,7 +30,9 @@ fn generated() -> String {
          #define DR_EXTENSION_LAYOUT \"{DR_EXTENSION_LAYOUT}\"\n\
          #define DR_EXTENSION_MEMORY \"{DR_EXTENSION_MEMORY}\"\n\
          #define DR_EXTENSION_THREADS \"{DR_EXTENSION_THREADS}\"\n\
-         #define DR_EXTENSION_IDENTITY \"{DR_EXTENSION_IDENTITY}\"\n"
+         #define DR_EXTENSION_IDENTITY \"{DR_EXTENSION_IDENTITY}\"\n\
+         #define DR_EXTENSION_DEVICE \"{DR_EXTENSION_DEVICE}\"\n\
+         #define DR_EXTENSION_DEVICE_HANDLER \"{DR_EXTENSION_DEVICE_HANDLER}\"\n"
     );
     let part = |name: &&str| std::fs::read_to_string(root().join("src/header").join(name)).unwrap();
     let trailer: String =
@@ -50,9 +52,19 @@ fn generated() -> String {
         documentation: true,
         documentation_style: cbindgen::DocumentationStyle::C99,
         export: cbindgen::ExportConfig {
-            include: ["DrModule", "DrHost", "DrLayoutProof", "DrMemory", "DrThreads", "DrIdentity", "DrVerdictKind"]
-                .map(str::to_owned)
-                .to_vec(),
+            include: [
+                "DrModule",
+                "DrHost",
+                "DrLayoutProof",
+                "DrMemory",
+                "DrThreads",
+                "DrIdentity",
+                "DrDevice",
+                "DrDeviceHandler",
+                "DrVerdictKind",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             ..Default::default()
         },
         ..Default::default()

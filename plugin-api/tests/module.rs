@@ -484,3 +484,74 @@ fn the_exported_table_carries_a_layout_that_holds() {
         assert!(extension(DrText::new("unheard of")).is_null());
     }
 }
+
+/// Reports into the device's twin what it is told of it.
+struct OnDevice {
+    client: Client,
+    refusal: Option<String>,
+}
+
+impl Module for OnDevice {
+    type Desired = std::collections::BTreeMap<String, Value>;
+    const INPUTS: &'static [&'static str] = &["in"];
+
+    fn create(client: Client, _: Self::Desired) -> Result<OnDevice, Error> {
+        Ok(OnDevice { client, refusal: None })
+    }
+
+    fn start(&mut self) -> Result<(), Error> {
+        self.refusal = self.client.device_client().err().map(|error| error.to_string());
+        Ok(())
+    }
+
+    fn on_message(&mut self, message: &Message<'_>, delivery: &Delivery<'_>) -> Result<(), Fault> {
+        self.client.device_client()?.patch_reported_under(delivery, json!({ "said": message.text()? }))?;
+        if message.text()? == "park" { Err(Fault::park("no")) } else { Ok(()) }
+    }
+
+    fn on_device_desired(&mut self, change: &DeviceDesired<'_>) -> Result<(), Error> {
+        let device = self.client.device_client()?;
+        let told = json!({"patch": change.patch()?, "whole": change.desired()?, "isWhole": change.is_whole()});
+        device.patch_reported(json!({ (change.version().to_string()): told }))
+    }
+
+    fn on_method(&mut self, _: &MethodCall<'_>) -> Result<MethodResponse, Error> {
+        let device = self.client.device_client()?;
+        let twin = device.get_twin()?;
+        MethodResponse::ok(
+            json!({"identity": device.identity(), "mayReport": device.may_report(), "limit": twin.desired["limit"]}),
+        )
+    }
+}
+
+#[test]
+fn the_devices_own_twin_has_the_same_calls_where_it_is_permitted() {
+    let mut bench = Bench::new::<OnDevice>(json!({})).device_twin(json!({"limit": 1}), true).create().unwrap();
+    bench.start().unwrap();
+    bench.device_desired(json!({"zone": "a"})).unwrap();
+
+    let first = json!({"patch": {"limit": 1}, "whole": {"limit": 1}, "isWhole": true});
+    let second = json!({"patch": {"zone": "a"}, "whole": {"limit": 1, "zone": "a"}, "isWhole": false});
+    assert_eq!(bench.device_reported(), json!({"1": first, "2": second}));
+    assert_eq!(bench.reported(), json!({}), "its own is another");
+    let answer = bench.method("state", ()).unwrap().payload;
+    assert_eq!(answer, json!({"identity": "/devices/bench", "mayReport": true, "limit": 1}));
+
+    assert_eq!(bench.message("in", "park").deliver(), Verdict::Parked("no".into()));
+    assert_eq!(bench.device_reported()["said"], Value::Null, "what was staged is discarded");
+    assert_eq!(bench.message("in", "hello").deliver(), Verdict::Accepted);
+    assert_eq!(bench.device_reported()["said"], "hello");
+}
+
+#[test]
+fn a_device_twin_that_is_not_permitted_is_refused_with_what_to_write() {
+    let mut bench = Bench::new::<OnDevice>(json!({})).name("pump").create().unwrap();
+    bench.start().unwrap();
+    let refused = bench.method("state", ()).unwrap_err().to_string();
+    let expected = "write \"deviceTwin\": \"read\" into settings.createOptions of pump";
+    assert!(refused.contains(expected), "{refused}");
+
+    let mut bench = Bench::new::<OnDevice>(json!({})).name("pump").device_twin(json!({}), false).create().unwrap();
+    let refused = bench.start().unwrap_err().to_string();
+    assert!(refused.contains("write \"deviceTwin\": \"report\" into settings.createOptions of pump"), "{refused}");
+}

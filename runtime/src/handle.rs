@@ -11,6 +11,7 @@ mod metrics;
 mod modules;
 mod query;
 mod routes;
+mod secrets;
 mod support;
 
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ use crate::queue::lane::MetaWriter;
 use crate::queue::{Consumer, Inbox, Queue};
 pub use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::Selection;
+pub use crate::secret::Allow;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
 use crate::twin::{Change, TwinError, TwinSnapshot, Twins};
@@ -274,6 +276,7 @@ impl Handle {
 
     /// Merges `{"tags": …, "properties": {"desired": …}}`; answers with the new root document, once it is committed.
     pub async fn twin_patch(&self, id: &Identity, patch: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
+        self.check_secrets(id, &patch)?;
         let (done, wait) = oneshot::channel();
         let change = Change::patch(&patch, by).if_match(if_match.as_deref());
         let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));
@@ -284,6 +287,7 @@ impl Handle {
 
     /// Replaces tags and desired properties.
     pub async fn twin_replace(&self, id: &Identity, doc: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
+        self.check_secrets(id, &doc)?;
         let (done, wait) = oneshot::channel();
         let change = Change::replace(&doc, by).if_match(if_match.as_deref());
         let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));

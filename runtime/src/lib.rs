@@ -8,6 +8,7 @@
 //! | [`instance`] | instances: a worker thread each, the calls into module code, the table that modules call back |
 //! | [`identity`] | who acts: the registry of identities and the device's own id |
 //! | [`twin`] | twins: desired, reported and tags, merged, limited, versioned, committed |
+//! | [`secret`] | what modules need and nobody else is to see: sealed, resolved for whoever is allowed it, masked |
 //! | [`routing`] | the route language and the compiled table |
 //! | [`query`] | the query language over twins |
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
@@ -58,6 +59,7 @@ pub mod queue;
 pub mod refusal;
 pub mod routing;
 pub mod runtime;
+pub mod secret;
 pub mod spelling;
 pub mod state_folder;
 pub mod support;

@@ -4,6 +4,7 @@ mod deployment;
 mod figures;
 mod identity;
 mod losses;
+mod secret;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use deployment::*;
 pub use figures::*;
 pub use identity::*;
 pub use losses::*;
+pub use secret::*;
 
 /// State of an instance as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -239,8 +241,11 @@ pub struct AddRequest {
     /// Merged into its desired properties before it starts.
     #[schema(value_type = Option<Object>)]
     pub desired: Option<Map<String, Value>>,
-    /// What `client.env()` answers.
-    pub env: BTreeMap<String, String>,
+    /// What `client.env()` answers: texts, or `{"$secret": NAME}`.
+    #[schema(value_type = BTreeMap<String, Object>)]
+    pub env: BTreeMap<String, Value>,
+    /// What it may do with the device's own twin: `none`, `read` or `report`.
+    pub device_twin: Option<String>,
     /// `auto`, `thread` or `process`.
     pub isolation: Option<String>,
     /// `always`, `on-failure`, `on-unhealthy` or `never`.

@@ -56,6 +56,7 @@ struct Delivery {
     message: Stored,
     sent: Vec<Sent>,
     patches: Vec<Value>,
+    device_patches: Vec<Value>,
 }
 
 struct TimerState {
@@ -82,6 +83,16 @@ struct State {
     posts: VecDeque<u64>,
     failed: Option<String>,
     methods: HashMap<(String, String), MethodResponse>,
+    device: Option<Device>,
+}
+
+/// The device's own twin, where the instance is permitted it.
+struct Device {
+    may_report: bool,
+    desired: Value,
+    desired_version: u64,
+    reported: Value,
+    reported_version: u64,
 }
 
 pub(super) struct Bed {
@@ -185,16 +196,37 @@ impl Bed {
     /// The twin's document, and the revisions of its sections.
     pub fn twin(&self) -> (String, u64, u64) {
         let state = self.state();
-        let versioned = |section: &Value, version: u64| {
-            let mut section = section.clone();
-            section["$version"] = version.into();
-            section
-        };
-        let doc = serde_json::json!({
-            "desired": versioned(&state.desired, state.desired_version),
-            "reported": versioned(&state.reported, state.reported_version),
-        });
-        (doc.to_string(), state.desired_version, state.reported_version)
+        let doc = twin_text((&state.desired, state.desired_version), (&state.reported, state.reported_version));
+        (doc, state.desired_version, state.reported_version)
+    }
+
+    /// Whether the device's twin may be reported into; `None`: it is not even to be read.
+    pub fn device_rights(&self) -> Option<bool> {
+        self.state().device.as_ref().map(|device| device.may_report)
+    }
+
+    /// As [`Bed::twin`], of the device.
+    pub fn device_twin(&self) -> Option<(String, u64, u64)> {
+        let state = self.state();
+        let device = state.device.as_ref()?;
+        let doc = twin_text((&device.desired, device.desired_version), (&device.reported, device.reported_version));
+        Some((doc, device.desired_version, device.reported_version))
+    }
+
+    pub fn patch_device(&self, delivery: Option<u64>, patch: &str) -> DrStatus {
+        let Ok(patch @ Value::Object(_)) = serde_json::from_str(patch) else { return DR_INVALID };
+        if self.is_trial || self.device_rights() != Some(true) {
+            return DR_DENIED;
+        }
+        let mut state = self.state();
+        match delivery {
+            None => state.report_of_device(&patch),
+            Some(delivery) => match state.deliveries.get_mut(&delivery) {
+                Some(staged) => staged.device_patches.push(patch),
+                None => return DR_GONE,
+            },
+        }
+        DR_OK
     }
 
     pub fn set_health(&self, level: Level, sentence: &str) {
@@ -247,7 +279,7 @@ impl Bed {
     // What the test calls.
 
     pub fn begin(&self, delivery: u64, message: Stored) {
-        let staged = Delivery { message, sent: Vec::new(), patches: Vec::new() };
+        let staged = Delivery { message, sent: Vec::new(), patches: Vec::new(), device_patches: Vec::new() };
         self.state().deliveries.insert(delivery, staged);
     }
 
@@ -260,6 +292,7 @@ impl Bed {
         if let (StagedEnd::Commit, Some(staged)) = (end, staged) {
             state.sent.extend(staged.sent);
             staged.patches.iter().for_each(|patch| state.report(patch));
+            staged.device_patches.iter().for_each(|patch| state.report_of_device(patch));
         }
     }
 
@@ -268,6 +301,28 @@ impl Bed {
         merge(&mut state.desired, patch);
         state.desired_version += 1;
         (state.desired.clone(), state.desired_version)
+    }
+
+    pub fn permit_device(&self, desired: &Value, may_report: bool) {
+        let (desired, reported) = (desired.clone(), Value::Object(Map::new()));
+        self.state().device = Some(Device { may_report, desired, desired_version: 1, reported, reported_version: 1 });
+    }
+
+    /// Merges into the device's desired properties; the whole of them, and their version.
+    pub fn patch_device_desired(&self, patch: &Value) -> Option<(Value, u64)> {
+        let mut state = self.state();
+        let device = state.device.as_mut()?;
+        merge(&mut device.desired, patch);
+        device.desired_version += 1;
+        Some((device.desired.clone(), device.desired_version))
+    }
+
+    pub fn device_desired(&self) -> Option<(Value, u64)> {
+        self.state().device.as_ref().map(|device| (device.desired.clone(), device.desired_version))
+    }
+
+    pub fn device_reported(&self) -> Value {
+        self.state().device.as_ref().map(|device| device.reported.clone()).unwrap_or_default()
     }
 
     pub fn timers(&self) -> Vec<Timer> {
@@ -346,6 +401,23 @@ impl State {
         merge(&mut self.reported, patch);
         self.reported_version += 1;
     }
+
+    fn report_of_device(&mut self, patch: &Value) {
+        if let Some(device) = &mut self.device {
+            merge(&mut device.reported, patch);
+            device.reported_version += 1;
+        }
+    }
+}
+
+/// A twin as a module reads it.
+fn twin_text(desired: (&Value, u64), reported: (&Value, u64)) -> String {
+    let versioned = |(section, version): (&Value, u64)| {
+        let mut section = section.clone();
+        section["$version"] = version.into();
+        section
+    };
+    serde_json::json!({"desired": versioned(desired), "reported": versioned(reported)}).to_string()
 }
 
 /// JSON merge patch. Source: RFC 7396.

@@ -8,9 +8,10 @@ use super::bed::{Bed, Stored};
 use super::seen::{LogLine, Sent, read_verdict};
 use super::signing;
 use crate::abi::{
-    DR_ABI_MAJOR, DR_ABI_MINOR, DR_EXTENSION_IDENTITY, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE,
-    DrBuffer, DrCompletion, DrHost, DrIdentity, DrLevel, DrMessage, DrOutgoing, DrProperty, DrSink, DrStatus, DrText,
-    DrTwin, DrVerdict,
+    DR_ABI_MAJOR, DR_ABI_MINOR, DR_DENIED, DR_DEVICE_READ, DR_DEVICE_REPORT, DR_EXTENSION_DEVICE,
+    DR_EXTENSION_IDENTITY, DR_INVALID, DR_MAGIC, DR_NO_INDEX, DR_OK, DR_PENDING, DR_TRACE, DrBuffer, DrCompletion,
+    DrDevice, DrHost, DrIdentity, DrLevel, DrMessage, DrOutgoing, DrProperty, DrSink, DrStatus, DrText, DrTwin,
+    DrVerdict,
 };
 use crate::body::Body;
 use crate::client::Level;
@@ -302,6 +303,7 @@ unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
 unsafe extern "C" fn extension(name: DrText) -> *const c_void {
     // SAFETY: the name is lent for the call.
     match unsafe { lent(name) } {
+        DR_EXTENSION_DEVICE => (&raw const DEVICE).cast(),
         DR_EXTENSION_IDENTITY => (&raw const IDENTITY).cast(),
         _ => std::ptr::null(),
     }
@@ -334,4 +336,51 @@ unsafe extern "C" fn token(ticket: u64, host: DrText, ttl_secs: u64, token: *con
         unsafe { (token.write)(token.ctx, DrText::new(&text)) };
         DR_OK
     })
+}
+
+static DEVICE: DrDevice = DrDevice {
+    size: size_of::<DrDevice>() as u32,
+    flags: 0,
+    open: open_device,
+    get_twin: get_device_twin,
+    patch_reported: patch_device,
+};
+
+unsafe extern "C" fn open_device(ticket: u64, rights: *mut u32) -> DrStatus {
+    on_bed(ticket, |bed| {
+        let Some(may_report) = bed.device_rights() else { return DR_DENIED };
+        let granted = if may_report { DR_DEVICE_READ | DR_DEVICE_REPORT } else { DR_DEVICE_READ };
+        // SAFETY: `rights` is the caller's.
+        unsafe { *rights = granted };
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn get_device_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
+    on_bed(ticket, |bed| {
+        let Some((doc, desired_revision, reported_revision)) = bed.device_twin() else { return DR_DENIED };
+        // SAFETY: as in `get_twin`.
+        unsafe {
+            (*twin).json = Body::from(doc).into_raw();
+            (*twin).desired_revision = desired_revision;
+            (*twin).reported_revision = reported_revision;
+        }
+        DR_OK
+    })
+}
+
+unsafe extern "C" fn patch_device(
+    ticket: u64,
+    delivery: u64,
+    patch: DrText,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    // SAFETY: text is lent for the call.
+    let patch = unsafe { lent(patch) };
+    let delivery = staged_under(delivery);
+    match on_bed(ticket, |bed| bed.patch_device(delivery, patch)) {
+        // SAFETY: null or valid by the contract of `patch_reported`.
+        DR_OK if delivery.is_none() => unsafe { end(completion, DR_OK, "") },
+        status => status,
+    }
 }

@@ -32,6 +32,7 @@ pub mod remote;
 mod request;
 mod routes;
 mod seats;
+mod secrets;
 pub mod server;
 pub mod socket;
 mod support;

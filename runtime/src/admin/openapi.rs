@@ -109,6 +109,7 @@ fn describe_path(path: &str, operation: &mut Operation) {
     let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     for (at, name) in in_path.enumerate() {
         let (meaning, r#type, format) = match name {
+            "name" if path.starts_with("/secrets") => ("Name of the secret", Type::String, None),
             "name" if path.starts_with("/routes") => ("Name of the route", Type::String, None),
             "name" if path.starts_with("/policies") => ("`reader`, `operator` or `owner`", Type::String, None),
             "name" => ("Name of the instance", Type::String, None),

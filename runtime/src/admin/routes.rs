@@ -14,7 +14,7 @@ use super::error::{ApiError, iot_hub};
 use super::identities::{bulk, configuration, credentials, list, registry, statistics};
 use super::{
     check, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics, modules,
-    openapi, query, support, twins, waiting,
+    openapi, query, secrets, support, twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -60,6 +60,8 @@ routes! {
         "/deployment/export": get deployment::export;
         "/deployment/history": get deployment::history;
         "/deployment/history/{id}": get deployment::show_one;
+        "/secrets": get secrets::list;
+        "/secrets/{name}": get secrets::show, put secrets::put, delete secrets::remove;
         "/routes": get message_routes::list;
         "/routes/{name}": put message_routes::put, delete message_routes::remove;
         "/devices": get registry::list, post bulk::change;

@@ -30,9 +30,9 @@ pub struct AddArgs {
     /// Desired property, there before its first start; may be repeated. Dots nest; @FILE and JSON are taken too
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// What `client.env()` tells the module; may be repeated
+    /// What `client.env()` tells the module; may be repeated. {"$secret": "NAME"} stands for a secret
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    env: Vec<(String, String)>,
+    env: Vec<(String, Value)>,
     /// Where its code runs
     #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(["auto", "thread", "process"]))]
     isolation: Option<String>,
@@ -42,14 +42,22 @@ pub struct AddArgs {
     /// Lower starts earlier and stops later [default: last]
     #[arg(long, value_name = "N")]
     startup_order: Option<u32>,
+    /// What it may do with the device's own twin [default: none]
+    #[arg(long, value_name = "RIGHT", value_parser = PossibleValuesParser::new(["none", "read", "report"]))]
+    device_twin: Option<String>,
     /// Do not start it before `dinrail start`
     #[arg(long)]
     stopped: bool,
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+fn variable(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some((name, value)) if !name.is_empty() => {
+            // A reference to a secret; the runtime says what is wrong with it.
+            let document = serde_json::from_str(value).ok();
+            let reference = document.filter(|document: &Value| document.get("$secret").is_some());
+            Ok((name.to_owned(), reference.unwrap_or_else(|| value.into())))
+        }
         _ => Err("a variable reads NAME=VALUE".into()),
     }
 }
@@ -74,6 +82,7 @@ pub(super) fn run(args: AddArgs, context: &mut Context) -> Result<(), Failure> {
         desired,
         env: BTreeMap::from_iter(args.env),
         isolation: args.isolation,
+        device_twin: args.device_twin,
         restart_policy: args.restart_policy,
         startup_order: args.startup_order,
         stopped: args.stopped,

@@ -35,6 +35,7 @@ mod remove;
 mod rollback;
 mod route;
 mod run;
+mod secret;
 mod send;
 mod service;
 mod show;
@@ -118,6 +119,8 @@ enum Verb {
     Identity(identity::IdentityArgs),
     /// Call a direct method of a module
     Method(method::MethodArgs),
+    /// Set what modules need and nobody else is to see, such as passwords
+    Secret(secret::SecretArgs),
     /// Put a message on a module's input
     Send(send::SendArgs),
     /// Print messages live as they pass
@@ -237,6 +240,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Twin(args) => twin::run(args, context),
         Verb::Identity(args) => identity::run(args, context),
         Verb::Method(args) => method::run(args, context),
+        Verb::Secret(args) => secret::run(args, context),
         Verb::Send(args) => send::run(args, context),
         Verb::Tail(args) => tail::run(args, context),
         Verb::Login(args) => login::run(args, context),
@@ -284,7 +288,7 @@ mod tests {
             "--state s list",
             "wait filter --for stopped --timeout 1h",
             "stop filter",
-            "add pump filter:1 --set limit=3 --set a.b=x --env TZ=UTC --isolation thread --restart-policy never --startup-order 3",
+            "add pump filter:1 --set limit=3 --set a.b=x --env TZ=UTC --isolation thread --restart-policy never --startup-order 3 --device-twin read",
             "add pump ./libfilter.so --stopped",
             "remove pump --purge",
             "deploy m.json --wait --timeout 2m",
@@ -307,6 +311,11 @@ mod tests {
             "identity connection-string --policy owner",
             "identity rotate insight --key primary",
             "identity rotate --policy reader",
+            "secret set plc-pw @file --for pump --for valve",
+            "secret set plc-pw",
+            "secret allow plc-pw pump valve --only",
+            "secret list --json",
+            "secret remove plc-pw --force",
             "send filter in {} -p a=b -p c=d --content-type text/plain",
             "tail -n 3 --timeout 10s",
             "tail filter",

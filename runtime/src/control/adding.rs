@@ -1,6 +1,6 @@
 //! Instances that a person adds, without a manifest: part of the local layer, which deployments keep.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Control;
 use super::instances::origin_of;
@@ -8,12 +8,12 @@ use crate::clock;
 use crate::database::File;
 use crate::database::tables::removed as removed_table;
 use crate::image::Reference;
-use crate::instance::spec::{InstanceSpec, Isolation, Origin, RestartPolicy};
+use crate::instance::spec::{DeviceTwin, EnvValue, InstanceSpec, Isolation, Origin, RestartPolicy};
 use crate::instance::state::Hold;
 use crate::name::{Identity, check_id};
 use crate::refusal::{Refusal, RefusalKind};
 use crate::spelling::nearest;
-use crate::twin::{Change, TwinError, rules};
+use crate::twin::{Change, TwinError, rules, secret};
 use crate::view::{AddRequest, ModuleDetail};
 
 impl Control {
@@ -22,6 +22,7 @@ impl Control {
         let spec = read(&request)?;
         let name = spec.name.clone();
         self.check_free(&name)?;
+        self.check_added_secrets(&spec, request.desired.as_ref())?;
         let identity = Identity::module(self.identities.device_id(), &name).map_err(|error| {
             Refusal::new(RefusalKind::Invalid, format!("'{name}' is not a name: {error}"), "choose another name")
         })?;
@@ -120,6 +121,25 @@ impl Control {
         refuse(format!("there is a module '{name}' already: {whose}"), hint)
     }
 
+    /// Refuses a module that refers to secrets which it is not to be given.
+    fn check_added_secrets(&self, spec: &InstanceSpec, desired: Option<&Map<String, Value>>) -> Result<(), Refusal> {
+        let of_env = |(key, value): (&String, &EnvValue)| {
+            let why = self.services.secrets.refusal(value.secret_name()?, &spec.name)?;
+            Some(format!("env {key}: {why}"))
+        };
+        let mut details: Vec<String> = spec.env.iter().filter_map(of_env).collect();
+        if let Some(desired) = desired {
+            let desired = Value::Object(desired.clone());
+            details.extend(self.refused_secrets(&spec.name, "properties.desired", &desired));
+        }
+        if details.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the module {} is not added: it refers to secrets that it cannot be given", spec.name);
+        let hint = Some("run the commands that the details name, then repeat it; nothing was changed".to_owned());
+        Err(Refusal { kind: RefusalKind::Conflict, message, hint, details })
+    }
+
     /// Merges into desired properties and waits for the commit.
     fn patch_now(&self, identity: &Identity, patch: &Value, by: &str) -> Result<(), TwinError> {
         let (done, outcome) = std::sync::mpsc::channel();
@@ -159,7 +179,18 @@ fn read(request: &AddRequest) -> Result<InstanceSpec, Refusal> {
         rules::check_patch("properties.desired", desired, &mut found);
         problems.extend(found.iter().map(ToString::to_string));
     }
-    spec.env.clone_from(&request.env);
+    for (name, value) in &request.env {
+        match (value, secret::name_of(value)) {
+            (Value::String(text), _) => drop(spec.env.insert(name.clone(), EnvValue::Text(text.clone()))),
+            (_, Some(secret)) if check_id(secret).is_ok() => {
+                spec.env.insert(name.clone(), EnvValue::secret(secret));
+            }
+            _ => problems.push(format!("env {name}: is neither a text nor {{\"$secret\": \"NAME\"}}")),
+        }
+    }
+    if let Some(text) = &request.device_twin {
+        word("deviceTwin", text, DeviceTwin::WORDS, &mut problems, |may| spec.options.device_twin = may);
+    }
     if let Some(order) = request.startup_order {
         spec.startup_order = order;
     }

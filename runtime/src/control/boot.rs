@@ -17,9 +17,9 @@ use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{self, Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
 use crate::instance::calls::CallError;
-use crate::instance::link::{Control as Tell, MethodRequest};
+use crate::instance::link::{Control as Tell, Link, MethodRequest};
 use crate::instance::services::Services;
-use crate::instance::spec::InstanceSpec;
+use crate::instance::spec::{DeviceTwin, InstanceSpec};
 use crate::instance::state::Hold;
 use crate::log::Logs;
 use crate::name::Identity;
@@ -28,6 +28,7 @@ use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::queue::losses::Loss;
 use crate::refusal::Refusal;
+use crate::secret::Secrets;
 use crate::state_folder::Folders;
 use crate::twin::Twins;
 
@@ -130,6 +131,9 @@ pub fn boot(
     notes.extend(key_notes.into_iter().chain(identity_notes));
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let twins = Twins::open_with(&database, &identities, config.twin.history)?;
+    let (secrets, secret_notes) = Secrets::open(&database, identities.master())?;
+    secret_notes.iter().for_each(|note| tracing::error!("{note}: dinrail secret list"));
+    notes.extend(secret_notes);
     let store = Arc::new(ImageStore::open(&folders.state.join("images"))?);
     let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
     let limits = LaneLimits { messages: config.queue.lane_messages as u64, bytes: config.queue.lane_bytes as u64 };
@@ -143,6 +147,7 @@ pub fn boot(
         disk,
         twins: twins.clone(),
         identities: identities.clone(),
+        secrets: secrets.clone(),
         completions: Default::default(),
         calls: Default::default(),
         logs,
@@ -230,9 +235,22 @@ fn clock_mark(database: &Database) -> Result<ClockMark, StoreError> {
 fn deliver_twin_changes(twins: &Twins, directory: &Arc<Directory>, changes: &Arc<tokio::sync::watch::Sender<u64>>) {
     let known = directory.clone();
     twins.on_desired(move |identity, change| {
-        let link = identity.module_id().and_then(|module| known.read().ok()?.get(module).cloned());
-        if let Some(link) = link {
-            link.tell(Tell::Desired(change.clone()));
+        let Ok(known) = known.read() else { return };
+        match identity.module_id() {
+            Some(module) => {
+                if let Some(link) = known.get(module).cloned() {
+                    drop(known);
+                    link.tell(Tell::Desired(change.clone()));
+                }
+            }
+            None => {
+                let permitted = |link: &&Arc<Link>| link.device_twin != DeviceTwin::None;
+                let links: Vec<Arc<Link>> = known.values().filter(permitted).cloned().collect();
+                drop(known);
+                for link in links {
+                    link.tell(Tell::DeviceDesired(change.clone()));
+                }
+            }
         }
     });
     let changes = changes.clone();

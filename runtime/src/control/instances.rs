@@ -240,7 +240,11 @@ impl Control {
         if !self.has_turn(entry) {
             return None;
         }
-        let input = self.resolve(entry);
+        let input = match (self.resolve(entry), self.missing_secrets(&entry.spec)) {
+            // What runs goes on, with what it was given.
+            (Input::ImageChosen { .. }, Some(reason)) if entry.link.is_none() => Input::ImageMissing { reason },
+            (input, _) => input,
+        };
         let entry = self.instances.get_mut(name)?;
         if let Input::ImageChosen { digest } = &input {
             let is_other = entry.life.digest.as_ref() != Some(digest);
@@ -280,6 +284,9 @@ impl Control {
         if self.left_behind.contains(name) {
             return fail(format!("the thread of the {name} that was removed never returned; restart the runtime"));
         }
+        if let Some(reason) = self.instances.get(name).and_then(|entry| self.missing_secrets(&entry.spec)) {
+            return Some(Input::Worker(worker, state::WorkerEvent::NotReady { reason }));
+        }
         let Ok(digest) = digest.parse::<Digest>() else { return fail(format!("'{digest}' is not a digest")) };
         let record = match self.identities.ensure(Some(name)) {
             Ok(record) => record,
@@ -290,9 +297,10 @@ impl Control {
             return Some(Input::Disabled { reason: super::identities::disabled_reason(&record) });
         }
         let entry = self.instances.get_mut(name)?;
-        let services = self.services.clone();
+        let (services, device_twin) = (self.services.clone(), entry.spec.options.device_twin);
         let identity = record.identity.clone();
-        let Some(link) = ticket::issue(|ticket| Arc::new(Link::new(ticket, identity, services))) else {
+        let make = |ticket| Arc::new(Link::new(ticket, identity, services).with_device_twin(device_twin));
+        let Some(link) = ticket::issue(make) else {
             return fail("too many instances".to_owned());
         };
         if let Ok(mut directory) = self.directory.write() {

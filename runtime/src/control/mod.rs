@@ -21,6 +21,7 @@ mod instances;
 mod listeners;
 mod local_routes;
 mod removing;
+mod secrets;
 mod shutdown;
 mod tally;
 mod turns;

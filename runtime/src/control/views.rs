@@ -104,6 +104,7 @@ impl Control {
             entry.life.digest.as_ref().and_then(|d| d.parse().ok()).and_then(|digest| self.catalog.get(&digest));
         let mut notes = entry.notes.clone();
         notes.extend(self.barred_notes(name));
+        notes.extend(self.secret_notes(entry));
         if entry.spec.options.isolation == Isolation::Process {
             notes.push("isolation 'process' is not available in this version: it runs as a thread".to_owned());
         }

@@ -63,7 +63,7 @@ fn a_full_manifest_is_understood() {
     let Manifest { modules, desired, routes, .. } = taken(&text).manifest;
 
     let filter = &modules["filter"];
-    assert_eq!((filter.image.as_str(), filter.startup_order, filter.env["TZ"].as_str()), ("filter:1.2", 4, "UTC"));
+    assert_eq!((filter.image.as_str(), filter.startup_order, &filter.env["TZ"]), ("filter:1.2", 4, &"UTC".into()));
     assert_eq!(filter.options.stop_grace, Duration::from_millis(2500));
     assert_eq!((filter.options.limits.cpu_percent, filter.options.stack_bytes), (Some(150), Some(262_144)));
     assert_eq!(routes[0], RouteSpec::new("plain", &routes[0].text).unwrap());

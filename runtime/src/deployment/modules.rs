@@ -9,7 +9,7 @@ use super::manifest::ImageCheck;
 use super::options;
 use super::reader::{Object, Reader};
 use crate::instance::spec::{
-    DesiredStatus, InstanceSpec, Isolation, LAST_STARTUP_ORDER, Limits, PullPolicy, RestartPolicy,
+    DesiredStatus, DeviceTwin, EnvValue, InstanceSpec, Isolation, LAST_STARTUP_ORDER, Limits, PullPolicy, RestartPolicy,
 };
 
 pub(super) const AGENT: &[&str] = &["schemaVersion", "runtime", "systemModules", "modules", "healthSecs"];
@@ -139,7 +139,7 @@ fn read_module(
     Some(spec)
 }
 
-fn read_env(reader: &mut Reader<'_>, env: &Object<'_>) -> BTreeMap<String, String> {
+fn read_env(reader: &mut Reader<'_>, env: &Object<'_>) -> BTreeMap<String, EnvValue> {
     let mut variables = BTreeMap::new();
     for (name, entry) in env.members {
         let path = env.path_of(name);
@@ -156,11 +156,26 @@ fn read_env(reader: &mut Reader<'_>, env: &Object<'_>) -> BTreeMap<String, Strin
         reader.known_keys(&variable, &["value"]);
         if !variable.members.contains_key("value") {
             reader.problem(&path, "value is missing", "write {\"value\": \"…\"}");
-        } else if let Some(value) = reader.string(&variable, "value") {
-            variables.insert(name.clone(), value.to_owned());
+        } else if let Some(value) = read_env_value(reader, &variable) {
+            variables.insert(name.clone(), value);
         }
     }
     variables
+}
+
+/// A text, or `{"$secret": NAME}`.
+fn read_env_value(reader: &mut Reader<'_>, variable: &Object<'_>) -> Option<EnvValue> {
+    let Some(Value::Object(_)) = variable.members.get("value") else {
+        return reader.string(variable, "value").map(EnvValue::from);
+    };
+    let reference = reader.member_object(variable, "value")?;
+    reader.known_keys(&reference, &["$secret"]);
+    let name = reader.required_string(&reference, "$secret", "write {\"$secret\": \"NAME\"}, or a text")?;
+    if let Err(error) = crate::name::check_id(name) {
+        reader.problem(&reference.path_of("$secret"), error.to_string(), "write the name of a secret");
+        return None;
+    }
+    Some(EnvValue::secret(name))
 }
 
 fn note_what_is_not_enforced(reader: &mut Reader<'_>, modules: &BTreeMap<String, InstanceSpec>) {
@@ -173,6 +188,14 @@ fn note_what_is_not_enforced(reader: &mut Reader<'_>, modules: &BTreeMap<String,
     }
     if let Some(names) = named(&|spec| spec.options.limits != Limits::default()) {
         reader.note(format!("{names}: limits are kept but not enforced: a thread has none of its own"));
+    }
+    for (may, what) in [
+        (DeviceTwin::Read, "reads the device's own twin"),
+        (DeviceTwin::Report, "reads the device's own twin and reports into it"),
+    ] {
+        if let Some(names) = named(&|spec| spec.options.device_twin == may) {
+            reader.note(format!("{names}: deviceTwin {may}: {what}"));
+        }
     }
     if let Some(names) = named(&|spec| !spec.env.is_empty()) {
         reader.note(format!(

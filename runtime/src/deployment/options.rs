@@ -4,9 +4,9 @@ use serde_json::{Map, Value};
 
 use super::reader::{Object, Reader};
 use crate::document::{Document, Format};
-use crate::instance::spec::{CreateOptions, Isolation, Limits};
+use crate::instance::spec::{CreateOptions, DeviceTwin, Isolation, Limits};
 
-pub(super) const KEYS: &[&str] = &["isolation", "limits", "stopGraceSecs", "watchdogSecs", "stackBytes"];
+pub(super) const KEYS: &[&str] = &["isolation", "limits", "stopGraceSecs", "watchdogSecs", "stackBytes", "deviceTwin"];
 pub(super) const LIMITS: &[&str] = &["memoryBytes", "cpuPercent", "openFiles"];
 
 /// Docker's keys, of `createOptions` and of its `HostConfig`, each with what takes its place.
@@ -146,6 +146,7 @@ fn read_value(reader: &mut Reader<'_>, path: &str, value: &Value) -> CreateOptio
     options.watchdog = reader.seconds(&object, "watchdogSecs", 0.0..=86400.0);
     options.stack_bytes =
         reader.integer(&object, "stackBytes", 65_536..=1_073_741_824).and_then(|bytes| usize::try_from(bytes).ok());
+    options.device_twin = reader.word(&object, "deviceTwin", DeviceTwin::WORDS).unwrap_or_default();
     if let Some(limits) = reader.member_object(&object, "limits") {
         options.limits = read_limits(reader, &limits);
     }

@@ -8,12 +8,13 @@ use super::hub;
 use super::manifest::EXPORT;
 use super::modules::{DEFAULT_HEALTH, MAX_HEALTH_SECS};
 use crate::instance::spec::{
-    DEFAULT_STOP_GRACE, DesiredStatus, Isolation, LAST_STARTUP_ORDER, PullPolicy, RestartPolicy,
+    DEFAULT_STOP_GRACE, DesiredStatus, DeviceTwin, Isolation, LAST_STARTUP_ORDER, PullPolicy, RestartPolicy,
 };
 use crate::routing::{Durability, OnFull};
 
 /// Ids of modules; the first character is not `$`.
 const ID: &str = r"^[A-Za-z0-9:.+%_#*?!(),=@;'-][A-Za-z0-9:.+%_#*?!(),=@;$'-]{0,127}$";
+const SECRET_NAME: &str = r"^[A-Za-z0-9:.+%_#*?!(),=@;$'-]{1,128}$";
 const ROUTE_NAME: &str = r"^[^.$# ]+$";
 
 /// The schema, draft 2020-12.
@@ -200,7 +201,18 @@ fn module() -> Value {
                 "additionalProperties": {
                     "type": "object",
                     "required": ["value"],
-                    "properties": {"value": {"type": "string"}},
+                    "properties": {"value": {
+                        "description": "A text, or the secret that it stands for.",
+                        "anyOf": [
+                            {"type": "string"},
+                            {
+                                "type": "object",
+                                "required": ["$secret"],
+                                "properties": {"$secret": {"type": "string", "pattern": SECRET_NAME}},
+                                "additionalProperties": false,
+                            },
+                        ],
+                    }},
                     "additionalProperties": false,
                 },
             },
@@ -282,6 +294,11 @@ fn create_options() -> Value {
                 "minimum": 65_536,
                 "maximum": 1_073_741_824,
             },
+            "deviceTwin": words(
+                "What it may do with the device's own twin. report: read it and report into it.",
+                DeviceTwin::WORDS,
+                Some(DeviceTwin::default())
+            ),
         },
         "additionalProperties": false,
     })

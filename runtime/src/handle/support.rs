@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::control::Control;
-use crate::instance::spec::InstanceSpec;
+use crate::instance::spec::{EnvValue, InstanceSpec};
 use crate::log::{Query, Which};
 use crate::name::{Identity, folder_name};
 use crate::support::{self, Bundle, Secrets, file_name};
@@ -61,7 +61,14 @@ impl Handle {
                 .filter_map(|part| twin.pointer(part))
                 .for_each(|part| secrets.learn(part));
         }
-        told.modules.iter().flat_map(|(_, spec)| spec.env.values()).for_each(|value| secrets.add(value));
+        let env = told.modules.iter().flat_map(|(_, spec)| spec.env.values());
+        env.for_each(|value| match value {
+            EnvValue::Text(text) => secrets.add(text),
+            // The name of a secret is none.
+            EnvValue::Secret(_) => {}
+        });
+        // None is in what goes into a bundle; should a module have written one into something after all, it goes out here.
+        self.services.secrets.each_value(|value| secrets.add(value));
         let mut bundle = Bundle::new(Cursor::new(Vec::new()), folder, secrets);
         let time = clock::rfc3339(clock::wall_us());
         bundle.text("README.txt", &support::about(env!("CARGO_PKG_VERSION"), &time, true, with_values))?;
@@ -121,7 +128,9 @@ fn twin_file(own: &str, identity: &Identity) -> String {
 
 /// The names of its environment variables stay.
 fn without_values(mut spec: InstanceSpec) -> InstanceSpec {
-    spec.env.values_mut().for_each(|value| *value = support::REMOVED.to_owned());
+    for value in spec.env.values_mut().filter(|value| value.secret_name().is_none()) {
+        *value = support::REMOVED.into();
+    }
     spec
 }
 

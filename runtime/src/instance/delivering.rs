@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::*;
+use serde_json::Value;
 
 use super::guest::Guest;
 use super::link::Link;
 use super::worker::Due;
 use crate::clock;
 use crate::message::{Meta, MetaKind};
+use crate::name::Identity;
 use crate::queue::ingest::DiskMessage;
 use crate::queue::kept::Kept;
 use crate::queue::{Consumer, QueueLane, Record, Source};
@@ -340,20 +342,11 @@ impl Delivering {
     /// What a handler staged takes effect: the report first, then the messages.
     #[cold]
     fn commit(&self, stage: super::link::Stage) {
-        let (module, identity) = (self.link.name.clone(), &self.link.identity);
         if !stage.reported.is_empty() {
-            let lost = move |error: &crate::twin::TwinError| {
-                tracing::error!(module = &*module, "what a handler reported is lost: {error}");
-            };
-            let later = lost.clone();
-            let outcome = self.link.services.twins.report(identity, &stage.reported, None, move |outcome| {
-                if let Err(error) = outcome {
-                    later(&error);
-                }
-            });
-            if let Err(error) = outcome {
-                lost(&error);
-            }
+            self.report(&self.link.identity, &stage.reported);
+        }
+        if let (false, Some(device)) = (stage.device_reported.is_empty(), self.link.device()) {
+            self.report(&device, &stage.device_reported);
         }
         if !stage.messages.is_empty() {
             self.link.deliveries.begin_commit();
@@ -364,6 +357,22 @@ impl Delivering {
                 }
             });
             self.link.services.disk.enqueue_staged(stage.messages, stored);
+        }
+    }
+
+    fn report(&self, identity: &Identity, patches: &[Value]) {
+        let module = self.link.name.clone();
+        let lost = move |error: &crate::twin::TwinError| {
+            tracing::error!(module = &*module, "what a handler reported is lost: {error}");
+        };
+        let later = lost.clone();
+        let outcome = self.link.services.twins.report(identity, patches, None, move |outcome| {
+            if let Err(error) = outcome {
+                later(&error);
+            }
+        });
+        if let Err(error) = outcome {
+            lost(&error);
         }
     }
 

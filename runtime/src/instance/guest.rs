@@ -10,9 +10,9 @@ use dinrail_plugin::abi::*;
 
 use super::calls::{CallError, MethodAnswer};
 use super::link::{Link, MethodRequest};
+use super::spec::DeviceTwin;
 use super::watchdog::Callback;
 use crate::image::Library;
-use crate::twin::DesiredChange;
 
 /// How a call ended, other than well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +52,50 @@ pub struct Making<'a> {
     pub revision: u64,
 }
 
+/// Desired properties as they are handed over.
+pub struct Desired<'a> {
+    /// The change: a merge patch, or the whole section.
+    pub patch: &'a str,
+    /// The whole section after it.
+    pub whole: &'a str,
+    /// `patch` is the whole section.
+    pub is_whole: bool,
+    /// `$version` after it.
+    pub version: u64,
+    /// Revision after it.
+    pub revision: u64,
+}
+
+impl Desired<'_> {
+    fn raw(&self) -> DrDesired {
+        DrDesired {
+            size: size_of::<DrDesired>() as u32,
+            flags: if self.is_whole { DR_DESIRED_WHOLE } else { 0 },
+            patch: DrText::new(self.patch),
+            whole: DrText::new(self.whole),
+            version: self.version,
+            revision: self.revision,
+        }
+    }
+}
+
 /// See the module's documentation.
 pub struct Guest {
     table: &'static DrModule,
     instance: *mut c_void,
+    /// What it has for changes of the device's twin, where it is permitted that.
+    device: Option<&'static DrDeviceHandler>,
     link: Arc<Link>,
+}
+
+/// What a module has for changes of the device's twin.
+fn device_handler(table: &'static DrModule) -> Option<&'static DrDeviceHandler> {
+    let extension = table.extension?;
+    // SAFETY: any thread may call; the name is borrowed for the call.
+    let handler = unsafe { extension(DrText::new(DR_EXTENSION_DEVICE_HANDLER)) }.cast::<DrDeviceHandler>();
+    // SAFETY: null or, by the contract of that name, a table that lives as long as the library, which is never unloaded; its size
+    // comes first.
+    unsafe { handler.as_ref() }.filter(|handler| handler.size as usize >= size_of::<DrDeviceHandler>())
 }
 
 /// Collects what a module writes.
@@ -76,21 +115,22 @@ impl Collector {
         DrSink { ctx: std::ptr::from_mut(self).cast(), write }
     }
 
-    fn text(self) -> String {
-        String::from_utf8_lossy(&self.0).into_owned()
+    /// What it wrote, without the secrets that it was given.
+    fn text(self, link: &Link) -> String {
+        link.masked(&String::from_utf8_lossy(&self.0)).into_owned()
     }
 
-    fn reason(self) -> String {
-        if self.0.is_empty() { "the module gave no reason".to_owned() } else { self.text() }
+    fn reason(self, link: &Link) -> String {
+        if self.0.is_empty() { "the module gave no reason".to_owned() } else { self.text(link) }
     }
 }
 
-fn outcome(status: DrStatus, text: Collector) -> Result<(), Fault> {
+fn outcome(link: &Link, status: DrStatus, text: Collector) -> Result<(), Fault> {
     match status {
         DR_OK => Ok(()),
-        DR_REFUSED => Err(Fault::Refused(text.reason())),
-        DR_PANICKED => Err(Fault::Panicked(text.reason())),
-        _ => Err(Fault::Failed(text.reason())),
+        DR_REFUSED => Err(Fault::Refused(text.reason(link))),
+        DR_PANICKED => Err(Fault::Panicked(text.reason(link))),
+        _ => Err(Fault::Failed(text.reason(link))),
     }
 }
 
@@ -123,8 +163,9 @@ impl Guest {
             // SAFETY: the table was checked at load; all arguments live until the call returns.
             unsafe { (table.create)(&args, &mut instance, &sink) }
         });
-        outcome(status, text)?;
-        Ok(Guest { table, instance, link: link.clone() })
+        outcome(link, status, text)?;
+        let device = (link.device_twin != DeviceTwin::None).then(|| device_handler(table)).flatten();
+        Ok(Guest { table, instance, device, link: link.clone() })
     }
 
     /// True when it takes messages.
@@ -147,18 +188,24 @@ impl Guest {
     }
 
     /// Tells it about a change of the desired properties.
-    pub fn on_desired(&mut self, change: &DesiredChange, patch: &str, is_whole: bool) -> Result<(), Fault> {
+    pub fn on_desired(&mut self, change: &Desired<'_>) -> Result<(), Fault> {
         let Some(on_desired) = self.table.on_desired else { return Ok(()) };
-        let change = DrDesired {
-            size: size_of::<DrDesired>() as u32,
-            flags: if is_whole { DR_DESIRED_WHOLE } else { 0 },
-            patch: DrText::new(patch),
-            whole: DrText::new(&change.whole),
-            version: change.version,
-            revision: change.revision,
-        };
+        let change = change.raw();
         // SAFETY: a live instance of this table; the change lives until the call returns.
         self.call(Callback::Desired, |instance, sink| unsafe { on_desired(instance, &change, sink) })
+    }
+
+    /// True when it is told of the device's desired properties.
+    pub fn hears_of_device(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Tells it about a change of the device's desired properties.
+    pub fn on_device_desired(&mut self, change: &Desired<'_>) -> Result<(), Fault> {
+        let Some(handler) = self.device else { return Ok(()) };
+        let change = change.raw();
+        // SAFETY: a live instance of the table that the handler belongs to; the change lives until the call returns.
+        self.call(Callback::Desired, |instance, sink| unsafe { (handler.on_desired)(instance, &change, sink) })
     }
 
     /// A timer fired.
@@ -190,7 +237,7 @@ impl Guest {
         });
         match verdict.kind {
             DR_ACCEPT | DR_DEFER => (verdict, String::new()),
-            DR_RETRY..=DR_PANIC => (verdict, text.reason()),
+            DR_RETRY..=DR_PANIC => (verdict, text.reason(&self.link)),
             unknown => (DrVerdict { kind: DR_FAULT, ..verdict }, format!("its verdict {unknown} is none")),
         }
     }
@@ -217,10 +264,10 @@ impl Guest {
             unsafe { on_method(instance, &call, &mut status, &sink) }
         });
         match outcome {
-            DR_OK => Ok(Ok(MethodAnswer { status, payload: text.text() })),
+            DR_OK => Ok(Ok(MethodAnswer { status, payload: text.text(&self.link) })),
             DR_NOT_FOUND => unknown(),
-            DR_PANICKED => Err(Fault::Panicked(text.reason())),
-            _ => Ok(Err(CallError::Failed(text.reason()))),
+            DR_PANICKED => Err(Fault::Panicked(text.reason(&self.link))),
+            _ => Ok(Err(CallError::Failed(text.reason(&self.link)))),
         }
     }
 
@@ -234,7 +281,7 @@ impl Guest {
         let sink = text.sink();
         let instance = self.instance;
         let status = in_call(&self.link, || act(instance, &sink));
-        outcome(status, text)
+        outcome(&self.link, status, text)
     }
 }
 

@@ -14,14 +14,17 @@ use serde_json::Value;
 use super::calls::{CallError, MethodAnswer};
 use super::completions::Completion;
 use super::delivery::NotStaged;
+use super::given::Whose;
 use super::link::{Control, Health, Link, MethodRequest};
 use super::ticket;
 use crate::clock;
 use crate::log::Level;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
+use crate::name::Identity;
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
+use crate::twin::TwinSnapshot;
 
 /// Largest message that can be carried at all; routes allow far less.
 const MAX_BYTES: usize = 1 << 31;
@@ -103,7 +106,7 @@ unsafe extern "C" fn log(ticket: u64, level: DrLevel, target: DrText, text: DrTe
         // SAFETY: borrowed for the call, by contract.
         let (target, text, file) = unsafe { (target.bytes(), text.bytes(), file.bytes()) };
         let logs = &link.services.logs;
-        logs.module_says(link.speaker(), Level::of_number(level), target, text, (file, line));
+        logs.module_says(link.speaker(), Level::of_number(level), target, &link.masked_bytes(text), (file, line));
         DR_OK
     });
 }
@@ -258,35 +261,52 @@ unsafe extern "C" fn patch_reported(
     patch: DrText,
     completion: *const DrCompletion,
 ) -> DrStatus {
-    with_link(ticket, |link| {
-        let bytes = patch.len;
-        // SAFETY: borrowed for the call, by contract.
-        let Ok(patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
-        if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
-            return DR_GONE;
+    // SAFETY: what the module passed.
+    with_link(ticket, |link| unsafe { report(link, &link.identity, delivery, patch, completion) })
+}
+
+/// Merges what the instance reports into the twin of `identity`: its own, or the device's.
+///
+/// # Safety
+/// `patch` is borrowed for the call, and `completion` is null or one of the instance.
+pub(super) unsafe fn report(
+    link: &Arc<Link>,
+    identity: &Identity,
+    delivery: u64,
+    patch: DrText,
+    completion: *const DrCompletion,
+) -> DrStatus {
+    let bytes = patch.len;
+    // SAFETY: the caller's promise.
+    let Ok(mut patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
+    link.mask_report(&mut patch);
+    if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
+        return DR_GONE;
+    }
+    if delivery != DR_NO_DELIVERY {
+        if let Err(error) = link.services.twins.check_report(identity, &patch) {
+            return refused_report(link, &error);
         }
-        if delivery != DR_NO_DELIVERY {
-            if let Err(error) = link.services.twins.check_report(&link.identity, &patch) {
-                return refused_report(link, &error);
-            }
-            let staged = link.deliveries.stage(delivery, bytes, |stage| stage.reported.push(patch));
-            return staged.map_or_else(refused_stage, |()| DR_OK);
-        }
-        // SAFETY: null or a completion, by contract.
-        let completion = unsafe { Completion::copy(completion, link) };
-        let outcome = link.services.twins.patch_reported(&link.identity, &patch, move |outcome| {
-            if let Some(completion) = completion {
-                match outcome {
-                    Ok(_) => completion.done(DR_OK, ""),
-                    Err(error) => completion.done(DR_FAILED, &error.to_string()),
-                }
-            }
+        let is_own = *identity == link.identity;
+        let staged = link.deliveries.stage(delivery, bytes, |stage| {
+            if is_own { stage.reported.push(patch) } else { stage.device_reported.push(patch) }
         });
-        match outcome {
-            Ok(()) => DR_PENDING,
-            Err(error) => refused_report(link, &error),
+        return staged.map_or_else(refused_stage, |()| DR_OK);
+    }
+    // SAFETY: the caller's promise.
+    let completion = unsafe { Completion::copy(completion, link) };
+    let outcome = link.services.twins.patch_reported(identity, &patch, move |outcome| {
+        if let Some(completion) = completion {
+            match outcome {
+                Ok(_) => completion.done(DR_OK, ""),
+                Err(error) => completion.done(DR_FAILED, &error.to_string()),
+            }
         }
-    })
+    });
+    match outcome {
+        Ok(()) => DR_PENDING,
+        Err(error) => refused_report(link, &error),
+    }
 }
 
 fn refused_stage(why: NotStaged) -> DrStatus {
@@ -302,41 +322,43 @@ fn refused_report(link: &Link, error: &crate::twin::TwinError) -> DrStatus {
     DR_INVALID
 }
 
-/// The text of a snapshot: modules share it with everybody who reads that state of the twin.
-struct TwinText(Arc<str>);
-
-impl AsRef<[u8]> for TwinText {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
+    // SAFETY: what the module passed.
+    with_link(ticket, |link| unsafe { give_twin(link, link.services.twins.get(&link.identity), Whose::Own, twin) })
 }
 
-unsafe extern "C" fn get_twin(ticket: u64, twin: *mut DrTwin) -> DrStatus {
-    with_link(ticket, |link| {
-        let Some(snapshot) = link.services.twins.get(&link.identity) else { return DR_NOT_FOUND };
-        // SAFETY: null, or the module's by contract, with its size set. Nothing else in it need be a value yet, so there is no
-        // reference to the whole.
-        if twin.is_null() || (unsafe { (&raw const (*twin).size).read() } as usize) < size_of::<DrTwin>() {
-            return DR_INVALID;
-        }
-        let filled = DrTwin {
-            size: size_of::<DrTwin>() as u32,
-            flags: 0,
-            json: lane::host_buffer(TwinText(snapshot.module_view())),
-            desired_revision: snapshot.desired.revision,
-            reported_revision: snapshot.reported.revision,
-        };
-        // SAFETY: as large as this by the check above, and the module's to write by contract.
-        unsafe { twin.write(filled) };
-        DR_OK
-    })
+/// Fills in a twin.
+///
+/// # Safety
+/// `twin` is null, or the module's by contract, with its size set.
+pub(super) unsafe fn give_twin(
+    link: &Link,
+    snapshot: Option<Arc<TwinSnapshot>>,
+    whose: Whose,
+    twin: *mut DrTwin,
+) -> DrStatus {
+    let Some(snapshot) = snapshot else { return DR_NOT_FOUND };
+    // SAFETY: the caller's promise. Nothing else in it need be a value yet, so there is no reference to the whole.
+    if twin.is_null() || (unsafe { (&raw const (*twin).size).read() } as usize) < size_of::<DrTwin>() {
+        return DR_INVALID;
+    }
+    let filled = DrTwin {
+        size: size_of::<DrTwin>() as u32,
+        flags: 0,
+        json: lane::host_buffer(link.twin_text(&snapshot, whose)),
+        desired_revision: snapshot.desired.revision,
+        reported_revision: snapshot.reported.revision,
+    };
+    // SAFETY: as large as this by the check above, and the module's to write by contract.
+    unsafe { twin.write(filled) };
+    DR_OK
 }
 
 unsafe extern "C" fn set_health(ticket: u64, level: DrLevel, sentence: DrText) -> DrStatus {
     with_link(ticket, |link| {
         // SAFETY: borrowed for the call, by contract.
         let Some(sentence) = (unsafe { read(sentence) }) else { return DR_INVALID };
-        let sentence = sentence.chars().filter(|c| !c.is_control()).take(300).collect();
+        let sentence = link.masked(sentence).chars().filter(|c| !c.is_control()).take(300).collect();
         link.set_health(Health { level, sentence });
         DR_OK
     })
@@ -410,7 +432,7 @@ unsafe extern "C" fn complete(ticket: u64, delivery: u64, verdict: DrVerdict, re
             return DR_GONE;
         }
         // SAFETY: borrowed for the call, by contract.
-        let reason = unsafe { read(reason) }.unwrap_or_default().to_owned();
+        let reason = link.masked(unsafe { read(reason) }.unwrap_or_default()).into_owned();
         if link.tell(Control::Complete { delivery, verdict, reason }) { DR_OK } else { DR_GONE }
     })
 }
@@ -454,8 +476,8 @@ unsafe extern "C" fn invoke_method(
 unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
     with_link(ticket, |link| {
         // SAFETY: borrowed for the call, by contract.
-        let reason = String::from_utf8_lossy(unsafe { reason.bytes() }).into_owned();
-        link.tell(Control::Fail(reason));
+        let reason = String::from_utf8_lossy(unsafe { reason.bytes() });
+        link.tell(Control::Fail(link.masked(&reason).into_owned()));
         DR_OK
     })
 }
@@ -463,6 +485,7 @@ unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
 unsafe extern "C" fn extension(name: DrText) -> *const c_void {
     // SAFETY: borrowed for the call, by contract.
     match unsafe { read(name) } {
+        Some(DR_EXTENSION_DEVICE) => (&raw const super::device::TABLE).cast(),
         Some(DR_EXTENSION_THREADS) => (&raw const super::threads::TABLE).cast(),
         Some(DR_EXTENSION_IDENTITY) => (&raw const super::signing::TABLE).cast(),
         _ => std::ptr::null(),

@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::calls::{CallError, Reply};
 use super::delivery::Deliveries;
+use super::given::Given;
 use super::lock;
 use super::services::Services;
+use super::spec::DeviceTwin;
 use super::ticket::Ticket;
 use crate::log::Speaker;
 use crate::name::{Identity, check_id};
@@ -37,6 +39,8 @@ pub enum Control {
     Fail(String),
     /// The desired properties changed.
     Desired(Arc<DesiredChange>),
+    /// Those of the device changed.
+    DeviceDesired(Arc<DesiredChange>),
     /// A posted value.
     Event(u64),
     /// Start a timer.
@@ -121,6 +125,10 @@ pub struct Link {
     pub doing: AtomicU32,
     /// Kernel id of the worker's thread; 0 before it runs.
     pub thread: AtomicU32,
+    /// What the deployment permits it of the device's own twin.
+    pub device_twin: DeviceTwin,
+    /// What it was given of secrets.
+    pub(super) given: Given,
     speaker: OnceLock<Arc<Speaker>>,
     /// The other threads of the instance.
     pub(super) threads: Mutex<Vec<super::threads::Entered>>,
@@ -147,6 +155,8 @@ impl Link {
             calls: AtomicU64::new(0),
             doing: AtomicU32::new(0),
             thread: AtomicU32::new(0),
+            device_twin: DeviceTwin::None,
+            given: Given::default(),
             speaker: OnceLock::new(),
             threads: Mutex::default(),
             ended_cpu_ns: AtomicU64::new(0),
@@ -156,6 +166,11 @@ impl Link {
             control: Mutex::default(),
             health: Mutex::new(Health { level: DR_INFO, sentence: String::new() }),
         }
+    }
+
+    /// The same, permitted so much of the device's own twin.
+    pub fn with_device_twin(self, device_twin: DeviceTwin) -> Link {
+        Link { device_twin, ..self }
     }
 
     /// Tells the worker something. False when too much waits or nobody listens any more; what must not be lost is refused for
@@ -193,6 +208,13 @@ impl Link {
                     told.waiting.iter().position(is_change).map(|at| told.waiting.remove(at));
                 } else {
                     told.changes += 1;
+                }
+                told.waiting.push_back(control);
+            }
+            Control::DeviceDesired(_) => {
+                let is_change = |control: &Control| matches!(control, Control::DeviceDesired(_));
+                if told.waiting.iter().filter(|control| is_change(control)).count() == MAX_CHANGES {
+                    told.waiting.iter().position(is_change).map(|at| told.waiting.remove(at));
                 }
                 told.waiting.push_back(control);
             }
@@ -343,6 +365,8 @@ pub struct Stage {
     pub messages: Vec<crate::queue::ingest::DiskMessage>,
     /// Merge patches for the reported properties, in order; they become one change.
     pub reported: Vec<Value>,
+    /// The same for those of the device.
+    pub device_reported: Vec<Value>,
     /// What both hold.
     pub bytes: usize,
 }

@@ -10,6 +10,8 @@ pub mod calls;
 pub mod completions;
 mod delivering;
 pub mod delivery;
+mod device;
+pub mod given;
 pub mod guest;
 pub mod host;
 pub mod link;

@@ -9,6 +9,7 @@ use crate::identity::Identities;
 use crate::log::Logs;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
+use crate::secret::Secrets;
 use crate::twin::Twins;
 
 /// Delivers a direct method call to the target's instance, or answers it with the reason why not.
@@ -24,6 +25,8 @@ pub struct Services {
     pub twins: Twins,
     /// Who signs for whom.
     pub identities: Identities,
+    /// Secrets.
+    pub secrets: Secrets,
     /// Tells modules what has ended.
     pub completions: Completions,
     /// Direct method calls under way.

@@ -62,6 +62,59 @@ pub enum Isolation {
     Process,
 }
 
+/// What an instance may do with the device's own twin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceTwin {
+    /// Nothing.
+    #[default]
+    None,
+    /// Read it, and be told of its desired properties.
+    Read,
+    /// That, and report into it.
+    Report,
+}
+
+/// What stands for a variable of `env`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EnvValue {
+    /// Its value.
+    Text(String),
+    /// The secret that is its value.
+    Secret(SecretReference),
+}
+
+/// `{"$secret": NAME}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretReference {
+    /// Name of the secret.
+    #[serde(rename = "$secret")]
+    pub name: String,
+}
+
+impl EnvValue {
+    /// The secret with this name.
+    pub fn secret(name: &str) -> EnvValue {
+        EnvValue::Secret(SecretReference { name: name.to_owned() })
+    }
+
+    /// The name of the secret that it is.
+    pub fn secret_name(&self) -> Option<&str> {
+        match self {
+            EnvValue::Text(_) => None,
+            EnvValue::Secret(secret) => Some(&secret.name),
+        }
+    }
+}
+
+impl From<&str> for EnvValue {
+    fn from(text: &str) -> EnvValue {
+        EnvValue::Text(text.to_owned())
+    }
+}
+
 /// Who wanted the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -102,6 +155,8 @@ pub struct CreateOptions {
     pub watchdog: Option<Duration>,
     /// Stack of its thread, in bytes; `None`: the runtime's default.
     pub stack_bytes: Option<usize>,
+    /// What it may do with the device's own twin.
+    pub device_twin: DeviceTwin,
 }
 
 impl Default for CreateOptions {
@@ -112,6 +167,7 @@ impl Default for CreateOptions {
             stop_grace: DEFAULT_STOP_GRACE,
             watchdog: None,
             stack_bytes: None,
+            device_twin: DeviceTwin::None,
         }
     }
 }
@@ -135,7 +191,7 @@ pub struct InstanceSpec {
     pub startup_order: u32,
     /// What `client.env()` answers.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// The author's remark on the version of this entry; does not choose an image.
     #[serde(default)]
     pub version: Option<String>,
@@ -183,6 +239,7 @@ impl InstanceSpec {
         changed("stopGraceSecs", was.stop_grace.as_secs_f64().to_string(), is.stop_grace.as_secs_f64().to_string());
         changed("watchdogSecs", spoken(seconds(was.watchdog).as_ref()), spoken(seconds(is.watchdog).as_ref()));
         changed("stackBytes", spoken(was.stack_bytes.as_ref()), spoken(is.stack_bytes.as_ref()));
+        changed("deviceTwin", was.device_twin.to_string(), is.device_twin.to_string());
         let (was, is) = (&was.limits, &is.limits);
         changed("limits.memoryBytes", spoken(was.memory_bytes.as_ref()), spoken(is.memory_bytes.as_ref()));
         changed("limits.cpuPercent", spoken(was.cpu_percent.as_ref()), spoken(is.cpu_percent.as_ref()));
@@ -191,11 +248,12 @@ impl InstanceSpec {
             changes.push(format!("env {name} removed"));
         }
         for (name, value) in &self.env {
-            // Values may be secrets: they are not shown.
-            match old.env.get(name) {
-                Some(old) if old == value => {}
-                Some(_) => changes.push(format!("env {name} changed")),
-                None => changes.push(format!("env {name} added")),
+            // Values may be secrets: they are not shown. The name of a secret is none.
+            match (old.env.get(name), value.secret_name()) {
+                (Some(old), _) if old == value => {}
+                (_, Some(secret)) => changes.push(format!("env {name} is the secret {secret}")),
+                (Some(_), None) => changes.push(format!("env {name} changed")),
+                (None, None) => changes.push(format!("env {name} added")),
             }
         }
         changes
@@ -242,6 +300,7 @@ words!(DesiredStatus { Running = "running", Stopped = "stopped" });
 words!(RestartPolicy { Never = "never", OnFailure = "on-failure", OnUnhealthy = "on-unhealthy", Always = "always" });
 words!(PullPolicy { OnCreate = "on-create", Never = "never" });
 words!(Isolation { Auto = "auto", Thread = "thread", Process = "process" });
+words!(DeviceTwin { None = "none", Read = "read", Report = "report" });
 words!(Origin { Drop = "drop", Deployment = "deployment", Cli = "cli" });
 
 mod millis {

@@ -220,6 +220,11 @@ pub enum WorkerEvent {
         /// In words, with what to do.
         reason: String,
     },
+    /// There is no worker: something that it needs, and a person has to give, is not there.
+    NotReady {
+        /// In words, with what to run.
+        reason: String,
+    },
     /// The worker is gone.
     Exited {
         /// In words.
@@ -363,7 +368,11 @@ impl Instance {
     pub fn next_step(&self) -> Option<String> {
         let name = &self.name;
         match &self.state {
-            State::Waiting { .. } => Some("put the image into a watched folder, or: dinrail image add FILE".to_owned()),
+            // A reason that ends with a command says it all.
+            State::Waiting { reason } => Some(match reason.split_once(": dinrail ") {
+                Some((_, commands)) => format!("dinrail {}", commands.split("; ").next().unwrap_or(commands)),
+                None => "put the image into a watched folder, or: dinrail image add FILE".to_owned(),
+            }),
             State::Stopped { .. } if self.disabled.is_some() => Some(format!("dinrail identity enable {name}")),
             State::Stopped { .. } => Some(format!("dinrail start {name}")),
             State::Failed { abandoned: Some(_), .. } => {

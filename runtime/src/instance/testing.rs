@@ -22,6 +22,7 @@ use crate::queue::LaneLimits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::{Ingest, Outgoing, OutgoingBody, SendError, Sink, TargetSpec};
 use crate::queue::lane::Source;
+use crate::secret::Secrets;
 use crate::twin::Twins;
 
 pub const ACCEPT: DrVerdict = verdict(DR_ACCEPT);
@@ -197,6 +198,7 @@ impl House {
             disk: Arc::new(Disk::open(database.clone(), budget, ClockMark::default()).unwrap()),
             twins: twins.clone(),
             identities: identities.clone(),
+            secrets: Secrets::open(&database, identities.master()).unwrap().0,
             completions: Default::default(),
             calls: Default::default(),
             logs: crate::log::Logs::nowhere(),

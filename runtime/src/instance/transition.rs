@@ -233,7 +233,14 @@ impl Change {
                 // There may be an older one that can be loaded.
                 self.actions.push(Action::ChooseImage);
             }
-            WorkerEvent::StartFailed { reason } | WorkerEvent::NotLoaded { reason } => self.gone(reason, false),
+            // Not its fault, so that it costs it no start.
+            WorkerEvent::NotReady { reason } if self.it.state == State::Starting => {
+                self.report(true, format!("waits: {reason}"));
+                self.it.state = State::Waiting { reason };
+            }
+            WorkerEvent::StartFailed { reason }
+            | WorkerEvent::NotLoaded { reason }
+            | WorkerEvent::NotReady { reason } => self.gone(reason, false),
             WorkerEvent::Exited { reason, clean } => self.gone(reason, clean),
         }
     }

@@ -12,7 +12,7 @@ use super::delivering::{Delivering, Step};
 use super::guest::{Fault, Guest, Making};
 use super::link::{Control, Link, MethodRequest};
 use super::timers::Timers;
-use super::{host, ticket};
+use super::{guest, host, ticket};
 use crate::clock;
 use crate::image::Library;
 use crate::queue::Consumer;
@@ -123,8 +123,9 @@ fn serve_out(assignment: &Assignment, consumer: Consumer, guest: Guest, desired:
     let link = &assignment.link;
     let delivering = Delivering::new(link.clone(), assignment.inputs.clone());
     let (timers, pace) = (Timers::default(), Pace::default());
-    let mut worker = Worker { link, guest, consumer, timers, pace, desired, delivering };
-    let started = worker.guest.start();
+    let device = Desired { revision: 0, is_current: false };
+    let mut worker = Worker { link, guest, consumer, timers, pace, desired, device, delivering };
+    let started = worker.guest.start().and_then(|()| worker.tell_of_device());
     let ending = match started {
         Ok(()) => {
             (assignment.report)(WorkerEvent::Started);
@@ -153,13 +154,15 @@ fn create(assignment: &Assignment, load: LoadLibrary) -> Result<(Guest, Desired)
     })?;
     let snapshot = link.services.twins.get(&link.identity).ok_or_else(|| Fault::Failed("it has no twin".to_owned()))?;
     let (version, revision) = (snapshot.desired.version, snapshot.desired.revision);
+    let env = link.deliverable_env(&assignment.env).map_err(|why| failed("its env", why))?;
     let make = |desired: &str| {
+        let desired = link.deliverable(desired).map_err(|why| failed("its desired properties", why))?;
         let making = Making {
             generation_id: &assignment.generation_id,
             data_folder: &assignment.data_folder.to_string_lossy(),
             image_folder: &assignment.image_folder.to_string_lossy(),
-            env: &assignment.env,
-            desired,
+            env: &env,
+            desired: &desired,
             version,
             revision,
         };
@@ -214,6 +217,8 @@ struct Worker<'a> {
     timers: Timers,
     pace: Pace,
     desired: Desired,
+    /// Of the device's desired properties.
+    device: Desired,
     delivering: Delivering,
 }
 
@@ -287,6 +292,11 @@ impl Worker<'_> {
                 Control::Stop => return Err(Ending::Stopped),
                 Control::Fail(reason) => return Err(Ending::Failed(reason)),
                 Control::Desired(change) => self.change_desired(&change)?,
+                Control::DeviceDesired(change) => {
+                    if let Err(Fault::Panicked(reason)) = self.change_of_device(&change) {
+                        return Err(Ending::Failed(reason));
+                    }
+                }
                 Control::Event(value) => self.heed("a posted event", |guest| guest.on_event(value))?,
                 Control::TimerStart { id, first, period } => self.timers.start(id, first, period),
                 Control::TimerStop(id) => self.timers.stop(id),
@@ -349,8 +359,7 @@ impl Worker<'_> {
         }
         let is_next = change.revision == self.desired.revision + 1;
         let is_whole = !is_next || !self.desired.is_current;
-        let patch = if is_whole { &change.whole } else { &change.patch };
-        let outcome = self.guest.on_desired(change, patch, is_whole);
+        let outcome = self.hand_over(change, is_whole);
         // After a refusal it goes on with what it had: the next change is no patch of that.
         self.desired = Desired { revision: change.revision, is_current: outcome.is_ok() };
         let error = outcome.as_ref().err().map(Fault::reason);
@@ -364,6 +373,64 @@ impl Worker<'_> {
                 tracing::warn!(module = &*self.link.name, version, "desired properties refused: {}", fault.reason());
                 Ok(())
             }
+        }
+    }
+
+    /// Hands desired properties over with the secrets that they refer to. Where one is not to be had, the module is told nothing.
+    fn hand_over(&mut self, change: &DesiredChange, is_whole: bool) -> Result<(), Fault> {
+        let whole = self.link.deliverable(&change.whole).map_err(Fault::Refused)?;
+        let patch = match is_whole {
+            true => None,
+            false => Some(self.link.deliverable(&change.patch).map_err(Fault::Refused)?),
+        };
+        let (version, revision) = (change.version, change.revision);
+        let patch = patch.as_deref().unwrap_or(&whole);
+        self.guest.on_desired(&guest::Desired { patch, whole: &whole, is_whole, version, revision })
+    }
+
+    /// Tells it the device's desired properties as they are, once, before any change of them.
+    fn tell_of_device(&mut self) -> Result<(), Fault> {
+        if !self.guest.hears_of_device() {
+            return Ok(());
+        }
+        let Some(snapshot) = self.link.device_snapshot() else { return Ok(()) };
+        let desired = &snapshot.desired;
+        self.hand_over_device(&desired.document, &desired.document, true, desired.version, desired.revision)
+    }
+
+    fn change_of_device(&mut self, change: &DesiredChange) -> Result<(), Fault> {
+        if !self.guest.hears_of_device() || change.revision <= self.device.revision {
+            return Ok(());
+        }
+        let is_whole = change.revision != self.device.revision + 1 || !self.device.is_current;
+        let patch = if is_whole { &change.whole } else { &change.patch };
+        self.hand_over_device(patch, &change.whole, is_whole, change.version, change.revision)
+    }
+
+    fn hand_over_device(
+        &mut self,
+        patch: &str,
+        whole: &str,
+        is_whole: bool,
+        version: u64,
+        revision: u64,
+    ) -> Result<(), Fault> {
+        let (patch, whole) = (self.link.deliverable_so_far(patch), self.link.deliverable_so_far(whole));
+        let change = guest::Desired { patch: &patch, whole: &whole, is_whole, version, revision };
+        let outcome = self.guest.on_device_desired(&change);
+        self.device = Desired { revision, is_current: outcome.is_ok() };
+        match outcome {
+            Err(fault @ Fault::Panicked(_)) => Err(fault),
+            Err(fault) => {
+                let text = fault.reason();
+                tracing::warn!(
+                    module = &*self.link.name,
+                    version,
+                    "desired properties of the device not taken: {text}"
+                );
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 

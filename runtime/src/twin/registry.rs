@@ -14,7 +14,7 @@ use super::history::{HistoryLimits, Past, PastChange, Row, Walk};
 use super::pending::Twin;
 use super::rules::{self, Violation};
 use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot, etag};
-use super::store;
+use super::{secret, store};
 use crate::clock;
 use crate::database::{Database, File, Job, StoreError, Work, lock};
 use crate::identity::Identities;
@@ -186,6 +186,23 @@ impl Twins {
             .read(File::Main, read)
             .map_err(|cause| TwinError::Store { identity: identity.clone(), cause })?;
         Ok((Walk::new(&tags.unwrap_or_else(Section::empty), &desired.unwrap_or_else(Section::empty)), rows))
+    }
+
+    /// Sets everything that refers to a secret to what it is: a change that brings the secret's new value to whoever listens. Nothing
+    /// changes where nothing refers to it.
+    pub fn refresh_secret(
+        &self,
+        identity: &Identity,
+        name: &str,
+        by: &str,
+        done: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), TwinError> {
+        self.submit(identity, by, None, done, |now, found| {
+            match secret::referring(&now[Part::Desired as usize].parse(), name).map(Value::Object) {
+                Some(patch) => make(identity, &Change::patch_desired(&patch, by), now, found),
+                None => Ok(Edit::default()),
+            }
+        })
     }
 
     /// Merges into the reported properties.

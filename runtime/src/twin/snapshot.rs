@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::metadata;
+use super::{metadata, secret};
 use crate::name::Identity;
 
 /// One of the three parts of a twin.
@@ -120,6 +120,7 @@ pub struct TwinSnapshot {
     /// What a cold start gives a module that refused the newest desired document; `None` before the first acceptance.
     pub accepted: Option<Accepted>,
     pub(super) module_view: OnceLock<Arc<str>>,
+    has_secrets: OnceLock<bool>,
 }
 
 impl TwinSnapshot {
@@ -131,6 +132,7 @@ impl TwinSnapshot {
             reported: Section::empty(),
             accepted: None,
             module_view: OnceLock::new(),
+            has_secrets: OnceLock::new(),
         }
     }
 
@@ -153,6 +155,7 @@ impl TwinSnapshot {
             reported: section(Part::Reported),
             accepted,
             module_view: OnceLock::new(),
+            has_secrets: OnceLock::new(),
         }
     }
 
@@ -168,6 +171,11 @@ impl TwinSnapshot {
             text.into()
         };
         self.module_view.get_or_init(make).clone()
+    }
+
+    /// Whether its desired properties refer to a secret, so that each module is to be given a text of its own.
+    pub fn has_secrets(&self) -> bool {
+        *self.has_secrets.get_or_init(|| secret::is_in(&self.desired.document))
     }
 
     /// The root document that the service side sees.

@@ -36,6 +36,8 @@ enum Kind {
     ImageOrFile,
     /// Names of routes that were added.
     Route,
+    /// Names of secrets.
+    Secret,
     /// Numbers of deployments that one can go back to.
     Deployment,
 }
@@ -56,6 +58,8 @@ fn kind(verb: &str, argument: &str) -> Option<Kind> {
         ("image remove", "reference") => Kind::Image,
         ("image inspect", "what") | ("add", "image") => Kind::ImageOrFile,
         ("route remove", "name") => Kind::Route,
+        ("secret set" | "secret allow" | "secret remove", "name") => Kind::Secret,
+        ("secret set" | "secret allow", "modules") => Kind::Module,
         ("rollback", "id" | "deployment" | "to" | "n") => Kind::Deployment,
         _ => return None,
     })
@@ -124,6 +128,7 @@ fn candidates(kind: Kind, line: &Line, current: &OsStr) -> Vec<CompletionCandida
         Kind::Property => properties(line),
         Kind::Image | Kind::ImageOrFile => images(line),
         Kind::Route => routes(line),
+        Kind::Secret => secrets(line),
         Kind::Deployment => deployments(line),
     };
     let fitting = known.unwrap_or_default().into_iter().filter(|(value, _)| value.starts_with(text));
@@ -138,6 +143,11 @@ fn candidates(kind: Kind, line: &Line, current: &OsStr) -> Vec<CompletionCandida
 
 /// A value, and what a shell may show beside it.
 type Known = Vec<(String, Option<String>)>;
+
+fn secrets(line: &Line) -> Option<Known> {
+    let secrets = line.ask("/secrets")?;
+    Some(secrets.as_array()?.iter().filter_map(|secret| Some((text(secret, "name")?, None))).collect())
+}
 
 fn text(value: &Value, key: &str) -> Option<String> {
     value[key].as_str().map(str::to_owned)

@@ -106,6 +106,7 @@ impl Control {
         }
         match &life.state {
             State::Waiting { .. } if !self.is_settled || !self.has_turn(entry) => Standing::OnItsWay,
+            State::Waiting { reason } if reason.starts_with("secret ") => Standing::Waits(format!("waits: {reason}")),
             State::Waiting { reason } => Standing::Waits(format!("waits for its image: {reason}")),
             State::Starting | State::Stopping { .. } => Standing::OnItsWay,
             State::Running { since } => match self.refusal_of(name) {

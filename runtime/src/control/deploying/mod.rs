@@ -55,13 +55,20 @@ struct Candidate {
 impl Control {
     /// What applying a manifest would do.
     pub(crate) fn plan_request(&self, request: &DeployRequest) -> Result<PlanView, Refusal> {
-        let parsed = self.read_manifest(request, false)?;
+        let mut parsed = self.read_manifest(request, false)?;
         let plan = self.plan_for(&parsed.manifest, &request.images, &BTreeMap::new());
+        let missing = self.missing_of(request, &parsed.manifest).into_iter();
+        parsed.notes.extend(missing.map(|problem| format!("it would be refused: {}", request.tell(&problem))));
         Ok(plan.view(&parsed.notes))
     }
 
     /// Applies a manifest: begins with all of it or, where it is not acceptable, with nothing.
+    ///
+    /// Whoever deploys is there to set what it needs: secrets that are missing refuse it. A start of the runtime does not ask; its
+    /// instances wait.
     pub(crate) fn deploy(&mut self, request: &DeployRequest) -> Result<DeploymentView, Refusal> {
+        let parsed = self.read_manifest(request, true)?;
+        self.refuse(request, self.missing_of(request, &parsed.manifest))?;
         self.deploy_with(request, None)
     }
 

@@ -26,21 +26,32 @@ impl Control {
                 problems
             }
         };
-        match parsed {
-            Ok(parsed) if problems.is_empty() => Ok(parsed),
-            _ => {
-                let mut details: Vec<String> = problems.iter().map(|problem| request.tell(problem)).collect();
-                details.dedup();
-                let count =
-                    if details.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", details.len()) };
-                Err(Refusal {
-                    kind: RefusalKind::Invalid,
-                    message: format!("the manifest {} is refused: {count}", request.origin),
-                    hint: Some("correct them and apply it again; nothing was changed".to_owned()),
-                    details,
-                })
-            }
+        self.refuse(request, problems)?;
+        // Without problems there is one.
+        parsed.map_err(|_| Refusal::ending())
+    }
+
+    /// The secrets that a manifest refers to and its modules are not to be given, each with its place.
+    pub(super) fn missing_of(&self, request: &DeployRequest, manifest: &Manifest) -> Vec<Problem> {
+        let mut problems = self.check_secrets(manifest);
+        place_all(&request.text, request.format(), &mut problems);
+        problems
+    }
+
+    /// Refuses a manifest for its problems, if there are any.
+    pub(super) fn refuse(&self, request: &DeployRequest, problems: Vec<Problem>) -> Result<(), Refusal> {
+        if problems.is_empty() {
+            return Ok(());
         }
+        let mut details: Vec<String> = problems.iter().map(|problem| request.tell(problem)).collect();
+        details.dedup();
+        let count = if details.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", details.len()) };
+        Err(Refusal {
+            kind: RefusalKind::Invalid,
+            message: format!("the manifest {} is refused: {count}", request.origin),
+            hint: Some("correct them and apply it again; nothing was changed".to_owned()),
+            details,
+        })
     }
 
     /// What only the runtime can tell: limits of twins, images named by path, what this version cannot do yet.
