@@ -20,7 +20,7 @@ fn identities_are_added_listed_shown_disabled_and_removed_by_name() {
         let rows = list.as_array().unwrap().iter();
         rows.clone().find(|row| row["identity"] == of).unwrap_or_else(|| panic!("no {of} in {list}"))[member].clone()
     };
-    assert_eq!(list.as_array().unwrap().len(), 4);
+    assert_eq!(list.as_array().unwrap().len(), 6);
     assert_eq!(row("/devices/Hannover01/modules/a", "managedBy"), "dinrail");
     assert_eq!(row("/devices/Hannover01/modules/scanner", "status"), "disabled");
     let table = runtime.cli(&["identity", "list"]).ok().stdout;
@@ -38,6 +38,7 @@ fn identities_are_added_listed_shown_disabled_and_removed_by_name() {
         .cli(&["identity", "show", "/devices/press-1"])
         .refused(1, &["there is no identity /devices/press-1", "hint:"]);
     runtime.cli(&["identity", "remove", "/devices/press-1"]).refused(1, &["there is no identity"]);
+    runtime.cli(&["identity", "remove", "$edgeAgent"]).refused(1, &["is the runtime itself"]);
     runtime.cli(&["identity", "remove", "a"]).refused(1, &["there is an instance a", "dinrail remove a --purge"]);
     runtime.cli(&["identity", "add", "a"]).refused(1, &["there is an identity", "already"]);
     runtime

@@ -84,6 +84,10 @@ fn life_of_a_module_is_counted() {
 fn twins_messages_and_requests_are_counted() {
     let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
     runtime.deploy(&Manifest::new().module("w", "wayward"));
+    for own in ["$edgeAgent", "$edgeHub"] {
+        let desired = || runtime.json(&["twin", "get", own])["properties"]["desired"].clone();
+        wait_until(SOON, "the runtime's own twin says what is deployed", || desired()["schemaVersion"].is_string());
+    }
     let before = scrape(&runtime);
     let twin = "/twins/Hannover01/modules/w";
     let mut api = runtime.api();

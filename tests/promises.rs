@@ -14,6 +14,7 @@ mod desired;
 mod device_twin;
 mod documents;
 mod drop_folder;
+mod edge_agent;
 mod full_queue;
 mod harness;
 mod identities;

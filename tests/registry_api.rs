@@ -365,7 +365,7 @@ fn lists_and_statistics_count_devices() {
         get("/statistics/devices").body,
         json!({"totalDeviceCount": 6, "enabledDeviceCount": 5, "disabledDeviceCount": 1})
     );
-    assert_eq!(get("/identities").body.as_array().unwrap().len(), 7);
+    assert_eq!(get("/identities").body.as_array().unwrap().len(), 9);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 31] = [
+const IMPORTS: [(&str, &[&str]); 32] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -24,7 +24,11 @@ const IMPORTS: [(&str, &[&str]); 31] = [
     ("routing", &["name", "spelling"]),
     ("queue", &["clock", "database", "message", "name"]),
     ("secret", &["clock", "database", "identity", "name", "spelling", "twin"]),
-    ("instance", &["clock", "identity", "image", "log", "message", "name", "queue", "secret", "twin", "view"]),
+    ("method", &["clock", "log", "name"]),
+    (
+        "instance",
+        &["clock", "identity", "image", "log", "message", "method", "name", "queue", "secret", "twin", "view"],
+    ),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["identity", "instance", "log", "spelling", "twin"]),
     ("project", &["image", "name"]),
@@ -45,6 +49,7 @@ const IMPORTS: [(&str, &[&str]); 31] = [
             "log",
             "memory",
             "message",
+            "method",
             "name",
             "queue",
             "refusal",
@@ -71,6 +76,7 @@ const IMPORTS: [(&str, &[&str]); 31] = [
             "instance",
             "log",
             "message",
+            "method",
             "metrics",
             "name",
             "query",
@@ -85,7 +91,10 @@ const IMPORTS: [(&str, &[&str]); 31] = [
             "view",
         ],
     ),
-    ("admin", &["clock", "handle", "identity", "message", "metrics", "name", "refusal", "support", "tls", "view"]),
+    (
+        "admin",
+        &["clock", "handle", "identity", "message", "method", "metrics", "name", "refusal", "support", "tls", "view"],
+    ),
     ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder", "tls"]),
     (
         "cli",

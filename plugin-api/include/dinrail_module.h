@@ -348,7 +348,7 @@ typedef struct DrMethodCall {
   struct DrText name;
   // Payload: JSON, or empty.
   struct DrText payload;
-  // Identity of the caller; empty for the operator.
+  // Who calls, as the runtime knows it: an identity (`/devices/D/modules/M`), or the name of a person.
   struct DrText caller;
   // Milliseconds after which nobody waits for the answer.
   uint64_t timeout_ms;

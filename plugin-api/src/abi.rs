@@ -336,7 +336,7 @@ pub struct DrMethodCall {
     pub name: DrText,
     /// Payload: JSON, or empty.
     pub payload: DrText,
-    /// Identity of the caller; empty for the operator.
+    /// Who calls, as the runtime knows it: an identity (`/devices/D/modules/M`), or the name of a person.
     pub caller: DrText,
     /// Milliseconds after which nobody waits for the answer.
     pub timeout_ms: u64,

@@ -119,14 +119,18 @@ impl<'a> MethodCall<'a> {
         self.payload
     }
 
-    /// Payload read as `T`; an empty one is read as `null`.
+    /// Payload read as `T`; an empty one is read as `null`, and so is `""` where `T` is no text: service SDKs send it for nothing.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let payload = if self.payload.is_empty() { "null" } else { self.payload };
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(payload))
-            .context("reading the payload")
+        let read = |text| serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(text));
+        match self.payload {
+            "" => read("null"),
+            "\"\"" => read("\"\"").or_else(|error| read("null").map_err(|_| error)),
+            payload => read(payload),
+        }
+        .context("reading the payload")
     }
 
-    /// Identity of the caller; empty for the operator.
+    /// Who calls, as the runtime knows it: an identity such as `/devices/Hannover01/modules/insight`, or the name of a person.
     pub fn caller(&self) -> &'a str {
         self.caller
     }

@@ -26,9 +26,10 @@ pub use self::access::AccessFigures;
 pub use self::identities::{
     IdentityChange, IdentityRecord, IdentityState, KeySlot, NewIdentity, Presence, Role, SymmetricKey,
 };
-pub use self::methods::{MAX_PAYLOAD_BYTES, MethodCall};
+pub use self::methods::MethodCall;
 pub use self::query::QueryPage;
 use crate::control::boot::Parts;
+use crate::control::switchboard::Switchboard;
 use crate::control::{Control, Event, Listeners};
 use crate::database::Database;
 pub use crate::deployment::DeployRequest;
@@ -62,6 +63,7 @@ pub struct Handle {
     twins: Twins,
     services: Arc<Services>,
     listeners: Arc<Listeners>,
+    switchboard: Arc<Switchboard>,
     store: Arc<ImageStore>,
     events: Sender<Event>,
     changes: Arc<watch::Sender<u64>>,
@@ -76,7 +78,7 @@ type Answer<T> = Result<T, Refusal>;
 
 impl Handle {
     pub(crate) fn new(parts: Parts, events: Sender<Event>, folders: Folders) -> Handle {
-        let Parts { database, identities, twins, services, listeners, store, changes, .. } = parts;
+        let Parts { database, identities, twins, services, listeners, switchboard, store, changes, .. } = parts;
         let queries = Arc::new(Semaphore::new(query::MAX_AT_WORK));
         Handle {
             database,
@@ -84,6 +86,7 @@ impl Handle {
             twins,
             services,
             listeners,
+            switchboard,
             store,
             events,
             changes,

@@ -9,6 +9,7 @@
 //! | [`identity`] | who acts: the registry of identities and the device's own id |
 //! | [`twin`] | twins: desired, reported and tags, merged, limited, versioned, committed |
 //! | [`secret`] | what modules need and nobody else is to see: sealed, resolved for whoever is allowed it, masked |
+//! | [`method`] | direct methods: calls under way, deadlines and bounds, and what `$edgeAgent` answers itself |
 //! | [`routing`] | the route language and the compiled table |
 //! | [`query`] | the query language over twins |
 //! | [`queue`] | messages that wait: lanes in memory, rows on disk, the one way in |
@@ -51,6 +52,7 @@ pub mod instance;
 pub mod log;
 pub mod memory;
 pub mod message;
+pub mod method;
 pub mod metrics;
 pub mod name;
 pub mod project;

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 /// Longest device or module id, in characters.
 pub const MAX_ID_CHARS: usize = 128;
+/// Module id of the runtime's own identity as IoT Edge calls it: it runs the modules.
+pub const EDGE_AGENT: &str = "$edgeAgent";
+/// Module id of the runtime's other identity: it carries the messages.
+pub const EDGE_HUB: &str = "$edgeHub";
 
 /// Why an id or identity is not acceptable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +107,11 @@ impl Identity {
     /// Reads what a person types: a bare module name means that module of `device`.
     pub fn parse_on(device: &str, text: &str) -> Result<Identity, NameError> {
         if text.starts_with('/') { text.parse() } else { Identity::module(device, text) }
+    }
+
+    /// Whether it is one of the runtime's own on `device`: [`EDGE_AGENT`] or [`EDGE_HUB`].
+    pub fn is_runtime_of(&self, device: &str) -> bool {
+        self.device_id() == device && self.module_id().is_some_and(|id| [EDGE_AGENT, EDGE_HUB].contains(&id))
     }
 
     /// The device id.

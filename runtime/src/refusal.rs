@@ -9,12 +9,16 @@ pub enum RefusalKind {
     Invalid,
     /// No such thing (404).
     NotFound,
+    /// The thing is there, but nobody answers for it now (404).
+    NotConnected,
     /// The state does not allow it (409).
     Conflict,
     /// `If-Match` does not match (412).
     PreconditionFailed,
     /// Over a limit (413).
     TooLarge,
+    /// Too much of it is under way; it can be tried again (429).
+    Busy,
     /// It was tried and failed (500).
     Failed,
     /// Not within the time allowed (504).
@@ -55,6 +59,7 @@ impl From<TwinError> for Refusal {
                 (RefusalKind::Invalid, violations.iter().map(ToString::to_string).collect())
             }
             TwinError::EtagMismatch { .. } | TwinError::Moved { .. } => (RefusalKind::PreconditionFailed, Vec::new()),
+            TwinError::Deployed { .. } => (RefusalKind::Invalid, Vec::new()),
             TwinError::Store { .. } => (RefusalKind::Failed, Vec::new()),
         };
         Refusal { kind, message: error.to_string(), hint: Some(error.hint()), details }

@@ -223,6 +223,12 @@ pub struct ModuleDetail {
     /// Messages to it that are set aside as poisonous.
     #[serde(default)]
     pub parked: u64,
+    /// Method calls that wait for it.
+    #[serde(default)]
+    pub waiting_calls: usize,
+    /// Answers of it to method calls that came when nobody waited for them any more.
+    #[serde(default)]
+    pub late_answers: u64,
     /// Messages that were lost.
     #[serde(default)]
     pub losses: Vec<LossView>,

@@ -80,9 +80,11 @@ fn status_of(kind: RefusalKind) -> (StatusCode, &'static str) {
     match kind {
         RefusalKind::Invalid => (StatusCode::BAD_REQUEST, "invalid"),
         RefusalKind::NotFound => (StatusCode::NOT_FOUND, "notFound"),
+        RefusalKind::NotConnected => (StatusCode::NOT_FOUND, "notConnected"),
         RefusalKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         RefusalKind::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, "preconditionFailed"),
         RefusalKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "tooLarge"),
+        RefusalKind::Busy => (StatusCode::TOO_MANY_REQUESTS, "busy"),
         RefusalKind::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         RefusalKind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
     }
@@ -125,9 +127,11 @@ mod tests {
         let table = [
             (RefusalKind::Invalid, 400, "invalid"),
             (RefusalKind::NotFound, 404, "notFound"),
+            (RefusalKind::NotConnected, 404, "notConnected"),
             (RefusalKind::Conflict, 409, "conflict"),
             (RefusalKind::PreconditionFailed, 412, "preconditionFailed"),
             (RefusalKind::TooLarge, 413, "tooLarge"),
+            (RefusalKind::Busy, 429, "busy"),
             (RefusalKind::Failed, 500, "failed"),
             (RefusalKind::Timeout, 504, "timeout"),
         ];

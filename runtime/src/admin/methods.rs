@@ -4,8 +4,10 @@
 //! {"methodName": "export", "payload": {"format": "csv"}, "responseTimeoutInSeconds": 30, "connectTimeoutInSeconds": 0}
 //! → {"status": 200, "payload": {"rows": 4}}
 //! ```
-//! The answer is 200 whenever the module answered, whatever `status` it gave. 404: no such module or method, or nobody who could
-//! answer even after `connectTimeoutInSeconds`; 504: no answer within `responseTimeoutInSeconds`.
+//! The answer is 200 whenever the module answered, whatever `status` it gave. 400: all that is wrong with the request; 404: no such
+//! module or method, or nobody who could answer even after `connectTimeoutInSeconds`; 413: a payload over 131072 bytes; 429: too
+//! many calls are under way; 504: no answer within `responseTimeoutInSeconds`. A payload that is missing reaches the method as an
+//! empty text, `null` and `""` as what they are. `$edgeAgent` answers itself, see [`crate::method::builtin`].
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -13,17 +15,20 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::{ApiError, refusal};
-use super::request;
+use super::request::{self, By};
 use crate::handle::{Handle, MethodCall, RefusalKind};
+use crate::method::{MAX_PAYLOAD_BYTES, name_problem, size_problem};
 use crate::name::Identity;
 
-/// What IoT Hub takes.
-const RESPONSE_SECS: RangeInclusive<u64> = 5..=300;
-const CONNECT_SECS: RangeInclusive<u64> = 0..=300;
+/// Seconds for an answer, and what they are where a call says nothing. Source: IoT Hub.
+pub const RESPONSE_SECS: RangeInclusive<u64> = 5..=300;
+const DEFAULT_RESPONSE_SECS: u64 = 30;
+/// Seconds for an instance to be there.
+pub const CONNECT_SECS: RangeInclusive<u64> = 0..=300;
 
 /// The answer of a direct method.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,25 +39,22 @@ pub struct MethodView {
     pub payload: Value,
 }
 
-#[derive(Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
+/// How a call is written, for those who read the API's description; [`read`] reads it, and tells all that is wrong at once.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "camelCase")]
+#[allow(dead_code)]
 struct MethodDocument {
+    /// The method.
+    #[schema(max_length = 100)]
     method_name: String,
-    #[serde(default, deserialize_with = "present")]
+    /// Any JSON, 131072 bytes at most.
     payload: Option<Value>,
-    #[serde(default = "thirty")]
-    response_timeout_in_seconds: u64,
-    #[serde(default)]
-    connect_timeout_in_seconds: u64,
-}
-
-fn thirty() -> u64 {
-    30
-}
-
-/// Tells `"payload": null` from no payload.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
+    /// Time for the answer.
+    #[schema(minimum = 5, maximum = 300, default = 30)]
+    response_timeout_in_seconds: Option<u64>,
+    /// Time for an instance to be there.
+    #[schema(minimum = 0, maximum = 300, default = 0)]
+    connect_timeout_in_seconds: Option<u64>,
 }
 
 /// Calls a direct method of a module.
@@ -64,9 +66,10 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
 pub(super) async fn module(
     State(handle): State<Handle>,
     Path((device, module)): Path<(String, String)>,
+    by: By,
     body: Body,
 ) -> Result<Json<MethodView>, ApiError> {
-    call(&handle, &Identity::module(&device, &module)?, body).await
+    call(&handle, &Identity::module(&device, &module)?, &by, body).await
 }
 
 /// Calls a direct method of the device.
@@ -78,76 +81,133 @@ pub(super) async fn module(
 pub(super) async fn device(
     State(handle): State<Handle>,
     Path(device): Path<String>,
+    by: By,
     body: Body,
 ) -> Result<Json<MethodView>, ApiError> {
-    call(&handle, &Identity::device(&device)?, body).await
+    call(&handle, &Identity::device(&device)?, &by, body).await
 }
 
-async fn call(handle: &Handle, id: &Identity, body: Body) -> Result<Json<MethodView>, ApiError> {
-    let document: MethodDocument = request::json(body).await?;
-    let answer = handle.call_method(id, document.into_call()?).await?;
+async fn call(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Json<MethodView>, ApiError> {
+    let document: Value = request::json(body).await?;
+    let answer = handle.call_method(id, read(document)?, &by.0).await?;
     let payload = match answer.payload.as_str() {
         "" => Value::Null,
-        text => serde_json::from_str(text).map_err(|error| {
-            ApiError::from(refusal(RefusalKind::Failed, format!("the answer of {id} is not JSON: {error}")))
-                .hint("the module has to be repaired: an answer is JSON, or nothing")
-        })?,
+        // Checked when it was given.
+        text => serde_json::from_str(text)
+            .map_err(|error| ApiError::from(refusal(RefusalKind::Failed, error.to_string())))?,
     };
     Ok(Json(MethodView { status: answer.status, payload }))
 }
 
-impl MethodDocument {
-    fn into_call(self) -> Result<MethodCall, ApiError> {
-        let mut problems = Vec::new();
-        let mut span = |name: &str, secs: u64, within: RangeInclusive<u64>| {
-            if !within.contains(&secs) {
-                problems.push(format!("{name}: {secs} is not within {} to {}", within.start(), within.end()));
-            }
-            Duration::from_secs(secs)
-        };
-        let response_timeout = span("responseTimeoutInSeconds", self.response_timeout_in_seconds, RESPONSE_SECS);
-        let connect_timeout = span("connectTimeoutInSeconds", self.connect_timeout_in_seconds, CONNECT_SECS);
-        if let Some(first) = problems.first() {
-            return Err(ApiError::invalid(first).hint("times are whole seconds").details(problems));
+/// Reads a call; all that is wrong with it is found at once.
+fn read(document: Value) -> Result<MethodCall, ApiError> {
+    let Value::Object(mut members) = document else {
+        return Err(ApiError::invalid("the body of the request is not an object").hint(SHAPE));
+    };
+    let mut problems = Vec::new();
+    let name = match members.remove("methodName") {
+        Some(Value::String(name)) => {
+            problems.extend(name_problem(&name));
+            name
         }
-        let payload = self.payload.map(|payload| payload.to_string()).unwrap_or_default();
-        Ok(MethodCall { name: self.method_name, payload, response_timeout, connect_timeout })
+        found => {
+            problems.push(match found {
+                None | Some(Value::Null) => "methodName: is missing".to_owned(),
+                Some(other) => format!("methodName: {other} is not a string"),
+            });
+            String::new()
+        }
+    };
+    let payload = members.remove("payload").map(|payload| payload.to_string()).unwrap_or_default();
+    let mut secs = |name: &str, default: u64, within: RangeInclusive<u64>| {
+        let (least, most) = (within.start(), within.end());
+        let secs = match members.remove(name) {
+            None | Some(Value::Null) => Some(default),
+            Some(Value::Number(secs)) => secs.as_u64().filter(|secs| within.contains(secs)).or_else(|| {
+                problems.push(format!("{name}: {secs} is not within {least} to {most}, in whole seconds"));
+                None
+            }),
+            Some(other) => {
+                problems.push(format!("{name}: {other} is not a number of seconds"));
+                None
+            }
+        };
+        Duration::from_secs(secs.unwrap_or(default))
+    };
+    let response_timeout = secs("responseTimeoutInSeconds", DEFAULT_RESPONSE_SECS, RESPONSE_SECS);
+    let connect_timeout = secs("connectTimeoutInSeconds", 0, CONNECT_SECS);
+    let is_valid = problems.is_empty();
+    problems.extend(size_problem(payload.len()));
+    match problems.first() {
+        None => Ok(MethodCall { name, payload, response_timeout, connect_timeout }),
+        Some(first) if is_valid => {
+            let hint = format!("a method takes {MAX_PAYLOAD_BYTES} bytes: send it as messages, or in parts");
+            Err(ApiError::from(refusal(RefusalKind::TooLarge, first)).hint(hint))
+        }
+        Some(first) => Err(ApiError::invalid(first).hint(SHAPE).details(problems)),
     }
 }
 
+/// How a call is written.
+const SHAPE: &str = "{\"methodName\": NAME, \"payload\": JSON, \"responseTimeoutInSeconds\": 5 to 300, \"connectTimeoutInSeconds\": 0 to 300}";
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
 
-    fn read(text: &str) -> Result<MethodCall, ApiError> {
-        serde_json::from_str::<MethodDocument>(text).unwrap().into_call()
-    }
+    use super::*;
 
     #[test]
     fn a_call_is_read_as_iot_hub_writes_it() {
-        let call = read(
-            r#"{"methodName": "m", "payload": {"a": 1}, "responseTimeoutInSeconds": 7, "connectTimeoutInSeconds": 3}"#,
-        );
+        let call = read(json!({
+            "methodName": "m", "payload": {"a": 1}, "responseTimeoutInSeconds": 7, "connectTimeoutInSeconds": 3, "other": 1
+        }));
         let call = call.unwrap();
         assert_eq!((&*call.name, &*call.payload), ("m", r#"{"a":1}"#));
         assert_eq!((call.response_timeout.as_secs(), call.connect_timeout.as_secs()), (7, 3));
-        let bare = read(r#"{"methodName": "m"}"#).unwrap();
+        let bare = read(json!({"methodName": "m"})).unwrap();
         assert_eq!((&*bare.payload, bare.response_timeout.as_secs(), bare.connect_timeout.as_secs()), ("", 30, 0));
-        assert_eq!(read(r#"{"methodName": "m", "payload": null}"#).unwrap().payload, "null");
+    }
+
+    #[test]
+    fn a_missing_payload_null_and_an_empty_string_are_told_apart() {
+        for (payload, text) in [(json!(null), "null"), (json!(""), "\"\""), (json!([]), "[]"), (json!(0), "0")] {
+            assert_eq!(read(json!({"methodName": "m", "payload": payload})).unwrap().payload, text);
+        }
+        assert_eq!(read(json!({"methodName": "m"})).unwrap().payload, "");
     }
 
     #[test]
     fn times_are_within_the_limits_of_iot_hub() {
         for (member, secs, is_ok) in [
-            ("responseTimeoutInSeconds", 4, false),
-            ("responseTimeoutInSeconds", 5, true),
-            ("responseTimeoutInSeconds", 300, true),
-            ("responseTimeoutInSeconds", 301, false),
-            ("connectTimeoutInSeconds", 0, true),
-            ("connectTimeoutInSeconds", 301, false),
+            ("responseTimeoutInSeconds", json!(4), false),
+            ("responseTimeoutInSeconds", json!(5), true),
+            ("responseTimeoutInSeconds", json!(300), true),
+            ("responseTimeoutInSeconds", json!(301), false),
+            ("responseTimeoutInSeconds", json!(null), true),
+            ("responseTimeoutInSeconds", json!(7.5), false),
+            ("responseTimeoutInSeconds", json!("30"), false),
+            ("connectTimeoutInSeconds", json!(0), true),
+            ("connectTimeoutInSeconds", json!(-1), false),
+            ("connectTimeoutInSeconds", json!(301), false),
         ] {
-            let document = format!(r#"{{"methodName": "m", "{member}": {secs}}}"#);
-            assert_eq!(read(&document).is_ok(), is_ok, "{document}");
+            assert_eq!(read(json!({"methodName": "m", member: secs})).is_ok(), is_ok, "{member} {secs}");
         }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let Err(error) = read(json!({
+            "methodName": 7, "payload": "x".repeat(MAX_PAYLOAD_BYTES), "responseTimeoutInSeconds": 1, "connectTimeoutInSeconds": "soon"
+        })) else {
+            panic!("it is refused")
+        };
+        let text = format!("{error:?}");
+        for problem in ["7 is not a string", "1 is not within 5 to 300", "\\\"soon\\\" is not a number", "131074 bytes"]
+        {
+            assert!(text.contains(problem), "{problem}: {text}");
+        }
+        assert!(read(json!("m")).is_err());
+        assert!(read(json!(null)).is_err());
     }
 }

@@ -91,6 +91,12 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
         let way = if loss.way == "sent" { "that it sent" } else { "on their way to it" };
         line("lost", format!("{} {way}: {}", counted(loss.count), printable(&loss.reason)));
     }
+    if detail.waiting_calls > 0 {
+        line("calls", format!("{} wait for it", detail.waiting_calls));
+    }
+    if detail.late_answers > 0 {
+        line("late answers", format!("{} to method calls, dropped: nobody waited any more", detail.late_answers));
+    }
     line("processor", module.cpu_seconds.map(|secs| format!("{secs:.2} s")).unwrap_or_default());
     for thread in &detail.threads {
         let spent = thread.cpu_seconds.map(|secs| format!(", {secs:.2} s")).unwrap_or_default();
@@ -149,7 +155,7 @@ mod tests {
             "health": {"level": "warn", "sentence": "2 of 3 sensors answer"}, "lastExitTimeUtc": "2026-11-21T14:05:10.000Z",
             "exitCode": 1, "lastExit": "panicked at src/lib.rs:12: no", "nextStartTimeUtc": "2026-11-21T14:05:20.000Z",
             "refused": {"version": 3, "error": "limit: too high"}, "parked": 2, "imageInstances": 2, "memoryBytes": 1024,
-            "losses": [{"way": "to", "reason": "full", "count": 4}], "cpuSeconds": 1.25,
+            "waitingCalls": 3, "lateAnswers": 1, "losses": [{"way": "to", "reason": "full", "count": 4}], "cpuSeconds": 1.25,
             "threads": [{"name": "filter", "cpuSeconds": 1.0}, {"name": "filter/poll", "cpuSeconds": 0.25}]
         });
         document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -181,6 +187,8 @@ inbox        2 messages, 512 bytes
 data folder  /s/data/filter
 parked       2 messages, set aside as poisonous
 lost         4 messages on their way to it: full
+calls        3 wait for it
+late answers 1 to method calls, dropped: nobody waited any more
 processor    1.25 s
 thread       filter, 1.00 s
 thread       filter/poll, 0.25 s

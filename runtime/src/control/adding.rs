@@ -157,6 +157,9 @@ fn read(request: &AddRequest) -> Result<InstanceSpec, Refusal> {
     if let Err(error) = check_id(&request.name) {
         problems.push(format!("name: {error}"));
     }
+    if request.name.starts_with('$') {
+        problems.push("name: those that begin with $ are the runtime's own".to_owned());
+    }
     match request.image.parse::<Reference>() {
         Ok(Reference::Path(path)) => {
             let path = path.display();

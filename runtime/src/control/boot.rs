@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use super::edge_agent::{self, Agent};
+use super::switchboard::Switchboard;
 use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::Config;
@@ -16,13 +18,11 @@ use crate::database::{Database, DatabaseError, File, StoreError};
 use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{self, Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
-use crate::instance::calls::CallError;
-use crate::instance::link::{Control as Tell, Link, MethodRequest};
+use crate::instance::link::{Control as Tell, Link};
 use crate::instance::services::Services;
 use crate::instance::spec::{DeviceTwin, InstanceSpec};
 use crate::instance::state::Hold;
 use crate::log::Logs;
-use crate::name::Identity;
 use crate::queue::LaneLimits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
@@ -100,6 +100,8 @@ pub struct Parts {
     pub services: Arc<Services>,
     /// Routes in force, and who listens in.
     pub listeners: Arc<Listeners>,
+    /// Direct methods.
+    pub switchboard: Arc<Switchboard>,
     /// Image store.
     pub store: Arc<ImageStore>,
     /// Counts changes of anything that a client may wait for.
@@ -130,6 +132,7 @@ pub fn boot(
     let (identities, identity_notes) = Identities::open(&database, master, device.id, &host_name)?;
     notes.extend(key_notes.into_iter().chain(identity_notes));
     notes.iter().for_each(|note| tracing::warn!("{note}"));
+    edge_agent::ensure_identities(&identities)?;
     let twins = Twins::open_with(&database, &identities, config.twin.history)?;
     let (secrets, secret_notes) = Secrets::open(&database, identities.master())?;
     secret_notes.iter().for_each(|note| tracing::error!("{note}: dinrail secret list"));
@@ -142,6 +145,9 @@ pub fn boot(
     let directory = Arc::<Directory>::default();
     let (changes, _) = tokio::sync::watch::channel(0);
     let changes = Arc::new(changes);
+    let (events, inbox) = unbounded();
+    let agent = Agent::new(events.clone(), logs.clone(), identities.device_id());
+    let switchboard = Arc::new(Switchboard::new(directory.clone(), identities.clone(), agent));
     let services = Arc::new(Services {
         ingest: ingest.clone(),
         disk,
@@ -151,7 +157,10 @@ pub fn boot(
         completions: Default::default(),
         calls: Default::default(),
         logs,
-        call_method: method_switchboard(directory.clone(), identities.device_id().to_owned()),
+        call_method: {
+            let switchboard = switchboard.clone();
+            Box::new(move |target, request| switchboard.call(target, request))
+        },
         changed: {
             let changes = changes.clone();
             Box::new(move || changes.send_modify(|count| *count += 1))
@@ -160,7 +169,6 @@ pub fn boot(
     deliver_twin_changes(&twins, &directory, &changes);
     Control::set_module_level(config.log.level as u32);
 
-    let (events, inbox) = unbounded();
     let listeners = Arc::new(Listeners::new(ingest));
     let parts = Parts {
         database: database.clone(),
@@ -168,6 +176,7 @@ pub fn boot(
         twins: twins.clone(),
         services: services.clone(),
         listeners: listeners.clone(),
+        switchboard,
         store: store.clone(),
         changes: changes.clone(),
     };
@@ -203,6 +212,7 @@ pub fn boot(
         watched: Vec::new(),
         notes,
         random: (clock::wall_us() as u32) | 1,
+        upkeep: edge_agent::Upkeep::new(),
         has_grown: true,
     };
     control.identities.hear(super::identities::teller(control.events.clone()));
@@ -255,23 +265,6 @@ fn deliver_twin_changes(twins: &Twins, directory: &Arc<Directory>, changes: &Arc
     });
     let changes = changes.clone();
     twins.on_change(move |_| changes.send_modify(|count| *count += 1));
-}
-
-/// Brings a direct method call to the instance behind an identity.
-fn method_switchboard(directory: Arc<Directory>, device: String) -> Box<crate::instance::services::CallMethod> {
-    Box::new(move |target: &str, request: MethodRequest| {
-        let identity = Identity::parse_on(&device, target).ok().filter(|identity| identity.device_id() == device);
-        let link = identity
-            .as_ref()
-            .and_then(Identity::module_id)
-            .and_then(|module| directory.read().ok()?.get(module).cloned());
-        match link {
-            Some(link) => {
-                link.tell(Tell::Method(request));
-            }
-            None => request.reply.give(Err(CallError::NotFound(format!("{target} is not running on this device")))),
-        }
-    })
 }
 
 /// Adds losses to the ledger on disk; what cannot be stored is counted on in memory.

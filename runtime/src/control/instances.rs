@@ -178,12 +178,12 @@ impl Control {
                     link.tell(Tell::Stop);
                 }
             }
-            Action::Abandon { worker, .. } => {
+            Action::Abandon { worker, reason } => {
                 if let Some(link) = self.link_of(name, worker) {
                     ticket::revoke(link.ticket);
                     self.name_threads(name, &link);
                     // Whoever waits for an answer of it waits no longer.
-                    link.fence();
+                    link.fence(&reason);
                     self.forget_link(name, &link);
                 }
                 if self.instances.get(name).is_some_and(|entry| entry.life.state == State::Removed) {

@@ -13,6 +13,7 @@ mod adding;
 mod bars;
 pub mod boot;
 mod deploying;
+mod edge_agent;
 mod event;
 mod exporting;
 mod identities;
@@ -23,6 +24,7 @@ mod local_routes;
 mod removing;
 mod secrets;
 mod shutdown;
+pub mod switchboard;
 mod tally;
 mod turns;
 mod views;
@@ -96,6 +98,8 @@ pub struct Control {
     watched: Vec<(WatchedFolder, Option<String>)>,
     notes: Vec<String>,
     random: u32,
+    /// The twins of the runtime's own identities.
+    upkeep: edge_agent::Upkeep,
     /// Much has happened since memory was last given back: workers were started, or a deployment ended.
     has_grown: bool,
 }
@@ -128,6 +132,9 @@ impl Control {
                 self.advance_turns(now);
                 self.advance_rollout(now);
             }
+            if self.shutdown.is_none() {
+                self.keep_own_twins(now);
+            }
             if now >= watch {
                 watch = self.watch(now);
             }
@@ -158,8 +165,8 @@ impl Control {
         let instances = self.instances.values().filter_map(|entry| state::deadline(&entry.life));
         let others = match self.shutdown {
             // Nobody goes on with these then.
-            Some(_) => [self.shutdown_deadline(), None, None],
-            None => [self.settle_deadline(), self.turn_deadline(), self.rollout_deadline()],
+            Some(_) => [self.shutdown_deadline(), None, None, None],
+            None => [self.settle_deadline(), self.turn_deadline(), self.rollout_deadline(), self.upkeep.deadline()],
         };
         instances.chain(others.into_iter().flatten()).min()
     }
@@ -203,6 +210,7 @@ impl Control {
 
     /// Tells clients that wait that something has changed.
     fn changed(&self) {
+        self.upkeep.changed();
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -133,6 +133,8 @@ impl Control {
             threads: entry.link.as_ref().map(|(_, link)| threads(link)).unwrap_or_default(),
             image_instances: image.map_or(0, |image| self.users(&image.digest).len()),
             parked: 0,
+            waiting_calls: entry.link.as_ref().map_or(0, |(_, link)| link.waiting_calls()),
+            late_answers: self.services.calls.figures().late_answers_of(&module.identity),
             losses: Vec::new(),
             next_step: entry.life.next_step(),
             data_folder: self.folders.data.join(crate::name::folder_name(name)).display().to_string(),
@@ -197,7 +199,7 @@ impl Control {
             notes.push(format!("{are} parked as poisonous"));
         }
         notes.extend(self.unwell());
-        let late = self.services.calls.late_answers();
+        let late = self.services.calls.figures().late_answers();
         if late > 0 {
             notes.push(format!("{late} answers to method calls came after their deadline and were dropped"));
         }
@@ -227,6 +229,7 @@ impl Control {
     /// Whether an identity's module runs: its `connectionState`.
     pub(crate) fn is_connected(&self, id: &Identity) -> bool {
         match id.module_id() {
+            Some(_) if id.is_runtime_of(self.identities.device_id()) => true,
             _ if id.device_id() != self.identities.device_id() => {
                 self.identities.get(id).is_some_and(|record| self.identities.presence(&record).is_connected)
             }

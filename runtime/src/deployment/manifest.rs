@@ -116,6 +116,16 @@ impl Manifest {
     }
 }
 
+/// The desired properties of `$edgeAgent` or `$edgeHub` as a manifest says them, keys with a path put in their place. `None` where
+/// it has none, or cannot be read.
+pub fn own_section(text: &str, name: &str) -> Option<Map<String, Value>> {
+    let document = Document::read(text, None).ok()?;
+    let mut reader = Reader::new(&document);
+    let content = find_content(&mut reader, &document.value)?;
+    let section = read_section(&mut reader, name, content.members.get(name)?)?;
+    Some(section.properties().clone())
+}
+
 /// Gives each problem its place, where its path is that of a manifest without wrapping, and sorts them.
 pub fn place_all(text: &str, format: Option<Format>, problems: &mut [Problem]) {
     let Ok(document) = Document::read(text, format) else { return };

@@ -19,7 +19,7 @@ pub mod step;
 pub use crate::document::{Format, Place, Problem};
 pub use export::{Export, export};
 pub use hub::read_single as read_route;
-pub use manifest::{DesiredSection, Manifest, Parsed};
+pub use manifest::{DesiredSection, Manifest, Parsed, own_section};
 pub use plan::{Actual, ActualInstance, Image, Meaning, plan};
 pub use rollout::{Order, Rollout, Standing, StepRecord, StepState};
 pub use step::{Plan, Step};

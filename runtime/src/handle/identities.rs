@@ -40,6 +40,7 @@ impl From<IdentityError> for Refusal {
             IdentityError::Name(_)
             | IdentityError::OtherDevice { .. }
             | IdentityError::OwnDevice { .. }
+            | IdentityError::Runtime(_)
             | IdentityError::Key { .. }
             | IdentityError::SameKeys(_) => RefusalKind::Invalid,
         };

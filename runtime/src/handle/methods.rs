@@ -1,19 +1,14 @@
-//! Direct methods, as the operator calls them.
+//! Direct methods, as they are called from outside.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::{Answer, Handle, Refusal, RefusalKind};
-use crate::instance::calls::{CallError, MethodAnswer};
-use crate::instance::link::MethodRequest;
+use crate::clock;
+use crate::control::switchboard::Standing;
+use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
-use crate::view::{ModuleDetail, Status};
-
-/// Largest payload of a call and of its answer: that of IoT Hub.
-pub const MAX_PAYLOAD_BYTES: usize = 128 * 1024;
-/// Longest name of a method.
-const MAX_NAME_BYTES: usize = 128;
 
 /// A direct method to be called.
 #[derive(Debug, Clone)]
@@ -29,108 +24,123 @@ pub struct MethodCall {
 }
 
 impl Handle {
-    /// Calls a direct method of a module of this device and waits for its answer, whatever its status is.
-    pub async fn call_method(&self, id: &Identity, call: MethodCall) -> Answer<MethodAnswer> {
-        check(&call)?;
-        let Some(module) = id.module_id().filter(|_| id.device_id() == self.device_id()) else {
-            let hint = format!("name a module of this device: /devices/{}/modules/MODULE", self.device_id());
-            return Err(Refusal::new(RefusalKind::NotFound, format!("{id} answers no methods here"), hint));
-        };
-        self.connected(module, call.connect_timeout).await?;
-        let MethodCall { name, payload, response_timeout, .. } = call.clone();
-        let end = self.invoke(module, &name, payload, response_timeout).await?;
-        let answer = end.map_err(|error| refused(module, &name, &error))?;
-        if answer.payload.len() > MAX_PAYLOAD_BYTES {
-            let message = format!(
-                "{module} answered {} with {} bytes, more than {MAX_PAYLOAD_BYTES}",
-                call.name,
-                answer.payload.len()
-            );
-            return Err(Refusal::new(RefusalKind::Failed, message, "ask it for less"));
+    /// Calls a direct method of an identity of this device and waits for its answer, whatever its status is. `by` is what the
+    /// method is told of the caller.
+    pub async fn call_method(&self, id: &Identity, call: MethodCall, by: &str) -> Answer<MethodAnswer> {
+        let patience_until = clock::now() + call.connect_timeout;
+        let mut changes = self.changes();
+        loop {
+            self.connected(id, &call.name, patience_until).await?;
+            changes.mark_unchanged();
+            let MethodCall { name, payload, response_timeout, .. } = call.clone();
+            match self.invoke(id, name, payload, response_timeout, by).await? {
+                Ok(answer) => return Ok(answer),
+                // It ended before it took the call up: nothing has been done, so that its successor may do it.
+                Err(CallError::NotConnected(_)) if clock::now() < patience_until => {
+                    let left = patience_until.saturating_duration_since(clock::now());
+                    let _ = tokio::time::timeout(left, changes.changed()).await;
+                }
+                Err(error) => return Err(refused(id, &call.name, error)),
+            }
         }
-        Ok(answer)
     }
 
-    /// Calls a direct method of the instance `name`, for the operator; `payload` is JSON or empty.
+    /// Calls a direct method at once; `by` is what it is told of the caller.
     pub async fn invoke(
         &self,
-        name: &str,
-        method: &str,
+        id: &Identity,
+        name: String,
         payload: String,
         timeout: Duration,
+        by: &str,
     ) -> Answer<Result<MethodAnswer, CallError>> {
         let (done, wait) = oneshot::channel();
         // The client may have gone; the method is called all the same.
         let hear = Box::new(move |end| drop(done.send(end)));
-        let reply = self.services.calls.begin(timeout, hear);
-        let request = MethodRequest { name: method.to_owned(), payload, caller: String::new(), timeout, reply };
-        let target = format!("/devices/{}/modules/{name}", self.device_id());
-        (self.services.call_method)(&target, request);
+        let target = id.to_string();
+        let call = Call { caller: by.to_owned(), target: target.clone(), name, payload, timeout };
+        if let Some(request) = self.services.calls.begin(call, hear) {
+            self.switchboard.call(&target, request);
+        }
         wait.await.map_err(|_| Refusal::ending())
     }
 
-    /// Waits until the module runs.
-    async fn connected(&self, module: &str, patience: Duration) -> Answer<()> {
+    /// Waits until somebody answers for the identity.
+    async fn connected(&self, id: &Identity, method: &str, until: Instant) -> Answer<()> {
         let mut changes = self.changes();
-        let detail = self.module(module).await?;
-        if can_answer(&detail) {
-            return Ok(());
-        }
-        let wait = async {
-            while changes.changed().await.is_ok() {
-                match self.module(module).await {
-                    Ok(detail) if !can_answer(&detail) => {}
-                    other => return other.map(drop),
-                }
+        let mut place = None;
+        loop {
+            match self.switchboard.standing(id) {
+                Standing::Ready => return Ok(()),
+                Standing::Never(error) => return Err(refused(id, method, error)),
+                Standing::NotYet => {}
             }
-            Err(Refusal::ending())
-        };
-        if !patience.is_zero()
-            && let Ok(end) = tokio::time::timeout(patience, wait).await
-        {
-            return end;
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return Err(self.nobody(id).await);
+            }
+            if place.is_none() {
+                let Some(taken) = self.switchboard.park() else {
+                    let message = "too many callers wait for modules that do not run yet";
+                    return Err(Refusal::new(RefusalKind::Busy, message, "dinrail list shows them; call again later"));
+                };
+                place = Some(taken);
+            }
+            if let Ok(Err(_)) = tokio::time::timeout(left, changes.changed()).await {
+                return Err(Refusal::ending());
+            }
         }
-        let status = detail.module.status.as_str();
-        let message = format!("{module} is {status}, so there is nobody to answer: {}", detail.reason);
-        let hint = detail.next_step.unwrap_or_else(|| format!("dinrail wait {module}, then call again"));
-        Err(Refusal::new(RefusalKind::NotFound, message, hint))
     }
-}
 
-/// Checks a call against the limits.
-fn check(call: &MethodCall) -> Answer<()> {
-    let name = &call.name;
-    if name.is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
-        let message = format!("'{}' is not the name of a method", name.escape_debug());
-        return Err(Refusal::new(RefusalKind::Invalid, message, format!("a name has 1 to {MAX_NAME_BYTES} bytes")));
-    }
-    if call.payload.len() > MAX_PAYLOAD_BYTES {
-        let message = format!("the payload has {} bytes; a method takes {MAX_PAYLOAD_BYTES}", call.payload.len());
-        return Err(Refusal::new(RefusalKind::TooLarge, message, "send it as messages, or in parts"));
-    }
-    Ok(())
-}
-
-fn can_answer(detail: &ModuleDetail) -> bool {
-    matches!(detail.module.status, Status::Running | Status::Unhealthy)
-}
-
-fn refused(module: &str, method: &str, error: &CallError) -> Refusal {
-    match error {
-        CallError::NotFound(why) => {
-            Refusal::new(RefusalKind::NotFound, why.as_str(), format!("dinrail show {module} lists its methods"))
-        }
-        CallError::Timeout(limit) => Refusal::new(
-            RefusalKind::Timeout,
-            format!("{module} did not answer {method} within {} s", limit.as_secs()),
-            format!(
-                "dinrail show {module} says what it is doing; what it still does about the call, it does for nobody"
+    /// Why nobody answers for a module, and what to do about it.
+    async fn nobody(&self, id: &Identity) -> Refusal {
+        let module = id.module_id().unwrap_or_default();
+        match self.module(module).await {
+            Ok(detail) => {
+                let status = detail.module.status.as_str();
+                let message = format!("{module} is {status}, so there is nobody to answer: {}", detail.reason);
+                let hint = detail.next_step.unwrap_or_else(|| format!("dinrail wait {module}, then call again"));
+                Refusal::new(RefusalKind::NotConnected, message, hint)
+            }
+            Err(_) => Refusal::new(
+                RefusalKind::NotConnected,
+                format!("{module} has an identity but no instance, so there is nobody to answer"),
+                format!("dinrail add {module} IMAGE, or deploy a manifest that names it"),
             ),
-        ),
-        CallError::Failed(why) => Refusal::new(
-            RefusalKind::Failed,
-            format!("{method} of {module} failed: {why}"),
-            format!("dinrail show {module} says how it is"),
-        ),
+        }
     }
+}
+
+fn refused(id: &Identity, method: &str, error: CallError) -> Refusal {
+    let who = id.module_id().map_or_else(|| id.to_string(), str::to_owned);
+    let show = format!("dinrail show {who}");
+    let (kind, message, hint) = match error {
+        CallError::Invalid(why) => (RefusalKind::Invalid, why, "dinrail method --help shows examples".to_owned()),
+        CallError::TooLarge(why) => (RefusalKind::TooLarge, why, "send it as messages, or in parts".to_owned()),
+        CallError::NoTarget(why) => (RefusalKind::NotFound, why, "dinrail list shows the modules".to_owned()),
+        CallError::NotConnected(why) => {
+            (RefusalKind::NotConnected, why, "dinrail list shows what runs; --connect-timeout waits for it".to_owned())
+        }
+        CallError::NoMethod(why) => (RefusalKind::NotFound, why, format!("{show} lists its methods")),
+        CallError::Busy(why) => (RefusalKind::Busy, why, format!("call again later; {show} says what it is doing")),
+        CallError::Timeout { limit, is_begun: true } => (
+            RefusalKind::Timeout,
+            format!("{who} did not answer {method} within {} s", limit.as_secs_f64()),
+            format!("{show} says what it is doing; what it still does about the call, it does for nobody"),
+        ),
+        CallError::Timeout { limit, is_begun: false } => (
+            RefusalKind::Timeout,
+            format!("{who} did not answer {method} within {} s: it has not come to it", limit.as_secs_f64()),
+            format!("{show} says what it is doing; the call is not made any more"),
+        ),
+        CallError::Failed(why) => {
+            (RefusalKind::Failed, format!("{method} of {who} failed: {why}"), format!("{show} says how it is"))
+        }
+        CallError::BadAnswer(why) => (
+            RefusalKind::Failed,
+            format!("{method} of {who} gave no usable answer: {why}"),
+            "the module has to be repaired: an answer is JSON of at most 131072 bytes, or nothing".to_owned(),
+        ),
+    };
+    Refusal::new(kind, message, hint)
 }

@@ -1,6 +1,7 @@
 //! Everything that is measured, put together when somebody asks: one question to the loop, the rest is read where it is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::check;
@@ -8,6 +9,7 @@ use crate::clock;
 use crate::control::Control;
 use crate::image::{Library, Verdict};
 use crate::log::Dropped;
+use crate::method::Outcome;
 use crate::metrics::{Refused, Scrape, Traffic};
 use crate::twin::Part;
 use crate::view::{RuntimeFigures, Status};
@@ -72,7 +74,14 @@ impl Handle {
             }
         }
         images.iter().for_each(|(verdict, count)| scrape.add("images", [verdict], *count));
-        scrape.add("methods_late", [], self.services.calls.late_answers());
+        let calls = &self.services.calls;
+        for outcome in Outcome::ALL {
+            scrape.add("methods", [outcome.as_str()], calls.figures().ended(outcome));
+        }
+        scrape.add("methods_open", [], calls.open() as u64);
+        let durations = calls.figures().durations();
+        scrape.add("methods_duration", [], Duration::from_micros(durations.sum_us).as_secs_f64());
+        scrape.add("methods_late", [], calls.figures().late_answers());
         scrape.add("log_lines", [], self.services.logs.written());
         for (reason, count) in reasons(self.services.logs.runtime().dropped()) {
             scrape.add("log_lines_dropped", [reason], count);

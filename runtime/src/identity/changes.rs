@@ -141,6 +141,9 @@ impl Identities {
         if self.is_own_device(identity) {
             return Err(IdentityError::OwnDevice { what: "removed" });
         }
+        if identity.is_runtime_of(&self.0.device_id) {
+            return Err(IdentityError::Runtime(identity.clone()));
+        }
         let Some(record) = self.get(identity) else { return Ok(Vec::new()) };
         check_etag(&record, if_match)?;
         let going = match identity.module_id() {

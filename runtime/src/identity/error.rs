@@ -25,6 +25,9 @@ pub enum IdentityError {
         /// What was asked for.
         what: &'static str,
     },
+    /// The runtime's own identities stay too.
+    #[error("{0} is the runtime itself and cannot be removed")]
+    Runtime(Identity),
     /// Not in the registry.
     #[error("there is no identity {0}")]
     NotFound(Identity),
@@ -91,6 +94,7 @@ impl IdentityError {
             IdentityError::OwnDevice { .. } => {
                 "act on its modules, or stop the runtime; the whole device goes with its state directory".to_owned()
             }
+            IdentityError::Runtime(_) => "it comes and goes with the runtime: nothing is to be done".to_owned(),
             IdentityError::NotFound(_) => "dinrail identity list; a new one: dinrail identity add ID".to_owned(),
             IdentityError::NoDevice { device, .. } => format!("dinrail identity add /devices/{device}"),
             IdentityError::Exists(identity) => {

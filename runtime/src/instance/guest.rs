@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 
 use dinrail_plugin::abi::*;
 
-use super::calls::{CallError, MethodAnswer};
-use super::link::{Link, MethodRequest};
+use super::link::Link;
 use super::spec::DeviceTwin;
 use super::watchdog::Callback;
 use crate::image::Library;
+use crate::method::{CallError, MethodAnswer, MethodRequest};
 
 /// How a call ended, other than well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl Guest {
     /// Calls a direct method. Only a panic is a fault of the instance.
     pub fn on_method(&mut self, request: &MethodRequest) -> Result<Result<MethodAnswer, CallError>, Fault> {
         let missing = || format!("{} has no method '{}'", self.link.identity, request.name);
-        let unknown = || Ok(Err(CallError::NotFound(missing())));
+        let unknown = || Ok(Err(CallError::NoMethod(missing())));
         let Some(on_method) = self.table.on_method else { return unknown() };
         let call = DrMethodCall {
             size: size_of::<DrMethodCall>() as u32,
@@ -264,7 +264,10 @@ impl Guest {
             unsafe { on_method(instance, &call, &mut status, &sink) }
         });
         match outcome {
-            DR_OK => Ok(Ok(MethodAnswer { status, payload: text.text(&self.link) })),
+            DR_OK => Ok(match std::str::from_utf8(&text.0) {
+                Ok(_) => Ok(MethodAnswer { status, payload: text.text(&self.link) }),
+                Err(_) => Err(CallError::BadAnswer("its answer is not UTF-8".to_owned())),
+            }),
             DR_NOT_FOUND => unknown(),
             DR_PANICKED => Err(Fault::Panicked(text.reason(&self.link))),
             _ => Ok(Err(CallError::Failed(text.reason(&self.link)))),

@@ -11,15 +11,15 @@ use std::time::Duration;
 use dinrail_plugin::abi::*;
 use serde_json::Value;
 
-use super::calls::{CallError, MethodAnswer};
 use super::completions::Completion;
 use super::delivery::NotStaged;
 use super::given::Whose;
-use super::link::{Control, Health, Link, MethodRequest};
+use super::link::{Control, Health, Link};
 use super::ticket;
 use crate::clock;
 use crate::log::Level;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
+use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
@@ -452,7 +452,6 @@ unsafe extern "C" fn invoke_method(
         let (Some(target), Some(name), Some(payload), Some(completion)) = (target, name, payload, completion) else {
             return DR_INVALID;
         };
-        let timeout = Duration::from_millis(timeout_ms);
         let hear = Box::new(move |end: Result<MethodAnswer, CallError>| match end {
             Ok(answer) => {
                 let payload = if answer.payload.is_empty() { "null" } else { &answer.payload };
@@ -460,15 +459,17 @@ unsafe extern "C" fn invoke_method(
             }
             Err(error) => completion.done(error.status(), &error.to_string()),
         });
-        let request = MethodRequest {
+        let call = Call {
+            caller: link.identity.to_string(),
+            target: target.to_owned(),
             name: name.to_owned(),
             payload: payload.to_owned(),
-            caller: link.identity.to_string(),
-            timeout,
-            reply: link.services.calls.begin(timeout, hear),
+            timeout: Duration::from_millis(timeout_ms),
         };
-        // Whatever becomes of the request, its completion is called: even a defect of ours must not say otherwise.
-        let _ = catch_unwind(AssertUnwindSafe(|| (link.services.call_method)(target, request)));
+        if let Some(request) = link.services.calls.begin(call, hear) {
+            // Whatever becomes of the request, its completion is called: even a defect of ours must not say otherwise.
+            let _ = catch_unwind(AssertUnwindSafe(|| (link.services.call_method)(target, request)));
+        }
         DR_PENDING
     })
 }

@@ -2,14 +2,13 @@
 //! through the supervisor; whoever holds it can tell the worker something without ever waiting for it.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::{DR_INFO, DrVerdict};
 use serde_json::Value;
 
-use super::calls::{CallError, Reply};
 use super::delivery::Deliveries;
 use super::given::Given;
 use super::lock;
@@ -17,12 +16,13 @@ use super::services::Services;
 use super::spec::DeviceTwin;
 use super::ticket::Ticket;
 use crate::log::Speaker;
+use crate::method::{CallError, MethodRequest, Pending, Waiting};
 use crate::name::{Identity, check_id};
 use crate::queue::Inbox;
 use crate::queue::ingest::Output;
 use crate::twin::DesiredChange;
 
-/// Most events, calls and new timers that may wait for one instance.
+/// Most events and new timers that may wait for one instance; calls have a bound of their own.
 const MAX_CONTROL: usize = 4096;
 /// Most changes of the desired properties that wait for one instance; it is told the whole section where one was left out.
 const MAX_CHANGES: usize = 64;
@@ -67,31 +67,35 @@ pub enum Control {
     Method(MethodRequest),
 }
 
-/// A direct method call on its way to the handler.
-pub struct MethodRequest {
-    /// Method.
-    pub name: String,
-    /// JSON, or empty.
-    pub payload: String,
-    /// Identity of the caller; empty for the operator.
-    pub caller: String,
-    /// Time for which the caller waits.
-    pub timeout: Duration,
-    /// Takes the answer.
-    pub reply: Reply,
+/// One thing that waits to be told.
+enum Item {
+    Control(Control),
+    /// The next of the calls.
+    Call,
+}
+
+/// Why something is not told.
+enum Refused {
+    /// Nobody listens any more.
+    Gone,
+    /// Too much waits.
+    Full,
 }
 
 /// What waits to be told. Bounded even for an instance that never listens: optional things are refused, changes are merged,
 /// a timer, a delivery or the instance itself ends once.
 #[derive(Default)]
 struct Told {
-    waiting: VecDeque<Control>,
+    waiting: VecDeque<Item>,
+    calls: Option<Box<Waiting>>,
     changes: usize,
     /// How much was taken up so far.
     taken: u64,
     has_failed: bool,
     is_fenced: bool,
     is_closed: bool,
+    /// Why nobody listens any more.
+    end: String,
 }
 
 /// The module's own sentence about its state.
@@ -129,7 +133,11 @@ pub struct Link {
     pub device_twin: DeviceTwin,
     /// What it was given of secrets.
     pub(super) given: Given,
+    /// It has been started: a method called now is taken up soon.
+    pub is_started: AtomicBool,
     speaker: OnceLock<Arc<Speaker>>,
+    /// The call that the worker has taken up.
+    handling: Mutex<Option<Pending>>,
     /// The other threads of the instance.
     pub(super) threads: Mutex<Vec<super::threads::Entered>>,
     /// Processor time of threads that have ended.
@@ -157,7 +165,9 @@ impl Link {
             thread: AtomicU32::new(0),
             device_twin: DeviceTwin::None,
             given: Given::default(),
+            is_started: AtomicBool::new(false),
             speaker: OnceLock::new(),
+            handling: Mutex::default(),
             threads: Mutex::default(),
             ended_cpu_ns: AtomicU64::new(0),
             outputs: [const { OnceLock::new() }; OUTPUT_CHUNK],
@@ -176,9 +186,8 @@ impl Link {
     /// Tells the worker something. False when too much waits or nobody listens any more; what must not be lost is refused for
     /// the second reason only. `[any thread, never blocks]`
     pub fn tell(&self, control: Control) -> bool {
-        let refused = self.put(control).err();
-        if let Some(control) = refused {
-            self.refuse(control);
+        if let Err((control, why)) = self.put(control) {
+            self.refuse(control, &why);
             return false;
         }
         self.inbox.nudge();
@@ -187,79 +196,140 @@ impl Link {
 
     // What is refused goes back whole, once, to be answered.
     #[allow(clippy::result_large_err)]
-    fn put(&self, control: Control) -> Result<(), Control> {
+    fn put(&self, control: Control) -> Result<(), (Control, Refused)> {
         let mut told = lock(&self.control);
         let is_optional = matches!(control, Control::Event(_) | Control::TimerStart { .. } | Control::Method(_));
-        if told.is_closed || (is_optional && (told.is_fenced || told.waiting.len() >= MAX_CONTROL)) {
-            return Err(control);
+        if told.is_closed || (is_optional && told.is_fenced) {
+            return Err((control, Refused::Gone));
+        }
+        if matches!(control, Control::Event(_) | Control::TimerStart { .. }) && told.waiting.len() >= MAX_CONTROL {
+            return Err((control, Refused::Full));
         }
         match control {
-            Control::Stop => told.waiting.push_front(control),
+            Control::Stop => told.waiting.push_front(Item::Control(control)),
+            Control::Method(request) => {
+                let calls = told.calls.get_or_insert_default();
+                if let Err(request) = calls.push(request) {
+                    return Err((Control::Method(request), Refused::Full));
+                }
+                told.waiting.push_back(Item::Call);
+            }
             Control::Fail(_) if told.has_failed => {}
             Control::Fail(_) => {
                 told.has_failed = true;
                 // A stop that was asked for stays one.
-                let at = usize::from(matches!(told.waiting.front(), Some(Control::Stop)));
-                told.waiting.insert(at, control);
+                let at = usize::from(matches!(told.waiting.front(), Some(Item::Control(Control::Stop))));
+                told.waiting.insert(at, Item::Control(control));
             }
             Control::Desired(_) => {
-                let is_change = |control: &Control| matches!(control, Control::Desired(_));
+                let is_change = |item: &Item| matches!(item, Item::Control(Control::Desired(_)));
                 if told.changes == MAX_CHANGES {
                     told.waiting.iter().position(is_change).map(|at| told.waiting.remove(at));
                 } else {
                     told.changes += 1;
                 }
-                told.waiting.push_back(control);
+                told.waiting.push_back(Item::Control(control));
             }
             Control::DeviceDesired(_) => {
-                let is_change = |control: &Control| matches!(control, Control::DeviceDesired(_));
-                if told.waiting.iter().filter(|control| is_change(control)).count() == MAX_CHANGES {
+                let is_change = |item: &Item| matches!(item, Item::Control(Control::DeviceDesired(_)));
+                if told.waiting.iter().filter(|item| is_change(item)).count() == MAX_CHANGES {
                     told.waiting.iter().position(is_change).map(|at| told.waiting.remove(at));
                 }
-                told.waiting.push_back(control);
+                told.waiting.push_back(Item::Control(control));
             }
-            _ => told.waiting.push_back(control),
+            _ => told.waiting.push_back(Item::Control(control)),
         }
         Ok(())
     }
 
     /// Answers whoever waits for an answer to what is not done.
-    fn refuse(&self, control: Control) {
-        if let Control::Method(request) = control {
-            let why = format!("{} has stopped, or too many calls wait for it", self.identity);
-            request.reply.give(Err(CallError::NotFound(why)));
-        }
+    fn refuse(&self, control: Control, why: &Refused) {
+        let Control::Method(request) = control else { return };
+        let error = match why {
+            Refused::Gone => self.gone(),
+            Refused::Full => CallError::Busy(format!("too many method calls wait for {} already", self.identity)),
+        };
+        request.reply.give(Err(error));
+    }
+
+    /// What a caller hears whose call was not taken up.
+    fn gone(&self) -> CallError {
+        let end = lock(&self.control).end.clone();
+        let why = if end.is_empty() { String::new() } else { format!(": {end}") };
+        CallError::NotConnected(format!("{} ended before it took up the call{why}", self.identity))
     }
 
     /// The next thing that the worker was told.
     pub fn next_control(&self) -> Option<Control> {
         let mut told = lock(&self.control);
-        let next = told.waiting.pop_front();
-        told.taken += u64::from(next.is_some());
-        told.changes -= usize::from(matches!(next, Some(Control::Desired(_))));
-        next
+        loop {
+            let next = match told.waiting.pop_front()? {
+                Item::Control(control) => control,
+                Item::Call => match told.calls.as_mut().and_then(|calls| calls.take()) {
+                    Some(request) => Control::Method(request),
+                    // Its caller had given up, and it made room for another one.
+                    None => continue,
+                },
+            };
+            told.taken += 1;
+            told.changes -= usize::from(matches!(next, Control::Desired(_)));
+            return Some(next);
+        }
     }
 
-    /// The worker is given up: nothing new is begun, and calls that wait are answered. Its stop stays for it, should it ever
-    /// listen again.
-    pub fn fence(&self) {
+    /// Method calls that wait.
+    pub fn waiting_calls(&self) -> usize {
+        lock(&self.control).calls.as_ref().map_or(0, |calls| calls.len())
+    }
+
+    /// A call is taken up, until [`Link::handled`].
+    pub fn handles(&self, call: Pending) {
+        *lock(&self.handling) = Some(call);
+    }
+
+    /// The call that was taken up has an answer.
+    pub fn handled(&self) {
+        *lock(&self.handling) = None;
+    }
+
+    /// The worker is given up: nothing new is begun, and calls that wait are answered, the one that it is busy with too. Its stop
+    /// stays for it, should it ever listen again.
+    pub fn fence(&self, why: &str) {
+        self.turn_away(why);
+        if let Some(call) = lock(&self.handling).take() {
+            call.end(CallError::Failed(format!("{} did not finish the call: {why}", self.identity)));
+        }
+    }
+
+    /// Nothing new is begun, and calls that wait are answered.
+    fn turn_away(&self, why: &str) {
         let calls = {
             let mut told = lock(&self.control);
             told.is_fenced = true;
-            let (calls, others): (VecDeque<Control>, _) = told.waiting.drain(..).partition(is_call);
-            told.waiting = others;
-            calls
+            if told.end.is_empty() {
+                why.clone_into(&mut told.end);
+            }
+            told.waiting.retain(|item| matches!(item, Item::Control(_)));
+            told.calls.take()
         };
-        calls.into_iter().for_each(|call| self.refuse(call));
+        let mut calls = calls.unwrap_or_default();
+        while let Some(request) = calls.take() {
+            request.reply.give(Err(self.gone()));
+        }
     }
 
     /// From now on nobody listens: later calls are answered at once, and so are those that wait. Gives what else waited.
-    pub fn close(&self) -> VecDeque<Control> {
-        self.fence();
+    pub fn close(&self, why: &str) -> Vec<Control> {
+        self.turn_away(why);
         let mut told = lock(&self.control);
         told.is_closed = true;
         told.changes = 0;
-        std::mem::take(&mut told.waiting)
+        let left = std::mem::take(&mut told.waiting).into_iter();
+        left.filter_map(|item| match item {
+            Item::Control(control) => Some(control),
+            Item::Call => None,
+        })
+        .collect()
     }
 
     /// How much waits to be told.
@@ -352,10 +422,6 @@ impl Link {
     pub fn health(&self) -> Health {
         lock(&self.health).clone()
     }
-}
-
-fn is_call(control: &Control) -> bool {
-    matches!(control, Control::Method(_))
 }
 
 /// What a handler staged: it takes effect with the verdict, or not at all.

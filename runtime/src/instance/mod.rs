@@ -6,7 +6,6 @@
 //!
 //! Guarantee: the runtime never waits for a module. Invariant: calls of one instance never overlap.
 
-pub mod calls;
 pub mod completions;
 mod delivering;
 pub mod delivery;

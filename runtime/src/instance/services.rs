@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::calls::Calls;
 use super::completions::Completions;
-use super::link::MethodRequest;
 use crate::identity::Identities;
 use crate::log::Logs;
+use crate::method::{Calls, MethodRequest};
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::secret::Secrets;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::calls::CallError;
 use super::delivering::{Delivering, Step};
 use super::guest::{Fault, Guest, Making};
-use super::link::{Control, Link, MethodRequest};
+use super::link::{Control, Link};
 use super::timers::Timers;
 use super::{guest, host, ticket};
 use crate::clock;
 use crate::image::Library;
+use crate::method::{CallError, MethodRequest};
 use crate::queue::Consumer;
 use crate::twin::{Accepted, Acknowledgement, DesiredChange};
 
@@ -95,7 +95,7 @@ fn run(mut assignment: Assignment) {
     let load = std::mem::replace(&mut assignment.load, Box::new(|| Err("already loaded".to_owned())));
     let work = || live(&assignment, load);
     let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| internal_error());
-    link.close();
+    link.close(ending.reason());
     ticket::revoke(link.ticket);
     link.add_cpu(super::usage::cpu_seconds(link.thread.swap(0, Ordering::Relaxed)));
     (assignment.report)(WorkerEvent::Ended(ending));
@@ -128,6 +128,7 @@ fn serve_out(assignment: &Assignment, consumer: Consumer, guest: Guest, desired:
     let started = worker.guest.start().and_then(|()| worker.tell_of_device());
     let ending = match started {
         Ok(()) => {
+            link.is_started.store(true, Ordering::Release);
             (assignment.report)(WorkerEvent::Started);
             // What it has in hand is given back whatever happens.
             catch_unwind(AssertUnwindSafe(|| worker.serve())).unwrap_or_else(|_| internal_error())
@@ -314,16 +315,20 @@ impl Worker<'_> {
 
     fn answer(&mut self, request: MethodRequest) -> Result<(), Stop> {
         // What its caller has given up is not begun.
-        if !request.reply.is_awaited() {
+        if !request.reply.take_up() {
             return Ok(());
         }
-        match self.guest.on_method(&request) {
+        self.link.handles(request.reply.pending());
+        let outcome = self.guest.on_method(&request);
+        self.link.handled();
+        match outcome {
             Ok(answer) => {
                 request.reply.give(answer);
                 Ok(())
             }
             Err(fault) => {
-                request.reply.give(Err(CallError::Failed(fault.reason().to_owned())));
+                let why = format!("{} failed with the call: {}", self.link.identity, fault.reason());
+                request.reply.give(Err(CallError::Failed(why)));
                 Err(Ending::Failed(fault.reason().to_owned()))
             }
         }
@@ -435,6 +440,7 @@ impl Worker<'_> {
     }
 
     fn finish(mut self, ending: Ending) -> Ending {
+        self.link.is_started.store(false, Ordering::Release);
         let stopped = self.guest.stop();
         let ending = match (ending, stopped) {
             (Ending::Stopped, Err(fault)) => {
@@ -444,7 +450,7 @@ impl Worker<'_> {
             (ending, _) => ending,
         };
         // What the module has ended by now is ended, also in its stop; the rest is for the next worker.
-        for control in self.link.close() {
+        for control in self.link.close(ending.reason()) {
             if let Control::Complete { delivery, verdict, reason } = control {
                 self.delivering.complete(delivery, verdict, &reason);
             }

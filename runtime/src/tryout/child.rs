@@ -312,7 +312,11 @@ impl Trial {
     }
 
     fn method(&self, name: &str, payload: &str) -> Result<(), Over> {
-        let call = self.handle.invoke(&self.name, name, payload.to_owned(), self.plan.timeout);
+        let id = Identity::module(self.handle.device_id(), &self.name).map_err(|error| {
+            problem(error.to_string());
+            Over
+        })?;
+        let call = self.handle.invoke(&id, name.to_owned(), payload.to_owned(), self.plan.timeout, "dinrail try");
         match self.executor.block_on(call) {
             Ok(Ok(answer)) => {
                 let (method, status, payload) = (name.to_owned(), answer.status, answer.payload);

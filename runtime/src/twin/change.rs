@@ -18,6 +18,7 @@ pub struct Change<'a> {
     pub(super) basis: Option<Section>,
     pub(super) is_forced: bool,
     pub(super) undoes_to: Option<u64>,
+    is_of_runtime: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +72,7 @@ impl<'a> Change<'a> {
     }
 
     fn new(wish: Wish<'a>, how: How, by: &'a str) -> Change<'a> {
-        Change { wish, how, by, if_match: None, basis: None, is_forced: false, undoes_to: None }
+        Change { wish, how, by, if_match: None, basis: None, is_forced: false, undoes_to: None, is_of_runtime: false }
     }
 
     /// The same, made only if the twin still has one of these tags, written as in the header `If-Match`.
@@ -92,6 +93,16 @@ impl<'a> Change<'a> {
     /// The same, kept in the history as one that goes back to a version.
     pub fn undoing_to(self, version: u64) -> Change<'a> {
         Change { undoes_to: Some(version), ..self }
+    }
+
+    /// The same, made by the runtime, whose own desired properties nobody else changes.
+    pub fn of_runtime(self) -> Change<'a> {
+        Change { is_of_runtime: true, ..self }
+    }
+
+    /// Whether it changes desired properties in somebody else's name than the runtime's.
+    pub(super) fn is_foreign_desire(&self) -> bool {
+        !self.is_of_runtime && self.parts(&mut Vec::new()).desired.is_some()
     }
 
     /// The parts that it touches, and what is wrong with its form.

@@ -33,6 +33,12 @@ pub enum TwinError {
         /// The tag that was asked for.
         asked: String,
     },
+    /// The desired properties are those of the deployment in force.
+    #[error("the desired properties of {identity} are those of the deployment in force: they are not changed here")]
+    Deployed {
+        /// Whose twin.
+        identity: Identity,
+    },
     /// The desired properties were changed since the change was checked; it can be checked again.
     #[error("the twin of {identity} was changed meanwhile")]
     Moved {
@@ -71,6 +77,10 @@ impl TwinError {
             TwinError::Invalid { .. } => "correct the change and send it again; nothing of it was applied".to_owned(),
             TwinError::EtagMismatch { .. } => {
                 "read the twin again, then change it with its new etag, or with \"*\"".to_owned()
+            }
+            TwinError::Deployed { .. } => {
+                "change the manifest, then dinrail deploy FILE; dinrail deployment --export prints the one in force"
+                    .to_owned()
             }
             TwinError::Moved { .. } => {
                 "read the twin again and repeat the change; others change it all the time".to_owned()

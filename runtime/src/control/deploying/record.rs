@@ -104,6 +104,16 @@ impl Deployment {
         })
     }
 
+    /// What became of it so far: a code of IoT Edge, and a sentence where there is more to say.
+    pub(in super::super) fn code(&self) -> (u16, String) {
+        match (self.status.as_str(), &self.document.rolled_back) {
+            (status::APPLYING, _) => (406, format!("deployment {} is being applied", self.id)),
+            (status::APPLIED, Some(of)) => (200, format!("deployment {} was taken back: {}", of.id, of.reason)),
+            (status::APPLIED, None) => (200, String::new()),
+            (other, _) => (500, format!("deployment {} {other}: {}", self.id, self.reason)),
+        }
+    }
+
     /// What it says.
     pub(in super::super) fn manifest(&self) -> &Manifest {
         &self.manifest

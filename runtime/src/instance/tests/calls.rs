@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use dinrail_plugin::abi::*;
 
-use super::super::calls::{CallError, MethodAnswer};
-use super::super::link::{Control, MethodRequest};
+use super::super::link::Control;
 use super::super::lock;
 use super::super::testing::*;
 use super::super::worker::Ending;
 use super::*;
+use crate::method::{Call, CallError, MethodAnswer, MethodRequest};
 use crate::twin::Change;
 
 fn request(house: &House, timeout: Duration) -> (MethodRequest, Receiver<Result<MethodAnswer, CallError>>) {
     let (say, heard) = channel();
-    let reply = house.services.calls.begin(timeout, Box::new(move |end| say.send(end).unwrap()));
-    let (name, payload, caller) = ("ping".to_owned(), String::new(), String::new());
-    (MethodRequest { name, payload, caller, timeout, reply }, heard)
+    let (caller, target, name) = ("ada".to_owned(), "/devices/d/modules/m".to_owned(), "ping".to_owned());
+    let call = Call { caller, target, name, payload: String::new(), timeout };
+    (house.services.calls.begin(call, Box::new(move |end| say.send(end).unwrap())).unwrap(), heard)
 }
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -37,7 +37,7 @@ fn a_call_of_an_instance_that_does_not_answer_ends_by_its_deadline_and_is_not_be
     let (request, heard) = request(&house, Duration::from_millis(20));
     live.link.tell(Control::Method(request));
 
-    assert!(matches!(heard.recv().unwrap(), Err(CallError::Timeout(_))));
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::Timeout { is_begun: false, .. })));
     drop(go);
     assert_eq!(live.stop(), Ending::Stopped);
     assert!(!called.load(Ordering::SeqCst));
@@ -52,7 +52,7 @@ fn a_call_of_an_instance_that_has_stopped_is_answered() {
 
     assert!(!live.link.tell(Control::Method(request)));
 
-    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotConnected(_))));
 }
 
 #[test]
@@ -64,9 +64,9 @@ fn calls_that_wait_for_an_instance_that_is_given_up_are_answered() {
     live.link.tell(Control::Stop);
     live.link.tell(Control::Fail("too late".to_owned()));
 
-    live.link.fence();
+    live.link.fence("given up");
 
-    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotFound(_))));
+    assert!(matches!(heard.recv().unwrap(), Err(CallError::NotConnected(_))));
     drop(go);
     assert_eq!(live.ended(), Ending::Stopped, "its stop still reaches it");
 }
