@@ -73,7 +73,9 @@ fn module_that_refuses_at_start_runs_with_what_it_accepted_last() {
     let mut runtime = wayward(&Manifest::new().module("w", "wayward").desired("w", json!({"note": "good"})));
 
     // `panicIn` is a list: a text is refused, while it runs and again when it starts.
-    runtime.cli(&["twin", "patch", "w", "panicIn=text", "--wait"]).refused(1, &["w refused version", "panicIn"]);
+    runtime
+        .cli(&["twin", "patch", "w", "panicIn=text", "--force", "--wait"])
+        .refused(1, &["w refused version", "panicIn"]);
     runtime.kill9_and_launch();
     runtime.wait_for("w", "running");
 

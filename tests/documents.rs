@@ -67,7 +67,7 @@ fn every_verb_that_shows_something_prints_one_json_document() {
     let file = file.to_string_lossy();
     let library = fixture("wayward");
     let library = library.to_string_lossy();
-    let table: [&[&str]; 16] = [
+    let table: [&[&str]; 18] = [
         &["list"],
         &["show", "w"],
         &["wait", "w"],
@@ -80,6 +80,8 @@ fn every_verb_that_shows_something_prints_one_json_document() {
         &["twin", "get", "w"],
         &["twin", "patch", "w", "a=1", "--wait"],
         &["twin", "replace", "w", "{}"],
+        &["twin", "history", "w"],
+        &["twin", "undo", "w", "--to", "1"],
         &["send", "w", "in", "hello"],
         &["image", "list"],
         &["image", "inspect", &library],
@@ -117,7 +119,7 @@ fn twin_has_the_shape_of_iot_hub() {
 
 #[test]
 fn every_verb_has_help_with_an_example() {
-    let verbs: [&[&str]; 19] = [
+    let verbs: [&[&str]; 21] = [
         &["run"],
         &["list"],
         &["show"],
@@ -131,6 +133,8 @@ fn every_verb_has_help_with_an_example() {
         &["twin", "get"],
         &["twin", "patch"],
         &["twin", "replace"],
+        &["twin", "history"],
+        &["twin", "undo"],
         &["send"],
         &["tail"],
         &["image", "list"],

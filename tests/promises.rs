@@ -53,6 +53,7 @@ mod structure;
 mod support_bundle;
 mod tour;
 mod tryout;
+mod twins;
 mod two_names;
 mod unhealthy;
 mod upgrade;

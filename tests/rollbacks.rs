@@ -285,7 +285,7 @@ fn desired_properties_that_a_module_refuses_do_not_pass_for_good() {
     let refused = Manifest::new().module("w", "wayward").desired("w", json!({"note": 2, "panicIn": 7})).health(1);
     let file = runtime.write("refused.json", refused.text());
 
-    let output = runtime.cli(&["deploy", &file.to_string_lossy(), "--wait"]);
+    let output = runtime.cli(&["deploy", &file.to_string_lossy(), "--force", "--wait"]);
 
     assert_eq!(output.code, 1, "{}", output.stdout);
     assert!(output.stderr.contains("w: it refuses its desired properties: panicIn"), "{}", output.stderr);
@@ -321,7 +321,7 @@ fn properties_of_a_person_that_are_refused_within_the_gate_do_not_fail_the_deplo
     runtime.cli(&["deploy", &file.to_string_lossy()]).ok();
     runtime.wait_for("w", "running");
 
-    assert_eq!(runtime.cli(&["twin", "patch", "w", "panicIn=7", "--wait"]).code, 1, "it is refused");
+    assert_eq!(runtime.cli(&["twin", "patch", "w", "panicIn=7", "--force", "--wait"]).code, 1, "it is refused");
 
     wait_until(SOON, "it is found good", || runtime.json(&["deployment"])["status"] == "applied");
 }

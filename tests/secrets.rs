@@ -114,7 +114,7 @@ fn a_secret_reaches_its_module_and_is_seen_nowhere_else() {
     tell("report").ok();
     tell("refuse").refused(1, &["m refused version", "***", "too simple"]);
     let wrong = json!({"tell": [], "number": reference}).to_string();
-    runtime.cli(&["twin", "patch", "m", &wrong, "--wait"]).refused(1, &["number: invalid type", "***"]);
+    runtime.cli(&["twin", "patch", "m", &wrong, "--force", "--wait"]).refused(1, &["number: invalid type", "***"]);
     runtime.cli(&["twin", "patch", "m", "number=null", "--wait"]).ok();
     wait_until(SOON, "it has reported", || {
         runtime.json(&["twin", "get", "m"])["properties"]["reported"]["login"].is_object()

@@ -97,7 +97,7 @@ fn show_says_what_was_refused_how_it_ended_and_when_it_starts_again() {
     let runtime = Runtime::new().supply(&[fixture("wayward")]).config("[restart]\nfirst_delay_secs = 3600\n").start();
     runtime.cli(&["add", "w", "wayward"]).ok();
     runtime.wait_for("w", "running");
-    runtime.cli(&["twin", "patch", "w", "panicIn=3", "--wait"]).refused(1, &["panicIn"]);
+    runtime.cli(&["twin", "patch", "w", "panicIn=3", "--force", "--wait"]).refused(1, &["panicIn"]);
     let refused = runtime.json(&["show", "w"])["refused"].clone();
     assert_eq!(refused["version"], 2);
     assert!(refused["error"].as_str().unwrap().contains("panicIn"), "{refused}");

@@ -13,13 +13,13 @@ mod query;
 mod routes;
 mod secrets;
 mod support;
+mod twins;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
-use serde_json::Value;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 pub use self::access::AccessFigures;
@@ -28,6 +28,7 @@ pub use self::identities::{
 };
 pub use self::methods::MethodCall;
 pub use self::query::QueryPage;
+pub use self::twins::{TwinChange, TwinPart, TwinWish};
 use crate::control::boot::Parts;
 use crate::control::switchboard::Switchboard;
 use crate::control::{Control, Event, Listeners};
@@ -40,7 +41,7 @@ use crate::instance::state::{By, Input};
 pub use crate::log::{Follow as LogFollow, Followed as LogFollowed, Query as LogQuery, Which as LogWhich};
 use crate::message::{self, Message, Stamp};
 use crate::metrics::Traffic;
-use crate::name::{Identity, check_id};
+use crate::name::check_id;
 use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
 use crate::queue::{Consumer, Inbox, Queue};
@@ -49,7 +50,8 @@ use crate::routing::Selection;
 pub use crate::secret::Allow;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
-use crate::twin::{Change, TwinError, TwinSnapshot, Twins};
+pub use crate::twin::read_document;
+use crate::twin::{Schemas, Twins};
 use crate::view::{
     ApiView, DeploymentSummary, DeploymentView, ExportView, HealthView, ImageView, ModuleDetail, ModuleView, PlanView,
     SendView,
@@ -64,6 +66,7 @@ pub struct Handle {
     services: Arc<Services>,
     listeners: Arc<Listeners>,
     switchboard: Arc<Switchboard>,
+    schemas: Schemas,
     store: Arc<ImageStore>,
     events: Sender<Event>,
     changes: Arc<watch::Sender<u64>>,
@@ -78,7 +81,8 @@ type Answer<T> = Result<T, Refusal>;
 
 impl Handle {
     pub(crate) fn new(parts: Parts, events: Sender<Event>, folders: Folders) -> Handle {
-        let Parts { database, identities, twins, services, listeners, switchboard, store, changes, .. } = parts;
+        let Parts { database, identities, twins, services, listeners, switchboard, schemas, store, changes, .. } =
+            parts;
         let queries = Arc::new(Semaphore::new(query::MAX_AT_WORK));
         Handle {
             database,
@@ -87,6 +91,7 @@ impl Handle {
             services,
             listeners,
             switchboard,
+            schemas,
             store,
             events,
             changes,
@@ -178,11 +183,13 @@ impl Handle {
 
     /// What applying a manifest would do.
     pub async fn plan(&self, request: DeployRequest) -> Answer<PlanView> {
+        let request = self.fitted(request).await?;
         self.ask(move |control, _| control.plan_request(&request)).await?
     }
 
     /// Applies a manifest.
     pub async fn deploy(&self, request: DeployRequest) -> Answer<DeploymentView> {
+        let request = self.fitted(request).await?;
         self.ask(move |control, _| control.deploy(&request)).await?
     }
 
@@ -244,59 +251,6 @@ impl Handle {
         let view = self.ask(move |control, _| control.image_remove(&reference)).await??;
         self.committed().await?;
         Ok(view)
-    }
-
-    fn snapshot(&self, id: &Identity) -> Answer<Arc<TwinSnapshot>> {
-        self.twins.get(id).ok_or_else(|| self.refusal(TwinError::NotFound { identity: id.clone() }))
-    }
-
-    /// For a twin that is not there: the nearest one that is.
-    fn refusal(&self, error: TwinError) -> Refusal {
-        let twins = if matches!(error, TwinError::NotFound { .. }) { self.twins.list() } else { Vec::new() };
-        let names: Vec<&str> = twins.iter().filter_map(|twin| twin.identity.module_id()).collect();
-        let near = match &error {
-            TwinError::NotFound { identity } if identity.device_id() == self.device_id() => {
-                identity.module_id().and_then(|name| nearest(name, names.iter().copied())).map(str::to_owned)
-            }
-            _ => None,
-        };
-        let mut refusal = Refusal::from(error);
-        if let Some(near) = near {
-            refusal.hint = Some(format!("did you mean '{near}'?"));
-        }
-        refusal
-    }
-
-    /// The root document of a twin as the service side sees it.
-    pub async fn twin(&self, id: &Identity) -> Answer<Value> {
-        let snapshot = self.snapshot(id)?;
-        self.root(snapshot).await
-    }
-
-    async fn root(&self, snapshot: Arc<TwinSnapshot>) -> Answer<Value> {
-        self.ask(move |control, _| snapshot.root(control.is_connected(&snapshot.identity))).await
-    }
-
-    /// Merges `{"tags": …, "properties": {"desired": …}}`; answers with the new root document, once it is committed.
-    pub async fn twin_patch(&self, id: &Identity, patch: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
-        self.check_secrets(id, &patch)?;
-        let (done, wait) = oneshot::channel();
-        let change = Change::patch(&patch, by).if_match(if_match.as_deref());
-        let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));
-        submitted.map_err(|error| self.refusal(error))?;
-        let snapshot = wait.await.map_err(|_| Refusal::ending())??;
-        self.root(snapshot).await
-    }
-
-    /// Replaces tags and desired properties.
-    pub async fn twin_replace(&self, id: &Identity, doc: Value, if_match: Option<String>, by: &str) -> Answer<Value> {
-        self.check_secrets(id, &doc)?;
-        let (done, wait) = oneshot::channel();
-        let change = Change::replace(&doc, by).if_match(if_match.as_deref());
-        let submitted = self.twins.change(id, &change, move |outcome| drop(done.send(outcome)));
-        submitted.map_err(|error| self.refusal(error))?;
-        let snapshot = wait.await.map_err(|_| Refusal::ending())??;
-        self.root(snapshot).await
     }
 
     /// Puts a message on a module's input, in the device's own name.

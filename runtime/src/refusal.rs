@@ -55,10 +55,12 @@ impl From<TwinError> for Refusal {
     fn from(error: TwinError) -> Refusal {
         let (kind, details) = match &error {
             TwinError::NotFound { .. } | TwinError::NoVersion { .. } => (RefusalKind::NotFound, Vec::new()),
-            TwinError::Invalid { violations, .. } => {
+            TwinError::Invalid { violations, .. } | TwinError::Unfit { violations, .. } => {
                 (RefusalKind::Invalid, violations.iter().map(ToString::to_string).collect())
             }
-            TwinError::EtagMismatch { .. } | TwinError::Moved { .. } => (RefusalKind::PreconditionFailed, Vec::new()),
+            TwinError::EtagMismatch { .. } | TwinError::VersionMismatch { .. } | TwinError::Moved { .. } => {
+                (RefusalKind::PreconditionFailed, Vec::new())
+            }
             TwinError::Deployed { .. } => (RefusalKind::Invalid, Vec::new()),
             TwinError::Store { .. } => (RefusalKind::Failed, Vec::new()),
         };

@@ -5,6 +5,7 @@ mod figures;
 mod identity;
 mod losses;
 mod secret;
+mod twin;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ pub use figures::*;
 pub use identity::*;
 pub use losses::*;
 pub use secret::*;
+pub use twin::*;
 
 /// State of an instance as a client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -211,16 +211,27 @@ impl Client {
 
     /// `PUT path`, where `if_match` is an etag without quotes.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &Value, if_match: Option<&str>) -> Result<T, ClientError> {
-        let mut request = self.request(Method::PUT, path, Some(body));
-        if let Some(tag) = if_match.and_then(|tag| header::HeaderValue::from_str(&format!("\"{tag}\"")).ok()) {
-            request.headers_mut().insert(header::IF_MATCH, tag);
-        }
-        self.ask(request, REQUEST_TIMEOUT * 10)
+        self.ask(matching(self.request(Method::PUT, path, Some(body)), if_match), REQUEST_TIMEOUT * 10)
     }
 
-    /// `PATCH path`.
-    pub fn patch<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
-        self.ask(self.request(Method::PATCH, path, Some(body)), REQUEST_TIMEOUT)
+    /// `PATCH path`, where `if_match` is an etag without quotes.
+    pub fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        if_match: Option<&str>,
+    ) -> Result<T, ClientError> {
+        self.ask(matching(self.request(Method::PATCH, path, Some(body)), if_match), REQUEST_TIMEOUT)
+    }
+
+    /// `POST path`, where `if_match` is an etag without quotes.
+    pub fn post_matching<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &Value,
+        if_match: Option<&str>,
+    ) -> Result<T, ClientError> {
+        self.ask(matching(self.request(Method::POST, path, Some(body)), if_match), REQUEST_TIMEOUT)
     }
 
     /// `DELETE path`.
@@ -421,6 +432,15 @@ async fn interrupted() {
 #[cfg(not(unix))]
 async fn interrupted() {
     std::future::pending().await
+}
+
+/// The same request, done only if the etag is this one.
+fn matching(mut request: Request<RequestBody>, if_match: Option<&str>) -> Request<RequestBody> {
+    let quoted = |tag: &str| if tag == "*" { tag.to_owned() } else { format!("\"{tag}\"") };
+    if let Some(tag) = if_match.and_then(|tag| header::HeaderValue::from_str(&quoted(tag)).ok()) {
+        request.headers_mut().insert(header::IF_MATCH, tag);
+    }
+    request
 }
 
 /// A path of these segments, each escaped: `path(&["modules", "a/b"])` is `/modules/a%2Fb`.

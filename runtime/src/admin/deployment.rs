@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::audit::{Naming, naming};
 use super::error::{ApiError, refusal};
-use super::request::{self, By};
+use super::request::{self, By, Params};
 use crate::handle::{DeployRequest, Handle, RefusalKind};
 use crate::view::{DeploymentSummary, DeploymentView, ExportView, PlanView};
 
@@ -43,16 +43,19 @@ pub(super) async fn export(State(handle): State<Handle>) -> Result<Json<ExportVi
 /// Applies a manifest.
 #[utoipa::path(
     put, path = "/deployment", tag = "deployment",
+    params(("force" = Option<bool>, Query, description = "Also desired properties that the modules' images do not take")),
     request_body = ManifestDocument,
     responses((status = 200, body = DeploymentView), (status = 409))
 )]
 pub(super) async fn apply(
     State(handle): State<Handle>,
     by: By,
+    params: Params,
     body: Body,
 ) -> Result<Naming<DeploymentView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
-    let deployed = handle.deploy(DeployRequest { by: by.0, ..document.into() }).await?;
+    let is_forced = params.is_set("force");
+    let deployed = handle.deploy(DeployRequest { by: by.0, is_forced, ..document.into() }).await?;
     Ok(naming(format!("deployment {} from {}", deployed.id, deployed.origin), deployed))
 }
 
@@ -104,12 +107,14 @@ struct RollbackDocument {
 /// What applying a manifest would do.
 #[utoipa::path(
     post, path = "/deployment/plan", tag = "deployment",
+    params(("force" = Option<bool>, Query, description = "Also desired properties that the modules' images do not take")),
     request_body = ManifestDocument,
     responses((status = 200, body = PlanView), (status = 409))
 )]
-pub(super) async fn plan(State(handle): State<Handle>, body: Body) -> Result<Json<PlanView>, ApiError> {
+pub(super) async fn plan(State(handle): State<Handle>, params: Params, body: Body) -> Result<Json<PlanView>, ApiError> {
     let document: ManifestDocument = request::json(body).await?;
-    Ok(Json(handle.plan(document.into()).await?))
+    let is_forced = params.is_set("force");
+    Ok(Json(handle.plan(DeployRequest { is_forced, ..document.into() }).await?))
 }
 
 pub(super) fn none_in_force() -> ApiError {
@@ -139,7 +144,14 @@ impl From<ManifestDocument> for DeployRequest {
             manifest => manifest.to_string(),
         };
         let origin = document.origin.unwrap_or_else(|| "api".into());
-        DeployRequest { text, origin, by: String::new(), images: document.images, missing: document.missing }
+        DeployRequest {
+            text,
+            origin,
+            by: String::new(),
+            images: document.images,
+            missing: document.missing,
+            ..DeployRequest::default()
+        }
     }
 }
 

@@ -10,11 +10,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::bounds::TooSlow;
 use super::caller::Caller;
 use super::error::{ApiError, refusal};
-use crate::handle::{RefusalKind, Role};
+use crate::handle::{RefusalKind, Role, read_document};
 
 /// Largest body of a request, but for the upload of an image.
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -114,13 +115,24 @@ impl<S: Send + Sync> FromRequestParts<S> for MayHaveKeys {
     }
 }
 
-/// The etag that the caller expects, without quotes; `None` where any will do (`*`, or no header).
+/// The header `If-Match` as it is written; the lines of a list joined.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| ApiError::invalid("If-Match is not text"))?.trim();
-    let tag = text.strip_prefix("W/").unwrap_or(text);
-    let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
-    Ok((tag != "*").then(|| tag.to_owned()))
+    let mut tags = Vec::new();
+    for value in headers.get_all(header::IF_MATCH) {
+        tags.push(value.to_str().map_err(|_| ApiError::invalid("If-Match is not text"))?.trim());
+    }
+    Ok(Some(tags.join(", ")).filter(|text| !text.is_empty()))
+}
+
+/// Reads a JSON body that becomes part of a twin: what JSON leaves open, such as a member that is there twice, is refused.
+pub(super) async fn document(body: Body) -> Result<Value, ApiError> {
+    let bytes = read(body).await?;
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    read_document(&bytes).map_err(|why| {
+        ApiError::invalid(format!("the body of the request cannot be read: {why}")).hint("the body is a JSON document")
+    })
 }
 
 #[cfg(test)]
@@ -128,13 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn if_match_is_read_with_and_without_quotes() {
-        let table = [("\"AAE=\"", Some("AAE=")), ("AAE=", Some("AAE=")), ("W/\"AAE=\"", Some("AAE=")), ("*", None)];
-        for (text, expected) in table {
-            let headers = HeaderMap::from_iter([(header::IF_MATCH, text.parse().unwrap())]);
-            assert_eq!(if_match(&headers).unwrap().as_deref(), expected, "{text}");
-        }
-        assert_eq!(if_match(&HeaderMap::new()).unwrap(), None);
+    fn the_lines_of_if_match_are_one_list() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(if_match(&headers).unwrap(), None);
+        headers.append(header::IF_MATCH, "\"AAE=\"".parse().unwrap());
+        headers.append(header::IF_MATCH, "W/\"AAI=\"".parse().unwrap());
+        assert_eq!(if_match(&headers).unwrap().as_deref(), Some("\"AAE=\", W/\"AAI=\""));
     }
 
     #[test]

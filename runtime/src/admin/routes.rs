@@ -82,6 +82,10 @@ routes! {
         "/policies/{name}/rotate": post credentials::rotate_policy;
         "/twins/{device}": get twins::get_device, patch twins::patch_device, put twins::replace_device;
         "/twins/{device}/modules/{module}": get twins::get_module, patch twins::patch_module, put twins::replace_module;
+        "/twins/{device}/history": get twins::device_history;
+        "/twins/{device}/modules/{module}/history": get twins::module_history;
+        "/twins/{device}/undo": post twins::undo_device;
+        "/twins/{device}/modules/{module}/undo": post twins::undo_module;
     }
     deploys: {
         "/deployment": get deployment::show, put deployment::apply;

@@ -1,44 +1,99 @@
-//! `/twins/{device}[/modules/{module}]`: GET, PATCH and PUT as in IoT Hub's service API, `If-Match` included.
+//! `/twins/{device}[/modules/{module}]`: GET, PATCH and PUT as in IoT Hub's service API, `If-Match` included; and what it does not
+//! have: `…/history` and `…/undo`.
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::request::{self, By};
-use crate::handle::{Handle, Refusal};
+use super::request::{self, By, Params};
+use crate::handle::{Handle, Refusal, TwinChange, TwinPart, TwinWish};
 use crate::name::Identity;
+use crate::view::TwinHistoryView;
 
-type ModulePath = Path<(String, String)>;
+/// Changes of a history that are given unless told.
+const USUAL_CHANGES: u64 = 100;
+
+/// The identity in a path: `{device}` alone or with `{module}`.
+pub(super) struct Target(Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Target, ApiError> {
+        let path = axum::extract::RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|error| ApiError::invalid(format!("the path cannot be read: {error}")))?;
+        let named = |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let device = named("device").unwrap_or_default();
+        Ok(Target(match named("module") {
+            Some(module) => Identity::module(device, module)?,
+            None => Identity::device(device)?,
+        }))
+    }
+}
+
+/// What every change brings along: who asks, on which state, and whether a schema shall stop it.
+pub(super) struct Terms {
+    if_match: Option<String>,
+    is_forced: bool,
+    by: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Terms {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Terms, ApiError> {
+        let By(by) = By::from_request_parts(parts, state).await?;
+        let params = Params::from_request_parts(parts, state).await?;
+        Ok(Terms { if_match: request::if_match(&parts.headers)?, is_forced: params.is_set("force"), by })
+    }
+}
+
+impl Terms {
+    fn of(self, wish: TwinWish) -> TwinChange {
+        TwinChange { wish, if_match: self.if_match, is_forced: self.is_forced, by: self.by }
+    }
+}
 
 /// The twin of the device.
 #[utoipa::path(
     get, path = "/twins/{device}", tag = "twins",
+    params(("version" = Option<u64>, Query, description = "Tags and desired properties as they were at this `$version`")),
     responses((status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))))
 )]
-pub(super) async fn get_device(State(handle): State<Handle>, Path(device): Path<String>) -> Result<Response, ApiError> {
-    twin(handle.twin(&Identity::device(&device)?).await)
+pub(super) async fn get_device(state: State<Handle>, target: Target, params: Params) -> Result<Response, ApiError> {
+    get_module(state, target, params).await
 }
 
 /// The twin of a module.
 #[utoipa::path(
     get, path = "/twins/{device}/modules/{module}", tag = "twins",
+    params(("version" = Option<u64>, Query, description = "Tags and desired properties as they were at this `$version`")),
     responses((status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))))
 )]
 pub(super) async fn get_module(
     State(handle): State<Handle>,
-    Path((device, module)): ModulePath,
+    Target(id): Target,
+    params: Params,
 ) -> Result<Response, ApiError> {
-    twin(handle.twin(&Identity::module(&device, &module)?).await)
+    twin(match params.number("version")? {
+        Some(version) => handle.past_twin(&id, version).await,
+        None => handle.twin(&id).await,
+    })
 }
 
 /// Merges into tags and desired properties of the device.
 #[utoipa::path(
     patch, path = "/twins/{device}", tag = "twins",
-    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -47,19 +102,21 @@ pub(super) async fn get_module(
     )
 )]
 pub(super) async fn patch_device(
-    State(handle): State<Handle>,
-    Path(device): Path<String>,
-    by: By,
-    headers: HeaderMap,
+    state: State<Handle>,
+    target: Target,
+    terms: Terms,
     body: Body,
 ) -> Result<Response, ApiError> {
-    patch(handle, Identity::device(&device)?, by, headers, body).await
+    patch_module(state, target, terms, body).await
 }
 
 /// Merges into tags and desired properties of a module.
 #[utoipa::path(
     patch, path = "/twins/{device}/modules/{module}", tag = "twins",
-    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -69,18 +126,21 @@ pub(super) async fn patch_device(
 )]
 pub(super) async fn patch_module(
     State(handle): State<Handle>,
-    Path((device, module)): ModulePath,
-    by: By,
-    headers: HeaderMap,
+    Target(id): Target,
+    terms: Terms,
     body: Body,
 ) -> Result<Response, ApiError> {
-    patch(handle, Identity::module(&device, &module)?, by, headers, body).await
+    let wish = TwinWish::Patch(request::document(body).await?);
+    twin(handle.change_twin(&id, terms.of(wish)).await)
 }
 
-/// Replaces tags and desired properties of the device.
+/// Replaces tags and desired properties of the device; a part that is missing is emptied.
 #[utoipa::path(
     put, path = "/twins/{device}", tag = "twins",
-    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -89,19 +149,21 @@ pub(super) async fn patch_module(
     )
 )]
 pub(super) async fn replace_device(
-    State(handle): State<Handle>,
-    Path(device): Path<String>,
-    by: By,
-    headers: HeaderMap,
+    state: State<Handle>,
+    target: Target,
+    terms: Terms,
     body: Body,
 ) -> Result<Response, ApiError> {
-    replace(handle, Identity::device(&device)?, by, headers, body).await
+    replace_module(state, target, terms, body).await
 }
 
-/// Replaces tags and desired properties of a module.
+/// Replaces tags and desired properties of a module; a part that is missing is emptied.
 #[utoipa::path(
     put, path = "/twins/{device}/modules/{module}", tag = "twins",
-    params(("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any")),
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -111,24 +173,117 @@ pub(super) async fn replace_device(
 )]
 pub(super) async fn replace_module(
     State(handle): State<Handle>,
-    Path((device, module)): ModulePath,
-    by: By,
-    headers: HeaderMap,
+    Target(id): Target,
+    terms: Terms,
     body: Body,
 ) -> Result<Response, ApiError> {
-    replace(handle, Identity::module(&device, &module)?, by, headers, body).await
+    let wish = TwinWish::Replace(request::document(body).await?);
+    twin(handle.change_twin(&id, terms.of(wish)).await)
 }
 
-async fn patch(handle: Handle, id: Identity, by: By, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let expected = request::if_match(&headers)?;
-    let document = request::json(body).await?;
-    twin(handle.twin_patch(&id, document, expected, &by.0).await)
+/// Who changed tags and desired properties of the device.
+#[utoipa::path(
+    get, path = "/twins/{device}/history", tag = "twins",
+    params(
+        ("path" = Option<String>, Query, description = "Only changes at, in or around this path"),
+        ("limit" = Option<u64>, Query, description = "So many at most; 100 unless told")
+    ),
+    responses((status = 200, body = TwinHistoryView))
+)]
+pub(super) async fn device_history(
+    state: State<Handle>,
+    target: Target,
+    params: Params,
+) -> Result<Json<TwinHistoryView>, ApiError> {
+    module_history(state, target, params).await
 }
 
-async fn replace(handle: Handle, id: Identity, by: By, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let expected = request::if_match(&headers)?;
-    let document = request::json(body).await?;
-    twin(handle.twin_replace(&id, document, expected, &by.0).await)
+/// Who changed tags and desired properties of a module.
+#[utoipa::path(
+    get, path = "/twins/{device}/modules/{module}/history", tag = "twins",
+    params(
+        ("path" = Option<String>, Query, description = "Only changes at, in or around this path"),
+        ("limit" = Option<u64>, Query, description = "So many at most; 100 unless told")
+    ),
+    responses((status = 200, body = TwinHistoryView))
+)]
+pub(super) async fn module_history(
+    State(handle): State<Handle>,
+    Target(id): Target,
+    params: Params,
+) -> Result<Json<TwinHistoryView>, ApiError> {
+    let limit = usize::try_from(params.number("limit")?.unwrap_or(USUAL_CHANGES)).unwrap_or(usize::MAX);
+    let path = params.text("path").map(str::to_owned).filter(|path| !path.is_empty());
+    Ok(Json(handle.twin_history(&id, path, limit).await?))
+}
+
+/// Puts tags or desired properties of the device back as they were at a version: a change like any other.
+#[utoipa::path(
+    post, path = "/twins/{device}/undo", tag = "twins",
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
+    request_body = UndoDocument,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
+pub(super) async fn undo_device(
+    state: State<Handle>,
+    target: Target,
+    terms: Terms,
+    body: Body,
+) -> Result<Response, ApiError> {
+    undo_module(state, target, terms, body).await
+}
+
+/// Puts tags or desired properties of a module back as they were at a version: a change like any other.
+#[utoipa::path(
+    post, path = "/twins/{device}/modules/{module}/undo", tag = "twins",
+    params(
+        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
+        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
+    ),
+    request_body = UndoDocument,
+    responses(
+        (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
+        (status = 409),
+        (status = 412)
+    )
+)]
+pub(super) async fn undo_module(
+    State(handle): State<Handle>,
+    Target(id): Target,
+    terms: Terms,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let UndoDocument { to, section } = request::json(body).await?;
+    let part = match section {
+        UndoSection::Desired => TwinPart::Desired,
+        UndoSection::Tags => TwinPart::Tags,
+    };
+    twin(handle.change_twin(&id, terms.of(TwinWish::Undo { part, to })).await)
+}
+
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UndoDocument {
+    /// The `$version` to go back to, of the section.
+    to: u64,
+    /// Desired properties unless told.
+    #[serde(default)]
+    section: UndoSection,
+}
+
+#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum UndoSection {
+    #[default]
+    Desired,
+    Tags,
 }
 
 /// The root document with its etag as a header.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::BenchError;
 use crate::config::Config;
+use crate::handle::{TwinChange, TwinWish};
 use crate::name::Identity;
 use crate::runtime::{self, Running};
 
@@ -73,7 +74,8 @@ impl Stage {
     pub fn tell(&self, identity: &Identity, desired: Value) -> Result<u64, BenchError> {
         let patch = json!({"properties": {"desired": desired}});
         let handle = self.running.handle().clone();
-        let root = self.executor.block_on(async { handle.twin_patch(identity, patch, None, "bench").await });
+        let change = TwinChange::of_any(TwinWish::Patch(patch), "bench");
+        let root = self.executor.block_on(async { handle.change_twin(identity, change).await });
         let root = root.map_err(|error| BenchError::around(error.to_string()))?;
         Ok(root["properties"]["desired"]["$version"].as_u64().unwrap_or(u64::MAX))
     }

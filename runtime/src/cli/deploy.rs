@@ -35,6 +35,9 @@ pub struct DeployArgs {
     /// Wait until it was found good; exit code 1 if it failed or was rolled back
     #[arg(long)]
     wait: bool,
+    /// Insist, though a module's image says that it does not take its desired properties
+    #[arg(long)]
+    force: bool,
     /// Longest wait
     #[arg(long, value_name = "SPAN", default_value = "2m", value_parser = durations::parse)]
     timeout: Duration,
@@ -46,10 +49,10 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
     };
     let manifest = ManifestFile::read(&file)?;
     let client = context.client()?;
-    let plan = checked_plan(&client, &manifest)?;
+    let plan = checked_plan(&client, &manifest, args.force)?;
     let uploaded = upload(&client, &manifest)?;
     let deployment: DeploymentView = client
-        .put("/deployment", &manifest.request(&uploaded, &BTreeMap::new()), None)
+        .put(&forced("/deployment", args.force), &manifest.request(&uploaded, &BTreeMap::new()), None)
         .map_err(|error| manifest.refused(error))?;
     let out = &mut context.out;
     if !out.is_json() {
@@ -69,10 +72,14 @@ pub(super) fn run(args: DeployArgs, context: &mut Context) -> Result<(), Failure
 }
 
 /// The plan, from the digests alone: nothing is sent for a manifest that is refused.
-fn checked_plan(client: &Client, manifest: &ManifestFile) -> Result<PlanView, Failure> {
+fn checked_plan(client: &Client, manifest: &ManifestFile, is_forced: bool) -> Result<PlanView, Failure> {
     let (digests, missing) = manifest.digests();
     let request = manifest.request(&digests, &missing);
-    client.post("/deployment/plan", Some(&request)).map_err(|error| manifest.refused(error))
+    client.post(&forced("/deployment/plan", is_forced), Some(&request)).map_err(|error| manifest.refused(error))
+}
+
+fn forced(path: &str, is_forced: bool) -> String {
+    if is_forced { query(path, &[("force", "true")]) } else { path.to_owned() }
 }
 
 /// Sends the images; the digest under which each was taken in.

@@ -30,7 +30,7 @@ use crate::queue::losses::Loss;
 use crate::refusal::Refusal;
 use crate::secret::Secrets;
 use crate::state_folder::Folders;
-use crate::twin::Twins;
+use crate::twin::{Schemas, Twins};
 
 /// Why the loop cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +102,8 @@ pub struct Parts {
     pub listeners: Arc<Listeners>,
     /// Direct methods.
     pub switchboard: Arc<Switchboard>,
+    /// What images say that their desired properties are like.
+    pub schemas: Schemas,
     /// Image store.
     pub store: Arc<ImageStore>,
     /// Counts changes of anything that a client may wait for.
@@ -170,6 +172,7 @@ pub fn boot(
     Control::set_module_level(config.log.level as u32);
 
     let listeners = Arc::new(Listeners::new(ingest));
+    let schemas = Schemas::new(&database);
     let parts = Parts {
         database: database.clone(),
         identities: identities.clone(),
@@ -177,6 +180,7 @@ pub fn boot(
         services: services.clone(),
         listeners: listeners.clone(),
         switchboard,
+        schemas: schemas.clone(),
         store: store.clone(),
         changes: changes.clone(),
     };
@@ -222,7 +226,7 @@ pub fn boot(
     control.put_local_routes_in_force();
     control.resume(&database.read(File::Main, deployment::load_all)?);
     if let Some(file) = manifest {
-        control.apply_argument(file)?;
+        control.apply_argument(file, &schemas)?;
     }
     Ok(Booted { control, inbox, events, parts })
 }
@@ -320,7 +324,7 @@ impl Control {
     }
 
     /// Applies the manifest of the command line, if it is not the one that was given there last.
-    fn apply_argument(&mut self, file: &Path) -> Result<(), BootError> {
+    fn apply_argument(&mut self, file: &Path, schemas: &Schemas) -> Result<(), BootError> {
         let unreadable = |source| BootError::Manifest { file: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let hash = Digest::of(text.as_bytes()).hex();
@@ -333,6 +337,11 @@ impl Control {
         let origin = file.display().to_string();
         let mut request = DeployRequest { text, origin, by: "run".to_owned(), ..DeployRequest::default() };
         self.take_in_named(file, &mut request);
+        // The loop does not run yet, so that nobody waits for this.
+        if let Some(manifest) = super::fitting::manifest_of(&request) {
+            let fitting = self.fitting(manifest, &request.images);
+            request.unfit = fitting.problems(self.identities.device_id(), &self.twins, schemas);
+        }
         self.deploy_with(&request, Some((setting::key::LAST_MANIFEST, hash))).map_err(BootError::Refused)?;
         Ok(())
     }

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+pub(crate) use deploying::fitting;
 pub use event::{Event, Request};
 pub use listeners::Listeners;
 pub(crate) use removing::{Purge, discard};

@@ -212,7 +212,7 @@ impl Control {
     }
 
     /// The line about an image whose instance was removed, for `image list`.
-    pub(super) fn removal_of(&self, name: &str) -> Option<String> {
+    pub(crate) fn removal_of(&self, name: &str) -> Option<String> {
         let row = self.removed.get(name).filter(|_| !self.instances.contains_key(name))?;
         let at = clock::rfc3339(row.at_us);
         Some(format!("removed by {} at {at}; not started again before `dinrail start {name}`", row.by))

@@ -37,6 +37,10 @@ pub struct DeployRequest {
     pub images: std::collections::BTreeMap<String, String>,
     /// Images named by path that are not there, each with the reason.
     pub missing: std::collections::BTreeMap<String, String>,
+    /// Desired properties that the modules' images do not take are applied all the same.
+    pub is_forced: bool,
+    /// Desired properties that the modules' images do not take, by module.
+    pub unfit: std::collections::BTreeMap<String, Vec<Problem>>,
 }
 
 impl DeployRequest {

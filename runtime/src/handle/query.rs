@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::name::Identity;
 use crate::query::{Collection, Path, Query, QueryError, Selection};
-use crate::twin::{Part, TwinSnapshot};
+use crate::twin::{Facts, Part, TwinSnapshot};
 
 /// Queries at work at a time; others wait for their turn.
 pub(super) const MAX_AT_WORK: usize = 2;
@@ -63,6 +63,7 @@ impl Handle {
                 }
                 module => module.is_none_or(|module| running.contains(module)),
             };
+            let facts = |id: &Identity| Facts::of(&identities, id, is_connected(id));
             let wanted = |twin: &Arc<TwinSnapshot>| {
                 let is_module = twin.identity.module_id().is_some();
                 is_module == (query.collection == Collection::Modules)
@@ -70,7 +71,7 @@ impl Handle {
             let mut twins = twins.list();
             twins.retain(wanted);
             let from = after.map_or(0, |after| twins.partition_point(|twin| twin.identity <= after));
-            let page = page(&query, &twins[from..], max_items, &is_connected, &|| done.is_closed(), &print);
+            let page = page(&query, &twins[from..], max_items, &facts, &|| done.is_closed(), &print);
             let _ = done.send(page);
         };
         std::thread::Builder::new().name("query".to_owned()).spawn(work).map_err(|error| {
@@ -83,20 +84,20 @@ impl Handle {
 /// A twin of which only so much is parsed as a query asks for.
 struct Document<'s> {
     twin: &'s TwinSnapshot,
-    is_connected: &'s dyn Fn(&Identity) -> bool,
+    facts: &'s dyn Fn(&Identity) -> Facts,
     ids: OnceCell<Value>,
     sections: [OnceCell<Value>; 3],
     root: OnceCell<Value>,
 }
 
 impl<'s> Document<'s> {
-    fn new(twin: &'s TwinSnapshot, is_connected: &'s dyn Fn(&Identity) -> bool) -> Document<'s> {
+    fn new(twin: &'s TwinSnapshot, facts: &'s dyn Fn(&Identity) -> Facts) -> Document<'s> {
         let sections = [OnceCell::new(), OnceCell::new(), OnceCell::new()];
-        Document { twin, is_connected, ids: OnceCell::new(), sections, root: OnceCell::new() }
+        Document { twin, facts, ids: OnceCell::new(), sections, root: OnceCell::new() }
     }
 
     fn root(&self) -> &Value {
-        self.root.get_or_init(|| self.twin.root((self.is_connected)(&self.twin.identity)))
+        self.root.get_or_init(|| self.twin.root_with(&(self.facts)(&self.twin.identity)))
     }
 
     fn section(&self, part: Part) -> &Value {
@@ -138,7 +139,7 @@ fn page(
     query: &Query,
     twins: &[Arc<TwinSnapshot>],
     max_items: usize,
-    is_connected: &dyn Fn(&Identity) -> bool,
+    facts: &dyn Fn(&Identity) -> Facts,
     is_given_up: &dyn Fn() -> bool,
     print: &str,
 ) -> QueryPage {
@@ -149,7 +150,7 @@ fn page(
         if at % BETWEEN_LOOKS == 0 && is_given_up() {
             break;
         }
-        let document = Document::new(twin, is_connected);
+        let document = Document::new(twin, facts);
         if !query.matches(&|path| document.field(path)) {
             continue;
         }

@@ -233,10 +233,9 @@ impl Identities {
 }
 
 fn check_etag(record: &IdentityRecord, if_match: Option<&str>) -> Result<(), IdentityError> {
-    let Some(asked) = if_match.map(str::trim).filter(|asked| !asked.is_empty()) else { return Ok(()) };
-    let bare = asked.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(asked);
+    let Some(asked) = if_match else { return Ok(()) };
     let etag = record.etag();
-    if bare == "*" || bare == etag {
+    if crate::twin::etag_matches(asked, &etag) {
         return Ok(());
     }
     Err(IdentityError::EtagMismatch { identity: record.identity.clone(), etag, asked: asked.to_owned() })

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dinrail_plugin::abi::*;
-use serde_json::Value;
 
 use super::completions::Completion;
 use super::delivery::NotStaged;
@@ -278,7 +277,13 @@ pub(super) unsafe fn report(
 ) -> DrStatus {
     let bytes = patch.len;
     // SAFETY: the caller's promise.
-    let Ok(mut patch) = serde_json::from_slice::<Value>(unsafe { patch.bytes() }) else { return DR_INVALID };
+    let mut patch = match crate::twin::read_document(unsafe { patch.bytes() }) {
+        Ok(patch) => patch,
+        Err(why) => {
+            tracing::warn!(module = &*link.name, "a report that cannot be read: {why}");
+            return DR_INVALID;
+        }
+    };
     link.mask_report(&mut patch);
     if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
         return DR_GONE;

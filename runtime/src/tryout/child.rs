@@ -11,7 +11,7 @@ use super::event::Event;
 use super::plan::{Plan, Step};
 use super::{lens, record, threads};
 use crate::config::Config;
-use crate::handle::{DeployRequest, Handle};
+use crate::handle::{DeployRequest, Handle, TwinChange, TwinWish};
 use crate::image;
 use crate::message::{Message, SystemProperties};
 use crate::name::Identity;
@@ -292,7 +292,8 @@ impl Trial {
         let calls = || record::look(|state| state.returned.get("on_desired").copied()).flatten().unwrap_or(0);
         let before = calls();
         let document = json!({"properties": {"desired": patch}});
-        let patched = self.executor.block_on(self.handle.twin_patch(&self.identity()?, document, None, "try"));
+        let change = TwinChange::of_any(TwinWish::Patch(document), "try");
+        let patched = self.executor.block_on(self.handle.change_twin(&self.identity()?, change));
         if let Err(refusal) = patched {
             problem(format!("the change of the desired properties is not taken: {}", refused(&refusal)));
             return Err(Over);

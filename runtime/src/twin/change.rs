@@ -2,22 +2,26 @@
 
 use serde_json::{Map, Value};
 
-use super::edit::{self, How};
+use super::edit::{self, Edit, How};
 use super::error::TwinError;
-use super::rules::Violation;
-use super::snapshot::Section;
+use super::etag;
+use super::history::Row;
+use super::rules::{self, Violation};
+use super::snapshot::{Part, Section};
+use crate::clock;
+use crate::name::Identity;
 
 /// A change that the service side asks for. Made by one of the first five functions, refined by the others.
 #[derive(Debug, Clone)]
 pub struct Change<'a> {
     wish: Wish<'a>,
-    pub(super) how: How,
+    how: How,
     pub(super) by: &'a str,
-    pub(super) if_match: Option<&'a str>,
+    if_match: Option<&'a str>,
     /// The desired section that it was checked against outside.
-    pub(super) basis: Option<Section>,
-    pub(super) is_forced: bool,
-    pub(super) undoes_to: Option<u64>,
+    basis: Option<Section>,
+    is_forced: bool,
+    undoes_to: Option<u64>,
     is_of_runtime: bool,
 }
 
@@ -25,6 +29,8 @@ pub struct Change<'a> {
 enum Wish<'a> {
     /// `{"tags": …, "properties": {"desired": …}}`.
     Body(&'a Value),
+    /// The same, of which a part that is missing stays in any case.
+    Given(&'a Value),
     Desired(&'a Value),
     Tags(&'a Value),
 }
@@ -48,6 +54,11 @@ impl<'a> Change<'a> {
     /// missing or null is emptied, as at IoT Hub; nulls inside of one are violations.
     pub fn replace(body: &'a Value, by: &'a str) -> Change<'a> {
         Change::new(Wish::Body(body), How::Replace, by)
+    }
+
+    /// Puts the parts of a body as for [`Change::patch`] in place of those that are there; one that is missing or null stays.
+    pub fn replace_given(body: &'a Value, by: &'a str) -> Change<'a> {
+        Change::new(Wish::Given(body), How::Replace, by)
     }
 
     /// Merges into the desired properties.
@@ -106,16 +117,17 @@ impl<'a> Change<'a> {
     }
 
     /// The parts that it touches, and what is wrong with its form.
-    pub(super) fn parts(&self, found: &mut Vec<Violation>) -> Parts<'a> {
+    fn parts(&self, found: &mut Vec<Violation>) -> Parts<'a> {
         match self.wish {
             Wish::Body(body) => edit::parts(body, self.how, found),
+            Wish::Given(body) => edit::parts(body, How::Merge, found),
             Wish::Desired(desired) => Parts { desired: Some(desired), tags: None },
             Wish::Tags(tags) => Parts { tags: Some(tags), desired: None },
         }
     }
 
     /// `patch`, `replace` or `undo to N`.
-    pub(super) fn action(&self) -> String {
+    fn action(&self) -> String {
         match (self.undoes_to, self.how) {
             (Some(version), _) => format!("undo to {version}"),
             (None, How::Merge) => "patch".to_owned(),
@@ -123,8 +135,13 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Whether it puts a part back as it is.
+    fn leaves(&self, wanted: &Value, now: &Section) -> bool {
+        self.refuses_nulls() && wanted.as_object().is_some_and(|wanted| *wanted == now.parse())
+    }
+
     /// Whether a body's nulls are violations.
-    pub(super) fn refuses_nulls(&self) -> bool {
+    fn refuses_nulls(&self) -> bool {
         matches!((self.wish, self.how), (Wish::Body(_), How::Replace))
     }
 }
@@ -144,15 +161,78 @@ impl Preview {
 }
 
 /// Refuses a change that was checked against desired properties which are no longer the newest.
-pub(super) fn check_basis(
-    identity: &crate::name::Identity,
-    change: &Change<'_>,
-    now: &Section,
-) -> Result<(), TwinError> {
+pub(super) fn check_basis(identity: &Identity, change: &Change<'_>, now: &Section) -> Result<(), TwinError> {
     match &change.basis {
         Some(basis) if !std::sync::Arc::ptr_eq(&basis.document, &now.document) || basis.revision != now.revision => {
             Err(TwinError::Moved { identity: identity.clone() })
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a merge whose desired properties carry another `$version` than they have: it guards a patch as an etag does, for
+/// who names no etag.
+fn check_version(
+    identity: &Identity,
+    change: &Change<'_>,
+    desired: Option<&Value>,
+    now: &Section,
+) -> Result<(), TwinError> {
+    let is_guarded = change.if_match.is_none() && matches!((change.wish, change.how), (Wish::Body(_), How::Merge));
+    match desired.filter(|_| is_guarded).and_then(|desired| desired.get("$version")?.as_u64()) {
+        Some(asked) if asked != now.version => {
+            Err(TwinError::VersionMismatch { identity: identity.clone(), version: now.version, asked })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Compares `If-Match` with the newest state, pending changes included: of two writers with the same tag, one wins.
+fn check_etag(identity: &Identity, now: &[Section; 3], if_match: Option<&str>) -> Result<(), TwinError> {
+    let Some(asked) = if_match else { return Ok(()) };
+    let etag = etag::of(&now[Part::Tags as usize], &now[Part::Desired as usize]);
+    if etag::matches(asked, &etag) {
+        return Ok(());
+    }
+    Err(TwinError::EtagMismatch { identity: identity.clone(), etag, asked: asked.to_owned() })
+}
+
+/// What a change of the service side makes of the newest state.
+pub(super) fn make(
+    identity: &Identity,
+    change: &Change<'_>,
+    now: &[Section; 3],
+    found: &mut Vec<Violation>,
+) -> Result<Edit, TwinError> {
+    check_etag(identity, now, change.if_match)?;
+    let parts = change.parts(found);
+    check_version(identity, change, parts.desired, &now[Part::Desired as usize])?;
+    let mut edit = Edit::default();
+    let at_us = clock::wall_us();
+    for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {
+        let (Some(wanted), now) = (wanted, &now[part as usize]) else { continue };
+        if change.refuses_nulls() {
+            rules::check_no_null(part.path(), wanted, found);
+        }
+        if part == Part::Tags && change.leaves(wanted, now) {
+            // Tags have no version of their own to the outside: put back as they are, they are not changed.
+            continue;
+        }
+        let Some(changed) = edit::change(part, now, wanted, change.how, at_us / 1000, found) else { continue };
+        if part == Part::Desired {
+            edit.desired_patch = Some((changed.patch.into(), change.how == How::Replace));
+        }
+        edit.history.push(Row {
+            part,
+            from_version: now.version,
+            to_version: changed.section.version,
+            at_us,
+            by: change.by.to_owned(),
+            action: change.action(),
+            is_forced: change.is_forced,
+            reverse: changed.reverse.into(),
+        });
+        edit.sections[part as usize] = Some(changed.section);
+    }
+    Ok(edit)
 }

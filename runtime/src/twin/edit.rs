@@ -141,10 +141,11 @@ pub(super) fn merge_all(
     let mut document = now.parse();
     let mut times = now.parse_times();
     let before = rules::size_of(&document);
+    let stamp = metadata::stamp(part, now, now_ms);
     for change in changes {
         let change = checked(part, change, found)?;
         if found.is_empty() {
-            metadata::merge(&mut document, &mut times, &change, now_ms);
+            metadata::merge(&mut document, &mut times, &change, &stamp);
         }
     }
     if limited {
@@ -171,7 +172,7 @@ fn replace(
     if !found.is_empty() {
         return None;
     }
-    let times = metadata::replace(&old, &now.parse_times(), &document, now_ms);
+    let times = metadata::replace(&old, &now.parse_times(), &document, &metadata::stamp(part, now, now_ms));
     let change = patch::diff(&old, &document);
     Some((next(now, document, times), change))
 }

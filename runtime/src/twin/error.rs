@@ -23,6 +23,14 @@ pub enum TwinError {
         /// Each with its place.
         violations: Vec<Violation>,
     },
+    /// The module's image does not take such desired properties, and nobody insisted.
+    #[error("the image of {identity} does not take these desired properties: {}", summary(.violations))]
+    Unfit {
+        /// Whose twin.
+        identity: Identity,
+        /// Each with its place.
+        violations: Vec<Violation>,
+    },
     /// `If-Match` names another state of the twin.
     #[error("the twin of {identity} has changed: its etag is \"{etag}\", not {asked}")]
     EtagMismatch {
@@ -38,6 +46,16 @@ pub enum TwinError {
     Deployed {
         /// Whose twin.
         identity: Identity,
+    },
+    /// A `$version` in the change names another state of the desired properties.
+    #[error("the desired properties of {identity} have changed: their $version is {version}, not {asked}")]
+    VersionMismatch {
+        /// Whose twin.
+        identity: Identity,
+        /// Their present version.
+        version: u64,
+        /// The version that was asked for.
+        asked: u64,
     },
     /// The desired properties were changed since the change was checked; it can be checked again.
     #[error("the twin of {identity} was changed meanwhile")]
@@ -75,12 +93,19 @@ impl TwinError {
                 "`dinrail list` shows the modules; a module has a twin from its first start on".to_owned()
             }
             TwinError::Invalid { .. } => "correct the change and send it again; nothing of it was applied".to_owned(),
+            TwinError::Unfit { .. } => {
+                "correct the change and send it again, or insist with --force (?force=true); nothing of it was applied"
+                    .to_owned()
+            }
             TwinError::EtagMismatch { .. } => {
                 "read the twin again, then change it with its new etag, or with \"*\"".to_owned()
             }
             TwinError::Deployed { .. } => {
                 "change the manifest, then dinrail deploy FILE; dinrail deployment --export prints the one in force"
                     .to_owned()
+            }
+            TwinError::VersionMismatch { .. } => {
+                "read the twin again, then change it with its new $version, or leave $version out".to_owned()
             }
             TwinError::Moved { .. } => {
                 "read the twin again and repeat the change; others change it all the time".to_owned()

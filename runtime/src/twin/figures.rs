@@ -43,8 +43,8 @@ impl Figures {
     pub(super) fn count_refused(&self, why: &TwinError) {
         let counter = match why {
             TwinError::NotFound { .. } => &self.refused[0],
-            TwinError::Invalid { .. } | TwinError::Deployed { .. } => &self.refused[1],
-            TwinError::EtagMismatch { .. } => &self.refused[2],
+            TwinError::Invalid { .. } | TwinError::Unfit { .. } | TwinError::Deployed { .. } => &self.refused[1],
+            TwinError::EtagMismatch { .. } | TwinError::VersionMismatch { .. } => &self.refused[2],
             TwinError::Moved { .. } => &self.refused[3],
             TwinError::NoVersion { .. } => &self.refused[4],
             TwinError::Store { .. } => &self.lost,

@@ -1,12 +1,13 @@
 //! `$metadata`: when each part of a section was last changed, removals included.
 //!
-//! Kept as a tree beside the document: an object for an object, with its own time under `"$"`, and a plain number
-//! (milliseconds since 1970) for anything else. A removed member leaves its number behind. No key of a document can be
+//! Kept as a tree beside the document: an object for an object, with its own stamp under `"$"`, and a stamp for anything else:
+//! milliseconds since 1970, of desired properties `[milliseconds, $version]`. A removed member leaves its number behind. No key of a document can be
 //! `"$"`.
 
 use serde_json::{Map, Value};
 
 use super::secret;
+use super::snapshot::{Part, Section};
 use crate::clock;
 
 const OWN: &str = "$";
@@ -14,21 +15,29 @@ const OWN: &str = "$";
 /// would grow for ever.
 const MAX_BYTES: usize = 64 * 1024;
 /// What IoT Hub says of a section that was never written.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// The stamp of a change of a section that is made now.
+pub(super) fn stamp(part: Part, now: &Section, now_ms: i64) -> Value {
+    match part {
+        Part::Desired => Value::Array(vec![now_ms.into(), (now.version + 1).into()]),
+        Part::Tags | Part::Reported => now_ms.into(),
+    }
+}
 
 /// Merges `patch` into `document`, as [`super::patch::merge`], and writes down the time.
 pub(super) fn merge(
     document: &mut Map<String, Value>,
     times: &mut Map<String, Value>,
     patch: &Map<String, Value>,
-    now_ms: i64,
+    stamp: &Value,
 ) {
-    times.insert(OWN.to_owned(), now_ms.into());
+    times.insert(OWN.to_owned(), stamp.clone());
     for (key, change) in patch {
         match change {
             Value::Null => {
                 if document.shift_remove(key).is_some() {
-                    times.insert(key.clone(), now_ms.into());
+                    times.insert(key.clone(), stamp.clone());
                 }
             }
             Value::Object(members) if secret::name_of(change).is_none() => {
@@ -41,12 +50,12 @@ pub(super) fn merge(
                     *time = Value::Object(Map::new());
                 }
                 if let (Value::Object(member), Value::Object(time)) = (member, time) {
-                    merge(member, time, members, now_ms);
+                    merge(member, time, members, stamp);
                 }
             }
             other => {
                 document.insert(key.clone(), other.clone());
-                times.insert(key.clone(), now_ms.into());
+                times.insert(key.clone(), stamp.clone());
             }
         }
     }
@@ -57,14 +66,14 @@ pub(super) fn replace(
     old: &Map<String, Value>,
     old_times: &Map<String, Value>,
     new: &Map<String, Value>,
-    now_ms: i64,
+    stamp: &Value,
 ) -> Map<String, Value> {
     let mut times = Map::new();
-    times.insert(OWN.to_owned(), now_ms.into());
+    times.insert(OWN.to_owned(), stamp.clone());
     for (key, time) in old_times {
         if key != OWN && !new.contains_key(key) {
             let removed_now = old.contains_key(key);
-            times.insert(key.clone(), if removed_now { now_ms.into() } else { time.clone() });
+            times.insert(key.clone(), if removed_now { stamp.clone() } else { time.clone() });
         }
     }
     let nothing = Map::new();
@@ -73,9 +82,9 @@ pub(super) fn replace(
             Value::Object(members) if secret::name_of(value).is_none() => {
                 let old = old.get(key).and_then(Value::as_object).unwrap_or(&nothing);
                 let old_times = old_times.get(key).and_then(Value::as_object).unwrap_or(&nothing);
-                Value::Object(replace(old, old_times, members, now_ms))
+                Value::Object(replace(old, old_times, members, stamp))
             }
-            _ => now_ms.into(),
+            _ => stamp.clone(),
         };
         times.insert(key.clone(), time);
     }
@@ -107,24 +116,29 @@ fn forget_removed(document: &Map<String, Value>, times: &mut Map<String, Value>)
 
 /// The `$metadata` that the service side sees.
 pub(super) fn expand(times: &Map<String, Value>) -> Value {
-    let mut out = Map::new();
-    out.insert("$lastUpdated".to_owned(), times.get(OWN).map_or_else(|| NEVER.into(), spoken));
+    let mut out = spoken(times.get(OWN));
     for (key, time) in times.iter().filter(|(key, _)| *key != OWN) {
         let expanded = match time {
             Value::Object(times) => expand(times),
-            time => {
-                let mut leaf = Map::new();
-                leaf.insert("$lastUpdated".to_owned(), spoken(time));
-                Value::Object(leaf)
-            }
+            time => Value::Object(spoken(Some(time))),
         };
         out.insert(key.clone(), expanded);
     }
     Value::Object(out)
 }
 
-fn spoken(time: &Value) -> Value {
-    time.as_i64().map_or_else(|| NEVER.to_owned(), |ms| clock::rfc3339(ms.saturating_mul(1000))).into()
+fn spoken(stamp: Option<&Value>) -> Map<String, Value> {
+    let (ms, version) = match stamp {
+        Some(Value::Array(both)) => (both.first(), both.get(1)),
+        stamp => (stamp, None),
+    };
+    let time =
+        ms.and_then(Value::as_i64).map_or_else(|| NEVER.to_owned(), |ms| clock::rfc3339(ms.saturating_mul(1000)));
+    let mut out = Map::from_iter([("$lastUpdated".to_owned(), time.into())]);
+    if let Some(version) = version {
+        out.insert("$lastUpdatedVersion".to_owned(), version.clone());
+    }
+    out
 }
 
 #[cfg(test)]
@@ -140,9 +154,9 @@ mod tests {
     #[test]
     fn every_level_that_a_patch_touches_gets_its_time_and_no_other() {
         let mut document = object(json!({"a": {"b": 1, "c": {"d": 2}}, "e": 3}));
-        let mut times = replace(&Map::new(), &Map::new(), &document, 1);
+        let mut times = replace(&Map::new(), &Map::new(), &document, &json!(1));
 
-        merge(&mut document, &mut times, &object(json!({"a": {"c": {"d": 4}}})), 2);
+        merge(&mut document, &mut times, &object(json!({"a": {"c": {"d": 4}}})), &json!(2));
 
         assert_eq!(Value::Object(times), json!({"$": 2, "a": {"$": 2, "b": 1, "c": {"$": 2, "d": 2}}, "e": 1}));
     }
@@ -150,13 +164,13 @@ mod tests {
     #[test]
     fn a_removal_leaves_its_time_behind_and_a_removal_of_nothing_none() {
         let mut document = object(json!({"a": {"b": 1}}));
-        let mut times = replace(&Map::new(), &Map::new(), &document, 1);
+        let mut times = replace(&Map::new(), &Map::new(), &document, &json!(1));
 
-        merge(&mut document, &mut times, &object(json!({"a": null, "x": null})), 2);
+        merge(&mut document, &mut times, &object(json!({"a": null, "x": null})), &json!(2));
 
         assert_eq!(Value::Object(times.clone()), json!({"$": 2, "a": 2}));
         assert_eq!(
-            Value::Object(replace(&document, &times, &object(json!({"c": 1})), 3)),
+            Value::Object(replace(&document, &times, &object(json!({"c": 1})), &json!(3))),
             json!({"$": 3, "a": 2, "c": 3})
         );
     }
@@ -173,6 +187,14 @@ mod tests {
             })
         );
         assert_eq!(expand(&Map::new()), json!({"$lastUpdated": "0001-01-01T00:00:00Z"}));
+        let times = object(json!({"$": [1_795_269_909_123_i64, 7], "gone": [1_795_269_909_123_i64, 6]}));
+        let time = "2026-11-21T14:05:09.123Z";
+        assert_eq!(
+            expand(&times),
+            json!({
+                "$lastUpdated": time, "$lastUpdatedVersion": 7, "gone": {"$lastUpdated": time, "$lastUpdatedVersion": 6},
+            })
+        );
     }
 
     #[test]
@@ -181,7 +203,7 @@ mod tests {
         let mut longest = 0;
         let key = |i: i64| format!("{i}{}", "k".repeat(1000));
         for i in 0..300 {
-            merge(&mut document, &mut times, &object(json!({key(i): 1, key(i - 1): null})), i);
+            merge(&mut document, &mut times, &object(json!({key(i): 1, key(i - 1): null})), &json!(i));
             let text = to_text(&document, times);
             longest = longest.max(text.len());
             times = object(serde_json::from_str(&text).unwrap());
@@ -200,7 +222,7 @@ mod tests {
             let mut plain = Value::Object(a.clone());
             crate::twin::patch::merge(&mut plain, &Value::Object(p.clone()));
             let mut document = a.clone();
-            merge(&mut document, &mut replace(&Map::new(), &Map::new(), &a, 1), &p, 2);
+            merge(&mut document, &mut replace(&Map::new(), &Map::new(), &a, &json!(1)), &p, &json!(2));
             proptest::prop_assert_eq!(Value::Object(document), plain);
         }
     }

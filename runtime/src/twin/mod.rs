@@ -11,12 +11,16 @@
 //!                                          and the pending state falls back to the committed one
 //! ```
 //!
+//! Changes of desired properties and tags are written down with the way back ([`history`](Twins::history)); a schema of the module's
+//! image is asked before ([`Schemas`]), outside of the lock.
+//!
 //! Guarantee: readers see committed state only; per section, revisions are published in order and without gaps.
 //! Invariant: the writer's thread never takes a twin's lock, since who holds it may wait for the writer.
 
 mod change;
 mod edit;
 mod error;
+mod etag;
 mod figures;
 mod history;
 mod metadata;
@@ -24,16 +28,21 @@ pub mod patch;
 mod pending;
 mod registry;
 pub mod rules;
+mod schema;
 pub mod secret;
 mod snapshot;
 mod store;
+mod text;
 
 pub use change::{Change, Preview};
 pub use error::TwinError;
+pub use etag::matches as etag_matches;
 pub use figures::Figures;
 pub use history::{HistoryLimits, NoVersion, Past, PastChange, PathChange, between};
 pub use registry::{DesiredChange, Twins};
-pub use snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
+pub use schema::{Schema, Schemas};
+pub use snapshot::{Accepted, Acknowledgement, Facts, Part, Section, TwinSnapshot};
+pub use text::read as read_document;
 
 #[cfg(test)]
 mod history_tests;

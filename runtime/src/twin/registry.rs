@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, mpsc};
 
 use serde_json::{Value, json};
 
-use super::change::{Change, Preview, check_basis};
-use super::edit::{self, Edit, How};
+use super::change::{Change, Preview, check_basis, make};
+use super::edit::{self, Edit};
 use super::error::TwinError;
 use super::figures::Figures;
 use super::history::{HistoryLimits, Past, PastChange, Row, Walk};
 use super::pending::Twin;
 use super::rules::{self, Violation};
-use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot, etag};
+use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
 use super::{secret, store};
 use crate::clock;
 use crate::database::{Database, File, Job, StoreError, Work, lock};
@@ -430,54 +430,8 @@ impl Inner {
     }
 }
 
-/// What a change of the service side makes of the newest state.
-fn make(
-    identity: &Identity,
-    change: &Change<'_>,
-    now: &[Section; 3],
-    found: &mut Vec<Violation>,
-) -> Result<Edit, TwinError> {
-    check_etag(identity, now, change.if_match)?;
-    let parts = change.parts(found);
-    let mut edit = Edit::default();
-    let at_us = clock::wall_us();
-    for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {
-        let (Some(wanted), now) = (wanted, &now[part as usize]) else { continue };
-        if change.refuses_nulls() {
-            rules::check_no_null(part.path(), wanted, found);
-        }
-        let Some(changed) = edit::change(part, now, wanted, change.how, at_us / 1000, found) else { continue };
-        if part == Part::Desired {
-            edit.desired_patch = Some((changed.patch.into(), change.how == How::Replace));
-        }
-        edit.history.push(Row {
-            part,
-            from_version: now.version,
-            to_version: changed.section.version,
-            at_us,
-            by: change.by.to_owned(),
-            action: change.action(),
-            is_forced: change.is_forced,
-            reverse: changed.reverse.into(),
-        });
-        edit.sections[part as usize] = Some(changed.section);
-    }
-    Ok(edit)
-}
-
 fn now_ms() -> i64 {
     clock::wall_us() / 1000
-}
-
-/// Compares `If-Match` with the newest state, pending changes included: of two writers with the same tag, one wins.
-fn check_etag(identity: &Identity, now: &[Section; 3], if_match: Option<&str>) -> Result<(), TwinError> {
-    let Some(asked) = if_match.map(str::trim).filter(|asked| !asked.is_empty()) else { return Ok(()) };
-    let bare = asked.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(asked);
-    let etag = etag(&now[Part::Tags as usize], &now[Part::Desired as usize]);
-    if bare == "*" || bare == etag {
-        return Ok(());
-    }
-    Err(TwinError::EtagMismatch { identity: identity.clone(), etag, asked: asked.to_owned() })
 }
 
 /// A loaded section, emptied where its texts are not JSON objects, which only damage can do.

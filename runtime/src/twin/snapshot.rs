@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{metadata, secret};
+use super::{etag, metadata, secret};
+use crate::clock;
+use crate::identity::Identities;
 use crate::name::Identity;
 
 /// One of the three parts of a twin.
@@ -106,6 +108,56 @@ pub struct Acknowledgement {
     pub error: Option<String>,
 }
 
+/// What the root document says of an identity besides its twin.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// Etag of its entry in the registry.
+    pub device_etag: Option<String>,
+    /// Its status.
+    pub is_enabled: bool,
+    /// Why it has its status.
+    pub status_reason: Option<Arc<str>>,
+    /// When its status was set, wall time.
+    pub status_us: Option<i64>,
+    /// Whether it is there.
+    pub is_connected: bool,
+    /// The last sign of it, wall time.
+    pub activity_us: Option<i64>,
+    /// It is a device that runs modules.
+    pub is_edge: bool,
+}
+
+impl Facts {
+    /// What the registry knows of an identity.
+    pub fn of(identities: &Identities, identity: &Identity, is_connected: bool) -> Facts {
+        let is_edge = identity.module_id().is_none() && identity.device_id() == identities.device_id();
+        let Some(record) = identities.get(identity) else { return Facts { is_connected, is_edge, ..Facts::default() } };
+        Facts {
+            device_etag: Some(record.etag()),
+            is_enabled: record.is_enabled,
+            status_reason: record.status_reason.clone(),
+            status_us: Some(record.status_us.unwrap_or(record.created_us)),
+            is_connected,
+            activity_us: identities.presence(&record).activity_us,
+            is_edge,
+        }
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Facts {
+        Facts {
+            device_etag: None,
+            is_enabled: true,
+            status_reason: None,
+            status_us: None,
+            is_connected: false,
+            activity_us: None,
+            is_edge: false,
+        }
+    }
+}
+
 /// A twin in one committed state.
 #[derive(Debug)]
 pub struct TwinSnapshot {
@@ -178,22 +230,45 @@ impl TwinSnapshot {
         *self.has_secrets.get_or_init(|| secret::is_in(&self.desired.document))
     }
 
+    /// The root document that the service side sees, of an identity of which nothing else is known.
+    #[cfg(test)]
+    pub(super) fn root(&self, is_connected: bool) -> Value {
+        self.root_with(&Facts { is_connected, ..Facts::default() })
+    }
+
     /// The root document that the service side sees.
-    pub fn root(&self, is_connected: bool) -> Value {
+    pub fn root_with(&self, facts: &Facts) -> Value {
+        let time = |us: Option<i64>| us.map_or_else(|| metadata::NEVER.to_owned(), clock::rfc3339);
         let mut root = Map::new();
         root.insert("deviceId".to_owned(), self.identity.device_id().into());
         if let Some(module) = self.identity.module_id() {
             root.insert("moduleId".to_owned(), module.into());
         }
         root.insert("etag".to_owned(), self.etag().into());
-        root.insert("status".to_owned(), "enabled".into());
-        root.insert("connectionState".to_owned(), if is_connected { "Connected" } else { "Disconnected" }.into());
+        if let Some(etag) = &facts.device_etag {
+            root.insert("deviceEtag".to_owned(), etag.as_str().into());
+        }
+        root.insert("status".to_owned(), if facts.is_enabled { "enabled" } else { "disabled" }.into());
+        if let Some(reason) = &facts.status_reason {
+            root.insert("statusReason".to_owned(), (**reason).into());
+        }
+        root.insert("statusUpdateTime".to_owned(), time(facts.status_us).into());
+        let connection = if facts.is_connected { "Connected" } else { "Disconnected" };
+        root.insert("connectionState".to_owned(), connection.into());
+        root.insert("lastActivityTime".to_owned(), time(facts.activity_us).into());
+        root.insert("cloudToDeviceMessageCount".to_owned(), 0.into());
+        root.insert("authenticationType".to_owned(), "sas".into());
+        root.insert("x509Thumbprint".to_owned(), json!({"primaryThumbprint": null, "secondaryThumbprint": null}));
+        root.insert("modelId".to_owned(), "".into());
         root.insert("version".to_owned(), self.version().into());
         root.insert("tags".to_owned(), Value::Object(self.tags.parse()));
         root.insert(
             "properties".to_owned(),
             json!({"desired": self.desired.service_view(), "reported": self.reported.service_view()}),
         );
+        if self.identity.module_id().is_none() {
+            root.insert("capabilities".to_owned(), json!({"iotEdge": facts.is_edge}));
+        }
         Value::Object(root)
     }
 
@@ -205,7 +280,7 @@ impl TwinSnapshot {
     /// Tag of what the service side may write, without quotes. As at IoT Hub, reports do not change it: a writer that
     /// read the twin is not turned away because the module has reported since.
     pub fn etag(&self) -> String {
-        etag(&self.tags, &self.desired)
+        etag::of(&self.tags, &self.desired)
     }
 
     /// What the module said last to a desired change.
@@ -219,29 +294,9 @@ impl TwinSnapshot {
     }
 }
 
-/// Eight bytes of a counter in base64, as IoT Hub's tags look.
-pub(super) fn etag(tags: &Section, desired: &Section) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // 64 bits are eleven digits of six bits with two to spare.
-    let bits = u128::from(tags.revision + desired.revision - 1) << 2;
-    (0..11).rev().map(|i| char::from(ALPHABET[(bits >> (6 * i)) as usize & 63])).chain(['=']).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at_revisions(tags: u64, desired: u64) -> String {
-        etag(&Section { revision: tags, ..Section::empty() }, &Section { revision: desired, ..Section::empty() })
-    }
-
-    #[test]
-    fn etags_look_like_those_of_iot_hub() {
-        assert_eq!(at_revisions(1, 1), "AAAAAAAAAAE=");
-        assert_eq!(at_revisions(1, 7), "AAAAAAAAAAc=");
-        assert_eq!(at_revisions(1, 256), "AAAAAAAAAQA=");
-        assert_eq!(at_revisions(1, i64::MAX as u64), "f/////////8=");
-    }
 
     #[test]
     fn the_module_sees_versions_but_no_tags_and_no_metadata() {

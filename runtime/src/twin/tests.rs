@@ -24,7 +24,7 @@ impl House {
         House::in_dir(tempfile::tempdir().unwrap())
     }
 
-    fn in_dir(dir: TempDir) -> House {
+    pub(super) fn in_dir(dir: TempDir) -> House {
         let database = Database::open(dir.path()).unwrap();
         let (identities, _) =
             Identities::open(&database, crate::identity::MasterKey::random().unwrap(), Some("d"), "").unwrap();
@@ -69,7 +69,7 @@ impl House {
         self.database.call(File::Main, |tx| tx.execute_batch(sql)).unwrap();
     }
 
-    fn hold_writer(&self) -> Sender<()> {
+    pub(super) fn hold_writer(&self) -> Sender<()> {
         let (release, gate) = channel::<()>();
         let (entered, is_in) = channel();
         let mut first = true;
@@ -178,7 +178,25 @@ fn the_root_document_has_the_shape_of_iot_hub() {
     let root = house.get().root(true);
 
     let keys: Vec<&str> = root.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["deviceId", "moduleId", "etag", "status", "connectionState", "version", "tags", "properties"]);
+    assert_eq!(
+        keys,
+        [
+            "deviceId",
+            "moduleId",
+            "etag",
+            "status",
+            "statusUpdateTime",
+            "connectionState",
+            "lastActivityTime",
+            "cloudToDeviceMessageCount",
+            "authenticationType",
+            "x509Thumbprint",
+            "modelId",
+            "version",
+            "tags",
+            "properties"
+        ]
+    );
     assert_eq!((&root["deviceId"], &root["moduleId"], &root["version"]), (&json!("d"), &json!("filter"), &json!(4)));
     assert_eq!((&root["etag"], &root["connectionState"]), (&json!("AAAAAAAAAAM="), &json!("Connected")));
     let desired = &root["properties"]["desired"];
@@ -516,4 +534,39 @@ fn a_damaged_section_is_emptied_and_the_twin_can_be_written_again() {
 
     assert_eq!((&*house.get().desired.document, house.get().desired.revision), ("{}", 2));
     assert_eq!(house.patch(json!({"b": 1})).unwrap().desired.revision, 3);
+}
+
+#[test]
+fn each_section_takes_exactly_its_limit_and_not_one_byte_more() {
+    let house = House::new();
+    // Keys of one byte with texts of 4096 bytes at most, `bytes` in all.
+    let document = |bytes: usize| {
+        let mut members = serde_json::Map::new();
+        let mut left = bytes;
+        for key in "abcdefghijklmnop".chars().map(String::from) {
+            let text = left.saturating_sub(1).min(4096);
+            if left == 0 {
+                break;
+            }
+            members.insert(key, json!("x".repeat(text)));
+            left -= text + 1;
+        }
+        Value::Object(members)
+    };
+    for (part, max) in [(Part::Tags, 8 * 1024), (Part::Desired, 32 * 1024), (Part::Reported, 32 * 1024)] {
+        let put = |wanted: &Value| match part {
+            Part::Tags => Twins::wait(&house.filter, |done| {
+                house.twins.change(&house.filter, &Change::replace_tags(wanted, "operator"), done)
+            }),
+            Part::Desired => Twins::wait(&house.filter, |done| {
+                house.twins.change(&house.filter, &Change::replace_desired(wanted, "operator"), done)
+            }),
+            Part::Reported => house.report(wanted.clone()),
+        };
+        let refused = put(&document(max + 1)).unwrap_err().to_string();
+        for word in [part.path(), &format!("{} bytes after the change", max + 1), &format!("{max} bytes at most")] {
+            assert!(refused.contains(word), "{word} is not in {refused}");
+        }
+        assert_eq!(put(&document(max)).unwrap().section(part).revision, 2);
+    }
 }

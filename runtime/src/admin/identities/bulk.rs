@@ -21,7 +21,7 @@ use super::body::IdentityBody;
 use crate::admin::error::iot_hub::HubCode;
 use crate::admin::error::{ApiError, ErrorBody};
 use crate::admin::request::{self, By};
-use crate::handle::{Handle, IdentityChange, NewIdentity};
+use crate::handle::{Handle, IdentityChange, NewIdentity, TwinChange, TwinWish};
 use crate::name::Identity;
 
 /// Changes in one request. Source: IoT Hub's registry.
@@ -248,7 +248,9 @@ impl Bulk {
 
     async fn change_twin(&self, change: &Change, etag: Option<String>) -> Result<(), ApiError> {
         if let Some(twin) = &change.twin {
-            self.handle.twin_replace(&change.identity, twin.clone(), etag, &self.by).await?;
+            let wish = TwinWish::ReplaceGiven(twin.clone());
+            let wanted = TwinChange { wish, if_match: etag, is_forced: false, by: self.by.clone() };
+            self.handle.change_twin(&change.identity, wanted).await?;
         }
         Ok(())
     }

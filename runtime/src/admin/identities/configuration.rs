@@ -45,8 +45,7 @@ pub(in crate::admin) async fn apply(
         text: document.to_string(),
         origin: "applyConfigurationContent".to_owned(),
         by: by.0,
-        images: Default::default(),
-        missing: Default::default(),
+        ..DeployRequest::default()
     };
     handle.deploy(request).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -49,7 +49,7 @@ fn kind(verb: &str, argument: &str) -> Option<Kind> {
             Kind::Module
         }
         ("tail", "route") => Kind::Module,
-        ("twin get" | "twin patch" | "twin replace" | "twin history" | "method", "id") => Kind::Twin,
+        ("twin get" | "twin patch" | "twin replace" | "twin history" | "twin undo" | "method", "id") => Kind::Twin,
         ("identity show" | "identity token" | "identity connection-string", "id") => Kind::Identity,
         ("identity remove" | "identity rotate" | "identity enable" | "identity disable", "id") => Kind::Identity,
         ("send", "input") => Kind::Input,

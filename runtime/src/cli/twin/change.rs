@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::out::printable;
+use crate::view::PathChangeView;
 
 /// One path whose value changed.
 #[derive(Debug, PartialEq, Serialize)]
@@ -36,6 +37,12 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut V
         return;
     }
     changes.push(Change { path: path.to_owned(), old: old.cloned(), new: new.cloned() });
+}
+
+impl From<PathChangeView> for Change {
+    fn from(change: PathChangeView) -> Change {
+        Change { path: change.path, old: change.old, new: change.new }
+    }
 }
 
 impl std::fmt::Display for Change {

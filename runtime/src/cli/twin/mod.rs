@@ -1,14 +1,17 @@
-//! `dinrail twin get|patch|replace ID`.
+//! `dinrail twin get|patch|replace|history|undo ID`.
 
 mod change;
+mod history;
 mod patch;
 mod replace;
+mod terms;
+mod undo;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{Context, Failure};
-use crate::admin::client::{Client, path};
+use crate::admin::client::{Client, path, query};
 use crate::name::Identity;
 use crate::view::HealthView;
 
@@ -20,7 +23,9 @@ ID is the name of a module (insight), its identity (/devices/Hannover01/modules/
 Examples:
   dinrail twin get filter
   dinrail twin patch filter threshold=1 --wait
-  dinrail twin replace filter @settings.json")]
+  dinrail twin replace filter @settings.json
+  dinrail twin history filter --path threshold
+  dinrail twin undo filter --to 3")]
 pub struct TwinArgs {
     #[command(subcommand)]
     verb: TwinVerb,
@@ -34,27 +39,39 @@ enum TwinVerb {
     Patch(patch::PatchArgs),
     /// Replace the desired properties
     Replace(replace::ReplaceArgs),
+    /// Who changed desired properties and tags, when, from what to what
+    History(history::HistoryArgs),
+    /// Go back to how the desired properties were at a version
+    Undo(undo::UndoArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   dinrail twin get filter
+  dinrail twin get filter --at 3
   dinrail twin get /devices/Hannover01")]
 struct GetArgs {
     /// Module, or identity of a module or device
     id: String,
+    /// Desired properties and tags as they were when the desired properties had this version
+    #[arg(long, value_name = "VERSION")]
+    at: Option<u64>,
 }
 
 pub(super) fn run(args: TwinArgs, context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
     match args.verb {
         TwinVerb::Get(args) => {
-            let twin: Value = client.get(&twin_path(&identity(&client, &args.id)?))?;
+            let path = twin_path(&identity(&client, &args.id)?);
+            let path = args.at.map_or(path.clone(), |at| query(&path, &[("version", &at.to_string())]));
+            let twin: Value = client.get(&path)?;
             context.out.document(&twin)
         }
         TwinVerb::Patch(args) => patch::run(args, &client, &mut context.out),
         TwinVerb::Replace(args) => replace::run(args, &client, &mut context.out),
+        TwinVerb::History(args) => history::run(args, &client, &mut context.out),
+        TwinVerb::Undo(args) => undo::run(args, &client, &mut context.out),
     }
 }
 

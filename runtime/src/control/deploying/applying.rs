@@ -308,6 +308,7 @@ impl Control {
                 DesiredSection::Replace(_) => Change::replace_desired(&document, "deployment"),
                 DesiredSection::Merge(_) => Change::patch_desired(&document, "deployment"),
             };
+            let change = change.forced(deployment.document.forced.contains(module));
             self.twins.change(&identity, &change, report).map_err(|error| error.to_string())?;
         }
         drop(done);

@@ -5,6 +5,7 @@
 //! deployment like any other, of a manifest that was in force before.
 
 mod applying;
+pub(crate) mod fitting;
 mod planning;
 mod reading;
 mod record;
@@ -80,8 +81,12 @@ impl Control {
     ) -> Result<DeploymentView, Refusal> {
         let parsed = self.read_manifest(request, true)?;
         let plan = self.plan_for(&parsed.manifest, &request.images, &BTreeMap::new());
-        let document =
-            Document { manifest: request.text.clone(), images: request.images.clone(), ..Document::default() };
+        let document = Document {
+            manifest: request.text.clone(),
+            images: request.images.clone(),
+            forced: request.unfit.keys().cloned().collect(),
+            ..Document::default()
+        };
         self.put_in_force(Candidate {
             origin: request.origin.clone(),
             by: request.by.clone(),

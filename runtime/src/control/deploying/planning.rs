@@ -94,6 +94,14 @@ impl Control {
         Meaning { kept: image(&barred), afresh }
     }
 
+    /// The image that an instance is to run, as far as it is known.
+    pub(super) fn image_for(&self, spec: &InstanceSpec, images: &BTreeMap<String, String>) -> Option<String> {
+        match self.meaning(spec, images, None).kept {
+            Image::Here { digest, .. } | Image::Comes { digest } => Some(digest),
+            Image::Missing(_) | Image::Quarantined(_) => None,
+        }
+    }
+
     fn here(&self, digest: &Digest) -> Image {
         let title =
             self.catalog.get(digest).map(|record| format!("{} {}", record.descriptor.name, record.descriptor.version));

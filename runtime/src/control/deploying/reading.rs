@@ -57,6 +57,9 @@ impl Control {
     /// What only the runtime can tell: limits of twins, images named by path, what this version cannot do yet.
     fn check_meaning(&self, manifest: &Manifest, request: &DeployRequest, is_final: bool) -> Vec<Problem> {
         let mut problems = Vec::new();
+        if !request.is_forced {
+            problems.extend(request.unfit.values().flatten().cloned());
+        }
         for (module, section) in &manifest.desired {
             let mut found = Vec::new();
             let path = format!("modulesContent.{module}.properties.desired");

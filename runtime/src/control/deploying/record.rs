@@ -1,6 +1,6 @@
 //! A deployment as it is stored, and read back.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -47,6 +47,9 @@ pub(super) struct Document {
     /// A rollback: those that it gives back.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub given_back: BTreeMap<String, Local>,
+    /// Modules whose desired properties are set although their images do not take them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forced: BTreeSet<String>,
     /// Taken as it is from an earlier one: its modules are what they are, whatever was barred.
     #[serde(default)]
     pub is_rollback: bool,

@@ -1,6 +1,6 @@
 //! Images of the store, in the order of their arrival.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// One image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,10 +61,27 @@ pub fn load_all(conn: &Connection) -> rusqlite::Result<Vec<ImageRow>> {
 
 /// Records an arrival: inserts the image or replaces its row, in both cases as the latest to arrive. Gives its
 /// `arrival`.
+///
+/// What the image said of its desired properties stays, since the bytes are the same.
 pub fn arrive(conn: &Connection, image: &ImageRow) -> rusqlite::Result<i64> {
+    let said = conn
+        .prepare_cached("SELECT schema, defaults FROM image WHERE digest = ?1")?
+        .query_row([&image.digest], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (schema, defaults): (Option<String>, Option<String>) = said.unwrap_or_default();
     delete(conn, &image.digest)?;
-    insert(conn, image, None)?;
+    let schema = image.schema.clone().or(schema);
+    let defaults = image.defaults.clone().or(defaults);
+    insert(conn, &ImageRow { schema, defaults, ..image.clone() }, None)?;
     Ok(conn.last_insert_rowid())
+}
+
+/// What an image says that its desired properties are like, and the defaults below them; `None` where it was not asked or says
+/// nothing.
+pub fn schema(conn: &Connection, digest: &str) -> rusqlite::Result<Option<(String, Option<String>)>> {
+    conn.prepare_cached("SELECT schema, defaults FROM image WHERE digest = ?1 AND schema IS NOT NULL")?
+        .query_row([digest], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
 /// Replaces the row of `image.digest`, or inserts it, keeping `image.arrival`.
