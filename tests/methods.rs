@@ -303,3 +303,45 @@ fn more_calls_than_may_wait_are_refused_and_others_are_served() {
         "{ends}"
     );
 }
+
+#[test]
+fn an_identity_that_nobody_serves_is_not_online_and_only_one_that_is_not_there_is_not_found() {
+    let runtime = wayward(json!({}));
+    let mut api = runtime.api();
+    for (path, body) in [
+        ("/devices/press-1", json!({"deviceId": "press-1"})),
+        ("/devices/press-1/modules/m", json!({"deviceId": "press-1", "moduleId": "m"})),
+        ("/devices/Hannover01/modules/far", json!({"deviceId": "Hannover01", "moduleId": "far"})),
+    ] {
+        let made = api.ask("PUT", path, Some(&body)).unwrap();
+        assert!([200, 201].contains(&made.0), "{path}: {made:?}");
+    }
+    let mut call = |target: &str, method: &str, connect_secs: u64| {
+        let body = json!({"methodName": method, "connectTimeoutInSeconds": connect_secs}).to_string();
+        let path = format!("/twins/{target}/methods");
+        let answer = api.exchange("POST", &path, &[("Content-Type", "application/json")], &body);
+        let (number, name) = answer.hub_error();
+        (answer.status, (number, name.to_owned()), answer.body["error"].to_string())
+    };
+    let offline = (404_103, "DeviceNotOnline");
+    for (target, method, connect_secs, code, text) in [
+        ("press-1", "echo", 1, offline, "/devices/press-1 is in the registry but not connected"),
+        ("press-1", "echo", 0, offline, "dinrail identity show /devices/press-1"),
+        ("press-1/modules/m", "echo", 0, offline, "/devices/press-1/modules/m is in the registry but not connected"),
+        ("Hannover01/modules/far", "echo", 1, offline, "far has an identity but no instance"),
+        ("Hannover01", "echo", 0, offline, "nothing here serves methods for it"),
+        ("Hannover01/modules/%24edgeHub", "echo", 0, offline, "answers no methods"),
+        ("press-2", "echo", 20, (404_001, "DeviceNotFound"), "press-2"),
+        ("press-2/modules/m", "echo", 20, (404_001, "DeviceNotFound"), "press-2"),
+        ("press-1/modules/n", "echo", 20, (404_010, "ModuleNotFound"), "press-1/modules/n"),
+        ("Hannover01/modules/n", "echo", 20, (404_010, "ModuleNotFound"), "there is no module 'n'"),
+        ("Hannover01/modules/m", "missing", 0, (404_000, "GenericNotFound"), "has no method 'missing'"),
+    ] {
+        let (status, found, error) = call(target, method, connect_secs);
+        assert_eq!((status, found.0, &*found.1), (404, code.0, code.1), "{target} {method}: {error}");
+        assert!(error.contains(text), "{target} {method}: {error}");
+    }
+    runtime
+        .cli(&["method", "/devices/press-1", "echo"])
+        .refused(1, &["is in the registry but not connected", "hint: "]);
+}

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until, workspace};
+use crate::harness::{LISTEN, Manifest, Runtime, SOON, fixture, say, wait_until, workspace};
 use crate::open_metrics::{Family, read};
 
 const QUICK: &str = "[restart]\nfirst_delay_secs = 0.01\nmax_delay_secs = 0.02\njitter_percent = 0\n";
@@ -119,4 +119,62 @@ fn twins_messages_and_requests_are_counted() {
     runtime.cli(&["start", "w"]).ok();
     wait_until(SOON, "they are taken", || value(&scrape(&runtime), "queue_messages", &endpoint) == 0.0);
     assert_eq!(value(&scrape(&runtime), "messages_taken", &endpoint), 3.0);
+}
+
+#[test]
+fn methods_are_counted_by_how_they_ended_and_by_how_long_they_took() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&Manifest::new().module("w", "wayward"));
+    let before = scrape(&runtime);
+    let mut api = runtime.api();
+    let echo = json!({"methodName": "echo"});
+    for (target, status) in
+        [("/modules/w", 200), ("/modules/w", 200), ("/modules/n", 404), ("", 404), ("/modules/%24edgeHub", 404)]
+    {
+        let path = format!("/twins/Hannover01{target}/methods");
+        assert_eq!(api.ask("POST", &path, Some(&echo)).unwrap().0, status, "{path}");
+    }
+    let after = scrape(&runtime);
+
+    let grown = |name: &str, labels: &[(&str, &str)]| value(&after, name, labels) - value(&before, name, labels);
+    for (outcome, count) in [("answered", 2.0), ("not_found", 1.0), ("not_connected", 2.0), ("timeout", 0.0)] {
+        assert_eq!(grown("methods", &[("outcome", outcome)]), count, "{outcome}");
+    }
+    let durations = |families: &[Family]| {
+        let family = families.iter().find(|family| family.name == "dinrail_methods_duration_seconds").unwrap();
+        let of = |end: &str| family.samples.iter().find(|(name, ..)| name.ends_with(end)).unwrap().2;
+        (of("_count"), of("_sum"))
+    };
+    assert_eq!(durations(&after).0 - durations(&before).0, 2.0);
+    assert!(durations(&after).1 > durations(&before).1);
+}
+
+#[test]
+fn secrets_given_and_refused_and_tokens_that_are_not_taken_are_counted() {
+    let runtime = Runtime::new().args(LISTEN).supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&Manifest::new().module("w", "wayward"));
+    let refers = json!({"properties": {"desired": {"pw": {"$secret": "plc-pw"}}}});
+    let mut api = runtime.api();
+    let twin = "/twins/Hannover01/modules/w";
+    assert_eq!(api.ask("PATCH", twin, Some(&refers)).unwrap().0, 400);
+    let refused = scrape(&runtime);
+    assert!(value(&refused, "secrets_refused", &[("reason", "not_set")]) >= 1.0);
+    assert_eq!((value(&refused, "secrets", &[]), value(&refused, "secrets_given", &[])), (0.0, 0.0));
+    runtime.cli_with_input(&["secret", "set", "plc-pw", "--for", "w"], b"hunter22").ok();
+    assert_eq!(api.ask("PATCH", twin, Some(&refers)).unwrap().0, 200);
+    wait_until(SOON, "it is given", || value(&scrape(&runtime), "secrets_given", &[]) >= 1.0);
+    let given = scrape(&runtime);
+    assert_eq!((value(&given, "secrets", &[]), value(&given, "secret_changes", &[])), (1.0, 1.0));
+
+    let mut stream = runtime.tls();
+    for token in [None, Some("nonsense".to_owned()), Some(runtime.token("reader", 1_000_000_000))] {
+        let header = token.map(|token| format!("authorization: {token}\r\n")).unwrap_or_default();
+        let request = format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
+        assert!(say(&mut stream, request.as_bytes()).starts_with("HTTP/1.1 401 "));
+    }
+    let after = scrape(&runtime);
+    for (reason, count) in [("missing", 1.0), ("malformed", 1.0), ("expired", 1.0), ("key", 0.0)] {
+        assert_eq!(value(&after, "api_tokens_refused", &[("reason", reason)]), count, "{reason}");
+    }
+    assert_eq!(value(&after, "api_requests_refused", &[("reason", "token")]), 3.0);
 }

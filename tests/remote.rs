@@ -236,3 +236,50 @@ fn the_socket_gives_users_of_this_system_their_role() {
     assert_eq!(status, 404);
     wait_until(SOON, "it is recorded", || runtime.cli(&["logs", "--audit"]).stdout.contains("role=\"owner\""));
 }
+
+#[test]
+fn whoever_takes_a_key_or_a_token_is_recorded_and_whoever_sees_none_is_not() {
+    let runtime = reached();
+    let module = "/devices/Hannover01/modules/%24edgeHub";
+    let string = "/identities/Hannover01/modules/%24edgeHub/connection-string";
+    let token = "/identities/Hannover01/modules/%24edgeHub/token";
+    let mut stream = runtime.tls();
+    let mut ask = |policy: &str, verb: &str, path: &str| {
+        let authorization = runtime.token(policy, FOREVER);
+        let request = format!(
+            "{verb} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: {authorization}\r\ncontent-length: 0\r\n\r\n"
+        );
+        let answer = say(&mut stream, request.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{verb} {path}: {answer}");
+        answer
+    };
+    let keys = [
+        ("GET", "/devices"),
+        ("GET", "/devices/Hannover01"),
+        ("GET", "/devices/Hannover01/modules"),
+        ("GET", module),
+        ("GET", string),
+        ("POST", token),
+        ("GET", "/policies/reader/connection-string"),
+    ];
+    for (verb, path) in keys {
+        ask("owner", verb, path);
+    }
+    for (_, path) in &keys[..4] {
+        let answer = ask("reader", "GET", path);
+        assert!(answer.contains("\"primaryKey\":null"), "{answer}");
+    }
+    ask("owner", "GET", "/modules");
+
+    let lines = runtime.json(&["logs", "--audit", "--grep", "policy"]);
+    let lines: Vec<(&str, &Value)> =
+        lines.as_array().unwrap().iter().map(|line| (line["text"].as_str().unwrap(), &line["fields"])).collect();
+    let expected: Vec<String> = keys.iter().map(|(verb, path)| format!("{verb} {path}")).collect();
+    assert_eq!(lines.iter().map(|(text, _)| *text).collect::<Vec<_>>(), expected);
+    for (text, fields) in lines {
+        let who = json!({"who": "policy owner", "role": "owner", "from": "127.0.0.1", "status": 200, "keys": true});
+        assert_eq!(*fields, who, "{text}");
+    }
+    let audit = std::fs::read_to_string(runtime.state().join("logs/audit.jsonl")).unwrap();
+    assert!(!audit.contains(&runtime.policy_key("reader")), "{audit}");
+}

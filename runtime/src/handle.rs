@@ -22,7 +22,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
-pub use self::access::AccessFigures;
+pub use self::access::{AccessFigures, Unproven};
 pub use self::identities::{
     IdentityChange, IdentityRecord, IdentityState, KeySlot, NewIdentity, Presence, Role, SymmetricKey,
 };

@@ -11,6 +11,8 @@ pub enum RefusalKind {
     NotFound,
     /// The thing is there, but nobody answers for it now (404).
     NotConnected,
+    /// The thing is there, but does not know the method that it was called by (404).
+    NoMethod,
     /// The state does not allow it (409).
     Conflict,
     /// `If-Match` does not match (412).

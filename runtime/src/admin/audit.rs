@@ -1,5 +1,5 @@
-//! The record of who did what: a line for every request that changes something, and for every one that was refused for who
-//! asked. It names paths, never bodies, queries or tokens.
+//! The record of who did what: a line for every request that changes something, for every one that was answered with a key or a
+//! token, and for every one that was refused for who asked. It names paths, never bodies, queries or tokens.
 
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
@@ -13,6 +13,10 @@ use crate::identity::Role;
 /// What a request was about beyond its path. An extension of the answer, set by routes whose body names it.
 #[derive(Debug, Clone)]
 pub(super) struct Named(pub(super) String);
+
+/// An answer that gives out a key or a token. An extension of the answer: who took it is recorded, whatever was asked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivesKeys;
 
 /// An answer whose record names something.
 pub(super) type Naming<T> = (Extension<Named>, Json<T>);
@@ -47,11 +51,13 @@ pub(super) struct Entry {
 /// Longest path that is written down.
 const MAX_PATH_BYTES: usize = 512;
 
-/// The line for a request and its answer; `None` where it changed nothing and nobody was refused.
+/// The line for a request and its answer; `None` where it changed nothing, gave out no key and nobody was
+/// refused.
 pub(super) fn entry(asked: &Asked, answer: &Response) -> Option<Entry> {
     let status = answer.status();
     let is_refusal = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);
-    if !is_refusal && !access::changes(&asked.method, &asked.path) {
+    let gives_keys = answer.extensions().get::<GivesKeys>().is_some();
+    if !is_refusal && !gives_keys && !access::changes(&asked.method, &asked.path) {
         return None;
     }
     let (who, role, from) = match &asked.who {
@@ -69,6 +75,9 @@ pub(super) fn entry(asked: &Asked, answer: &Response) -> Option<Entry> {
     fields.insert("status".into(), status.as_u16().into());
     if let Some(Named(name)) = answer.extensions().get() {
         fields.insert("named".into(), name.clone().into());
+    }
+    if gives_keys {
+        fields.insert("keys".into(), true.into());
     }
     Some(Entry { text: format!("{} {path}", asked.method), fields, is_refusal })
 }
@@ -89,6 +98,11 @@ mod tests {
         let refused = StatusCode::FORBIDDEN.into_response();
         assert!(entry(&asked(Method::GET, "/modules"), &ok).is_none());
         assert!(entry(&asked(Method::GET, "/modules"), &refused).unwrap().is_refusal);
+
+        let mut with_key = StatusCode::OK.into_response();
+        with_key.extensions_mut().insert(GivesKeys);
+        let taken = entry(&asked(Method::GET, "/devices/D"), &with_key).unwrap();
+        assert_eq!((taken.fields["keys"].as_bool(), taken.is_refusal), (Some(true), false));
 
         let mut named = StatusCode::CONFLICT.into_response();
         named.extensions_mut().insert(Named("pump".into()));

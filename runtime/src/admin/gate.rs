@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use super::error::ApiError;
 use super::seats::network;
 use crate::clock;
-use crate::handle::AccessFigures;
+use crate::handle::{AccessFigures, Unproven};
 use crate::identity::{Principal, TokenError};
 
 /// Wrong tokens of one address at once that are answered and written down one by one.
@@ -63,13 +62,15 @@ impl Gate {
         reached_at: IpAddr,
     ) -> Result<Principal, Stranger> {
         let given = headers.get(header::AUTHORIZATION).map(HeaderValue::to_str);
-        let (code, message, hint) = match given {
+        let (why, code, message, hint) = match given {
             None => (
+                Unproven::Missing,
                 "unauthorized",
                 "the request has no Authorization header".to_owned(),
                 "send a shared access signature: dinrail identity token ID".to_owned(),
             ),
             Some(Err(_)) => (
+                Unproven::Malformed,
                 "unauthorized",
                 "the Authorization header is not text".to_owned(),
                 "it reads SharedAccessSignature sr=…&sig=…&se=…[&skn=…]".to_owned(),
@@ -79,11 +80,11 @@ impl Gate {
                 Err(error) => {
                     let code =
                         if matches!(error, TokenError::Expired { .. }) { "tokenExpired" } else { "unauthorized" };
-                    (code, error.to_string(), error.hint())
+                    (Unproven::from(&error), code, error.to_string(), error.hint())
                 }
             },
         };
-        self.figures.refused_tokens.fetch_add(1, Ordering::Relaxed);
+        self.figures.refuse_token(why);
         let Some(wait) = self.too_often(network(from.ip()), clock::now()) else {
             tracing::warn!(from = %from.ip(), "a client of the management API was not let in: {message}");
             let mut answer = ApiError::new(StatusCode::UNAUTHORIZED, code, message).hint(hint).into_response();
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(stranger.answer.headers()[header::RETRY_AFTER], "1");
         assert!(!stranger.is_told);
         assert!(gate.admit(&headers, ([192, 0, 2, 2], 1).into(), here).unwrap_err().is_told);
-        assert_eq!(gate.figures.refused_tokens.load(Ordering::Relaxed), u64::from(BURST) + 2);
+        assert_eq!(gate.figures.refused_tokens(), u64::from(BURST) + 2);
     }
 
     #[test]

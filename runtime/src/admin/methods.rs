@@ -5,7 +5,7 @@
 //! → {"status": 200, "payload": {"rows": 4}}
 //! ```
 //! The answer is 200 whenever the module answered, whatever `status` it gave. 400: all that is wrong with the request; 404: no such
-//! module or method, or nobody who could answer even after `connectTimeoutInSeconds`; 413: a payload over 131072 bytes; 429: too
+//! identity or method, or nobody who could answer even after `connectTimeoutInSeconds`; 413: a payload over 131072 bytes; 429: too
 //! many calls are under way; 504: no answer within `responseTimeoutInSeconds`. A payload that is missing reaches the method as an
 //! empty text, `null` and `""` as what they are. `$edgeAgent` answers itself, see [`crate::method::builtin`].
 
@@ -18,9 +18,10 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::error::iot_hub::HubCode;
 use super::error::{ApiError, refusal};
 use super::request::{self, By};
-use crate::handle::{Handle, MethodCall, RefusalKind};
+use crate::handle::{Handle, MethodCall, Refusal, RefusalKind};
 use crate::method::{MAX_PAYLOAD_BYTES, name_problem, size_problem};
 use crate::name::Identity;
 
@@ -89,7 +90,7 @@ pub(super) async fn device(
 
 async fn call(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Json<MethodView>, ApiError> {
     let document: Value = request::json(body).await?;
-    let answer = handle.call_method(id, read(document)?, &by.0).await?;
+    let answer = handle.call_method(id, read(document)?, &by.0).await.map_err(|refusal| told(handle, id, refusal))?;
     let payload = match answer.payload.as_str() {
         "" => Value::Null,
         // Checked when it was given.
@@ -97,6 +98,15 @@ async fn call(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Jso
             .map_err(|error| ApiError::from(refusal(RefusalKind::Failed, error.to_string())))?,
     };
     Ok(Json(MethodView { status: answer.status, payload }))
+}
+
+/// Which of both is not there, the module or its device, the path does not tell.
+fn told(handle: &Handle, id: &Identity, refusal: Refusal) -> ApiError {
+    let is_without_device = || handle.identity(&id.of_device(), false).is_err();
+    match refusal.kind {
+        RefusalKind::NotFound if is_without_device() => ApiError::from(refusal).iot_hub(&HubCode::DEVICE_NOT_FOUND),
+        _ => refusal.into(),
+    }
 }
 
 /// Reads a call; all that is wrong with it is found at once.

@@ -33,7 +33,7 @@ use super::listener::{self, Bound, Connection, Listener};
 use super::remote::{self, BoundRemote};
 use super::seats::{Seat, Seats};
 use super::socket::Place;
-use crate::handle::AccessFigures;
+use crate::handle::{AccessFigures, Unproven};
 use crate::identity::Role;
 
 /// What requests in flight have when the server ends.
@@ -392,7 +392,7 @@ fn admit(peer: &Peer, request: &Request<Incoming>, hall: &Hall) -> Result<Caller
             })
         }
         _ => {
-            hall.figures.refused_tokens.fetch_add(1, Ordering::Relaxed);
+            hall.figures.refuse_token(Unproven::Missing);
             Err(Box::new((token_missing().into_response(), Some("this system".to_owned()))))
         }
     }

@@ -62,7 +62,7 @@ impl Switchboard {
                 let error = match self.standing(&identity) {
                     Standing::Never(error) => error,
                     Standing::Ready | Standing::NotYet => {
-                        CallError::NotConnected(format!("{identity} does not run, so there is nobody to answer"))
+                        CallError::NotConnected(format!("{identity} is not connected, so there is nobody to answer"))
                     }
                 };
                 request.reply.give(Err(error));
@@ -72,25 +72,19 @@ impl Switchboard {
 
     /// Whether a call of `identity` would find somebody. `[any thread, never blocks]`
     pub fn standing(&self, identity: &Identity) -> Standing {
-        let own = self.identities.device_id();
-        let Some(module) = identity.module_id() else {
-            let is_known = self.identities.get(identity).is_some();
-            return Standing::Never(match is_known {
-                true => CallError::NotConnected(format!(
-                    "{identity} is not connected: no module answers methods for the identity of the device"
-                )),
-                false => self.no_target(identity),
-            });
-        };
-        if identity.device_id() == own && module == EDGE_AGENT {
-            return Standing::Ready;
-        }
-        if identity.device_id() == own && module == EDGE_HUB {
-            return Standing::Never(CallError::NotConnected(format!("{identity} answers no methods")));
+        if identity.device_id() == self.identities.device_id() {
+            let nobody = |why| Standing::Never(CallError::NotConnected(format!("{identity} {why}")));
+            match identity.module_id() {
+                None => return nobody("is the identity of the device itself: nothing here serves methods for it"),
+                Some(EDGE_HUB) => return nobody("answers no methods"),
+                Some(EDGE_AGENT) => return Standing::Ready,
+                Some(_) => {}
+            }
         }
         match self.link(identity) {
             Some(link) if link.is_started.load(Ordering::Acquire) => Standing::Ready,
             Some(_) => Standing::NotYet,
+            // Its program may run elsewhere, and come.
             None if self.identities.get(identity).is_some() => Standing::NotYet,
             None => Standing::Never(self.no_target(identity)),
         }

@@ -14,8 +14,8 @@ use crate::view::ApiView;
 /// What came in by the management API since the start, and what was turned away.
 #[derive(Debug, Default)]
 pub struct AccessFigures {
-    /// Requests whose token was not taken, or that had none.
-    pub refused_tokens: AtomicU64,
+    /// Requests whose token was not taken, or that had none, by why.
+    tokens: [AtomicU64; Unproven::ALL.len()],
     /// Connections that were told to come again, because there were too many.
     pub turned_away: AtomicU64,
     /// Requests that were refused for their size before any route saw them.
@@ -26,7 +26,66 @@ pub struct AccessFigures {
     pub records: AtomicU64,
 }
 
+/// Why somebody is not taken for who they say they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unproven {
+    /// There is no token.
+    Missing,
+    /// It cannot be read.
+    Malformed,
+    /// It is over.
+    Expired,
+    /// It is for another host, or for something else.
+    Scope,
+    /// Nobody of that name is known.
+    Unknown,
+    /// Known, and not to act.
+    Disabled,
+    /// Signed with another key.
+    Key,
+}
+
+impl Unproven {
+    const ALL: [(Unproven, &'static str); 7] = [
+        (Unproven::Missing, "missing"),
+        (Unproven::Malformed, "malformed"),
+        (Unproven::Expired, "expired"),
+        (Unproven::Scope, "scope"),
+        (Unproven::Unknown, "unknown"),
+        (Unproven::Disabled, "disabled"),
+        (Unproven::Key, "key"),
+    ];
+}
+
+impl From<&TokenError> for Unproven {
+    fn from(error: &TokenError) -> Unproven {
+        match error {
+            TokenError::Expired { .. } => Unproven::Expired,
+            TokenError::WrongHost { .. } | TokenError::WrongScope { .. } | TokenError::Nobody => Unproven::Scope,
+            TokenError::UnknownIdentity(_) | TokenError::UnknownPolicy(_) => Unproven::Unknown,
+            TokenError::Disabled(_) => Unproven::Disabled,
+            TokenError::WrongKey(_) | TokenError::NoKey(_) => Unproven::Key,
+            _ => Unproven::Malformed,
+        }
+    }
+}
+
 impl AccessFigures {
+    /// Counts a request whose token was not taken, or that had none.
+    pub fn refuse_token(&self, why: Unproven) {
+        self.tokens[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests whose token was not taken, or that had none, with the word for why.
+    pub fn tokens_refused(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Unproven::ALL.iter().map(|(why, word)| (*word, self.tokens[*why as usize].load(Ordering::Relaxed)))
+    }
+
+    /// All of them.
+    pub fn refused_tokens(&self) -> u64 {
+        self.tokens_refused().map(|(_, count)| count).sum()
+    }
+
     /// Counts a connection for as long as what is returned lives.
     pub fn connected(self: &Arc<Self>) -> Connected {
         self.connections.fetch_add(1, Ordering::Relaxed);

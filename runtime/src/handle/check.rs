@@ -43,7 +43,7 @@ impl Handle {
             seen.refused = self.refused();
             seen.health.api = self.api().cloned();
             let figures = self.access_figures();
-            seen.turned_away = (figures.refused_tokens.load(Relaxed), figures.turned_away.load(Relaxed));
+            seen.turned_away = (figures.refused_tokens(), figures.turned_away.load(Relaxed));
             findings.extend(live::judge(&seen));
         }
         Ok(CheckView::of(findings))

@@ -72,16 +72,21 @@ impl Handle {
         loop {
             match self.switchboard.standing(id) {
                 Standing::Ready => return Ok(()),
-                Standing::Never(error) => return Err(refused(id, method, error)),
+                Standing::Never(error) => {
+                    self.not_begun(error.clone());
+                    return Err(refused(id, method, error));
+                }
                 Standing::NotYet => {}
             }
             let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
+                self.not_begun(CallError::NotConnected(String::new()));
                 return Err(self.nobody(id).await);
             }
             if place.is_none() {
                 let Some(taken) = self.switchboard.park() else {
                     let message = "too many callers wait for modules that do not run yet";
+                    self.not_begun(CallError::Busy(message.to_owned()));
                     return Err(Refusal::new(RefusalKind::Busy, message, "dinrail list shows them; call again later"));
                 };
                 place = Some(taken);
@@ -92,9 +97,20 @@ impl Handle {
         }
     }
 
-    /// Why nobody answers for a module, and what to do about it.
+    /// Counts a call that does not begin.
+    fn not_begun(&self, error: CallError) {
+        self.services.calls.refuse(error, Box::new(drop));
+    }
+
+    /// Why nobody answers for an identity, and what to do about it.
     async fn nobody(&self, id: &Identity) -> Refusal {
-        let module = id.module_id().unwrap_or_default();
+        let Some(module) = id.module_id().filter(|_| id.device_id() == self.device_id()) else {
+            return Refusal::new(
+                RefusalKind::NotConnected,
+                format!("{id} is in the registry but not connected, so there is nobody to answer"),
+                format!("dinrail identity show {id} says when it was last there; --connect-timeout waits for it"),
+            );
+        };
         match self.module(module).await {
             Ok(detail) => {
                 let status = detail.module.status.as_str();
@@ -118,10 +134,13 @@ fn refused(id: &Identity, method: &str, error: CallError) -> Refusal {
         CallError::Invalid(why) => (RefusalKind::Invalid, why, "dinrail method --help shows examples".to_owned()),
         CallError::TooLarge(why) => (RefusalKind::TooLarge, why, "send it as messages, or in parts".to_owned()),
         CallError::NoTarget(why) => (RefusalKind::NotFound, why, "dinrail list shows the modules".to_owned()),
+        CallError::NotConnected(why) if id.module_id().is_none() => {
+            (RefusalKind::NotConnected, why, "call $edgeAgent, or a module: dinrail list shows them".to_owned())
+        }
         CallError::NotConnected(why) => {
             (RefusalKind::NotConnected, why, "dinrail list shows what runs; --connect-timeout waits for it".to_owned())
         }
-        CallError::NoMethod(why) => (RefusalKind::NotFound, why, format!("{show} lists its methods")),
+        CallError::NoMethod(why) => (RefusalKind::NoMethod, why, format!("{show} lists its methods")),
         CallError::Busy(why) => (RefusalKind::Busy, why, format!("call again later; {show} says what it is doing")),
         CallError::Timeout { limit, is_begun: true } => (
             RefusalKind::Timeout,

@@ -1,7 +1,6 @@
 //! Everything that is measured, put together when somebody asks: one question to the loop, the rest is read where it is counted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::check;
@@ -9,8 +8,8 @@ use crate::clock;
 use crate::control::Control;
 use crate::image::{Library, Verdict};
 use crate::log::Dropped;
-use crate::method::Outcome;
-use crate::metrics::{Refused, Scrape, Traffic};
+use crate::method::{DURATION_BUCKETS_US, Durations, Outcome};
+use crate::metrics::{Refused, Scrape, Traffic, Value};
 use crate::twin::Part;
 use crate::view::{RuntimeFigures, Status};
 
@@ -32,6 +31,7 @@ impl Handle {
             handle.tell_twins(&mut scrape);
             handle.tell_messages(&mut scrape);
             handle.tell_disk(&mut scrape);
+            handle.tell_secrets(&mut scrape);
             handle.tell_api(&mut scrape);
             scrape
         });
@@ -79,8 +79,7 @@ impl Handle {
             scrape.add("methods", [outcome.as_str()], calls.figures().ended(outcome));
         }
         scrape.add("methods_open", [], calls.open() as u64);
-        let durations = calls.figures().durations();
-        scrape.add("methods_duration", [], Duration::from_micros(durations.sum_us).as_secs_f64());
+        scrape.add("methods_duration", [], spread(&calls.figures().durations()));
         scrape.add("methods_late", [], calls.figures().late_answers());
         scrape.add("log_lines", [], self.services.logs.written());
         for (reason, count) in reasons(self.services.logs.runtime().dropped()) {
@@ -88,18 +87,27 @@ impl Handle {
         }
     }
 
+    fn tell_secrets(&self, scrape: &mut Scrape) {
+        let secrets = &self.services.secrets;
+        scrape.add("secrets", [], secrets.count() as u64);
+        scrape.add("secret_changes", [], secrets.changes());
+        scrape.add("secrets_given", [], secrets.figures().given());
+        secrets.figures().refused().into_iter().for_each(|(why, count)| scrape.add("secrets_refused", [why], count));
+    }
+
     fn tell_api(&self, scrape: &mut Scrape) {
         self.traffic.tell(scrape);
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         for (why, word, by_routes) in self.traffic.refusals() {
             let before = match why {
-                Refused::Token => count(&self.access.refused_tokens),
+                Refused::Token => self.access.refused_tokens(),
                 Refused::Role => 0,
                 Refused::Size => count(&self.access.refused_sizes),
                 Refused::Rate => count(&self.access.turned_away),
             };
             scrape.add("api_requests_refused", [word], by_routes + before);
         }
+        self.access.tokens_refused().for_each(|(why, count)| scrape.add("api_tokens_refused", [why], count));
         scrape.add("api_connections", [], count(&self.access.connections));
         scrape.add("audit_lines", [], count(&self.access.records));
     }
@@ -200,6 +208,21 @@ impl Handle {
     }
 }
 
+/// Each bucket alone, and what is longer than all of them.
+fn spread(durations: &Durations) -> Value {
+    let ends = DURATION_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+    let mut below = 0;
+    // Counted without a lock: a call that ends meanwhile may be in a bucket and not yet in the count.
+    let alone = durations.buckets.iter().chain([&durations.count]).map(|up_to| {
+        let alone = up_to.saturating_sub(below);
+        below += alone;
+        alone
+    });
+    let buckets: Vec<(f64, u64)> = ends.zip(alone).collect();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    Value::Spread(durations.sum_us as f64 / 1e6, count, buckets)
+}
+
 fn seconds(us: i64) -> f64 {
     us as f64 / 1e6
 }
@@ -219,5 +242,19 @@ impl Control {
             ("quarantined", count(quarantined.len())),
             ("refused", count(refused)),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_in_one_bucket_and_the_longest_are_in_the_last() {
+        let durations = Durations { buckets: [0, 1, 2, 3, 3, 3, 3, 3, 3, 3], count: 5, sum_us: 1_500_000 };
+        let Value::Spread(sum, count, buckets) = spread(&durations) else { panic!("no histogram") };
+        assert_eq!((sum, count), (1.5, 5));
+        assert_eq!(buckets.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 2]);
+        assert_eq!((buckets[0].0, buckets[10].0), (0.0001, f64::INFINITY));
     }
 }

@@ -160,6 +160,7 @@ impl Link {
 
     /// From now on its values are taken out of what the instance says; before it has them.
     fn learn(&self, resolved: Resolved) -> Zeroizing<String> {
+        self.services.secrets.figures().count_given(resolved.used.len());
         let mask = &self.given().mask;
         mask.rcu(|known| {
             let values = resolved.used.iter().map(|used| used.value.as_str());

@@ -18,12 +18,14 @@
 //! or not readable is told to nobody: the instance waits, or keeps what it has, and the reason names the command to run.
 
 mod error;
+mod figures;
 mod mask;
 mod registry;
 mod resolve;
 mod store;
 
 pub use error::{SecretError, Unresolved};
+pub use figures::Figures;
 pub use mask::Mask;
 pub use registry::{Allow, Allowed, MAX_VALUE_BYTES, Outcome, SecretInfo, Secrets};
 pub use resolve::{Resolved, Used};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
 use super::error::{SecretError, Unresolved};
+use super::figures::Figures;
 use super::store::{self, Row};
 use crate::clock;
 use crate::database::{Database, File, StoreError, lock};
@@ -32,6 +33,7 @@ struct Inner {
     known: RwLock<BTreeMap<String, Arc<Row>>>,
     /// Counts changes.
     changes: AtomicU64,
+    figures: Figures,
     /// Held by whoever changes something.
     turn: Mutex<()>,
 }
@@ -114,6 +116,7 @@ impl Secrets {
             key: key.clone(),
             known: RwLock::new(rows.into_iter().map(|row| (row.name.clone(), Arc::new(row))).collect()),
             changes: AtomicU64::new(0),
+            figures: Figures::default(),
             turn: Mutex::default(),
         }));
         let unreadable: Vec<String> =
@@ -129,6 +132,16 @@ impl Secrets {
     pub fn list(&self) -> Vec<SecretInfo> {
         let rows: Vec<Arc<Row>> = self.known().values().cloned().collect();
         rows.iter().map(|row| self.info(row)).collect()
+    }
+
+    /// How many there are. `[never blocks]`
+    pub fn count(&self) -> usize {
+        self.known().len()
+    }
+
+    /// Counters.
+    pub fn figures(&self) -> &Figures {
+        &self.0.figures
     }
 
     /// One of them.
@@ -201,6 +214,10 @@ impl Secrets {
 
     /// The value for a module, with the version and the time that tell it from others of its name.
     pub(super) fn value_for(&self, name: &str, module: &str) -> Result<(Zeroizing<String>, u64, i64), Unresolved> {
+        self.look_up(name, module).inspect_err(|why| self.0.figures.count_refused(why))
+    }
+
+    fn look_up(&self, name: &str, module: &str) -> Result<(Zeroizing<String>, u64, i64), Unresolved> {
         let unreadable = || Unresolved::NotReadable { name: name.to_owned() };
         let row = self.known().get(name).cloned();
         let row = row.ok_or_else(|| Unresolved::NotSet { name: name.to_owned(), module: module.to_owned() })?;

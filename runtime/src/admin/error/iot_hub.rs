@@ -45,6 +45,8 @@ impl HubCode {
     /// There is no such device.
     pub(in crate::admin) const DEVICE_NOT_FOUND: HubCode = HubCode(404_001, "DeviceNotFound");
 
+    /// Something else than an identity is not there.
+    const NOT_FOUND: HubCode = HubCode(404_000, "GenericNotFound");
     const MODULE_NOT_FOUND: HubCode = HubCode(404_010, "ModuleNotFound");
     const NOT_ONLINE: HubCode = HubCode(404_103, "DeviceNotOnline");
     const DEVICE_EXISTS: HubCode = HubCode(409_001, "DeviceAlreadyExists");
@@ -57,6 +59,7 @@ impl HubCode {
             (401, _) => HubCode(401_003, "IoTHubUnauthorized"),
             (403, _) => HubCode(401_002, "IoTHubUnauthorizedAccess"),
             (404, _) if code == "notConnected" => HubCode::NOT_ONLINE,
+            (404, _) if code == "methodNotFound" => HubCode::NOT_FOUND,
             (404, true) => HubCode::MODULE_NOT_FOUND,
             (404, false) => HubCode::DEVICE_NOT_FOUND,
             (405, _) => HubCode::INVALID_OPERATION,
@@ -198,6 +201,8 @@ mod tests {
             (RefusalKind::Invalid, device, 400_004, "ArgumentInvalid"),
             (RefusalKind::NotFound, device, 404_001, "DeviceNotFound"),
             (RefusalKind::NotFound, module, 404_010, "ModuleNotFound"),
+            (RefusalKind::NotConnected, module, 404_103, "DeviceNotOnline"),
+            (RefusalKind::NoMethod, module, 404_000, "GenericNotFound"),
             (RefusalKind::Conflict, "/devices/D", 409_001, "DeviceAlreadyExists"),
             (RefusalKind::Conflict, "/devices/D/modules/m", 409_301, "ModuleAlreadyExistsOnDevice"),
             (RefusalKind::PreconditionFailed, module, 412_001, "PreconditionFailed"),

@@ -1,16 +1,17 @@
 //! What is ours about keys: `/identities/{device}[/modules/{module}]/token|rotate|connection-string`, and the same of
 //! `/policies/{name}`. Keys leave this device by these routes and by the documents of the registry, for owners only.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::document::document;
+use crate::admin::audit::GivesKeys;
 use crate::admin::error::{ApiError, refusal};
 use crate::admin::request::{self, By, Params};
 use crate::clock;
@@ -191,7 +192,7 @@ fn connection_string(handle: &Handle, id: &Identity, by: &By, params: &Params) -
 }
 
 fn secret(view: &impl Serialize) -> Response {
-    ([NOT_KEPT], Json(view)).into_response()
+    (Extension(GivesKeys), [NOT_KEPT], Json(view)).into_response()
 }
 
 fn slot(text: Option<&str>) -> Result<KeySlot, ApiError> {

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::body::IdentityBody;
 use super::document::document;
+use crate::admin::audit::GivesKeys;
 use crate::admin::error::ApiError;
 use crate::admin::error::iot_hub::HubCode;
 use crate::admin::request::{self, By, MayHaveKeys, Params};
@@ -35,7 +36,7 @@ pub(in crate::admin) async fn list(
     State(handle): State<Handle>,
     keys: MayHaveKeys,
     params: Params,
-) -> Result<Json<Vec<Value>>, ApiError> {
+) -> Result<Response, ApiError> {
     let top = params.number("top")?.unwrap_or(MAX_DEVICES);
     if !(1..=MAX_DEVICES).contains(&top) {
         return Err(ApiError::invalid(format!("top={top} is not a number from 1 to {MAX_DEVICES}"))
@@ -43,7 +44,7 @@ pub(in crate::admin) async fn list(
             .iot_hub(&HubCode::INVALID_RESULT_COUNT));
     }
     let top = usize::try_from(top).unwrap_or(usize::MAX);
-    Ok(Json(handle.devices(top, keys.0)?.iter().map(document).collect()))
+    Ok(list_of(&handle.devices(top, keys.0)?))
 }
 
 /// The modules of a device, sorted.
@@ -55,8 +56,8 @@ pub(in crate::admin) async fn list_modules(
     State(handle): State<Handle>,
     keys: MayHaveKeys,
     Path(device): Path<String>,
-) -> Result<Json<Vec<Value>>, ApiError> {
-    Ok(Json(handle.modules_of(&Identity::device(&device)?, keys.0)?.iter().map(document).collect()))
+) -> Result<Response, ApiError> {
+    Ok(list_of(&handle.modules_of(&Identity::device(&device)?, keys.0)?))
 }
 
 /// A device of the registry; with its keys for owners.
@@ -208,11 +209,24 @@ async fn delete(handle: Handle, id: Identity, by: By, headers: HeaderMap) -> Res
     }
 }
 
+fn list_of(states: &[IdentityState]) -> Response {
+    let documents: Vec<Value> = states.iter().map(document).collect();
+    marked(Json(documents).into_response(), states)
+}
+
+/// Whoever takes keys is recorded.
+fn marked(mut response: Response, states: &[IdentityState]) -> Response {
+    if states.iter().any(|state| state.keys.is_some()) {
+        response.extensions_mut().insert(GivesKeys);
+    }
+    response
+}
+
 /// The document with its etag as a header.
 fn answer(status: StatusCode, state: &IdentityState) -> Response {
     let mut response = (status, Json(document(state))).into_response();
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", state.record.etag())) {
         response.headers_mut().insert(header::ETAG, etag);
     }
-    response
+    marked(response, std::slice::from_ref(state))
 }
