@@ -54,7 +54,7 @@ fn a_bad_configuration_is_refused_with_all_its_paths_and_the_old_one_goes_on() {
 
     let bad = r#"{"queries": {"q": {"window": {"size": "0s"}, "maxGroups": 0}, "r": {"window": {"size": "1s", "hop": "1s"}}}}"#;
     let paths = ["queries.q.window.size: ", "queries.q.maxGroups: ", "queries.r.window.hop: "];
-    runtime.cli(&["twin", "patch", "insight", bad, "--wait"]).refused(1, &paths);
+    runtime.cli(&["twin", "patch", "insight", bad, "--force", "--wait"]).refused(1, &paths);
 
     let mut results = runtime.listen("FROM /messages/modules/insight/outputs/results");
     give(&runtime, [("a", 3.0, 1), ("a", 3.0, 120)]);

@@ -84,7 +84,7 @@ fn refused_patch_names_the_path_and_the_old_behaviour_stays() {
     let runtime = host_monitor();
     runtime.cli(&["twin", "patch", "filter", "threshold=101", "--wait"]).ok();
 
-    let refused = runtime.cli(&["twin", "patch", "filter", "threshold=text", "--wait"]);
+    let refused = runtime.cli(&["twin", "patch", "filter", "threshold=text", "--force", "--wait"]);
 
     refused.refused(1, &["filter", "threshold", "hint:"]);
     let twin = runtime.json(&["twin", "get", "filter"]);

@@ -176,9 +176,11 @@ impl Handle {
 
 /// Runs what may compute long or wait for a disk.
 async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        Refusal::new(RefusalKind::Failed, format!("it was not done: {error}"), "see the log of the runtime")
-    })
+    let (done, wait) = oneshot::channel();
+    // Not of a pool: an idle runtime keeps no threads for it.
+    let spawned = std::thread::Builder::new().name("twin-change".to_owned()).spawn(move || drop(done.send(work())));
+    spawned.map_err(|error| Refusal::new(RefusalKind::Failed, format!("no thread to do it: {error}"), "try again"))?;
+    wait.await.map_err(|_| Refusal::new(RefusalKind::Failed, "it was not done", "see the log of the runtime"))
 }
 
 type Done = oneshot::Sender<Result<Arc<TwinSnapshot>, TwinError>>;

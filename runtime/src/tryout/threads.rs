@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Threads that the runtime itself starts when it first needs them.
-const OF_THE_RUNTIME: [&str; 10] = [
+const OF_THE_RUNTIME: [&str; 11] = [
     "log",
     "log-console",
     "control",
@@ -14,6 +14,7 @@ const OF_THE_RUNTIME: [&str; 10] = [
     "completions",
     "sweep",
     "image-add",
+    "twin-change",
 ];
 
 /// The threads of this process: their names by number. Empty where the system does not tell.

@@ -154,6 +154,13 @@ fn told(root: &str, whole: &Value, error: &ValidationError<'_>) -> Vec<Violation
         ValidationErrorKind::BacktrackLimitExceeded { .. }
         | ValidationErrorKind::RegexEngineFailure { .. }
         | ValidationErrorKind::Referencing(_) => Vec::new(),
+        // What comes nearest says more than that nothing fits.
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }
+            if nearest(context, error.instance_path().as_str()).is_some() =>
+        {
+            let branch = nearest(context, error.instance_path().as_str()).into_iter().flatten();
+            branch.flat_map(|error| told(root, whole, error)).collect()
+        }
         kind if secret::name_of(value).is_some() => match kind {
             ValidationErrorKind::Type { .. } => {
                 violation(&path, rules::shown(value), "a secret is a text, which is not expected here".to_owned())
@@ -174,6 +181,19 @@ fn told(root: &str, whole: &Value, error: &ValidationError<'_>) -> Vec<Violation
         }
         _ => violation(&path, rules::shown(value), error.masked_with("the value").to_string()),
     }
+}
+
+/// Of several schemas of which none fits, the one that takes a value of this kind and has the least against it.
+fn nearest<'e>(
+    branches: &'e [Vec<ValidationError<'static>>],
+    pointer: &str,
+) -> Option<&'e Vec<ValidationError<'static>>> {
+    let is_of_another_kind = |error: &ValidationError<'_>| {
+        error.instance_path().as_str() == pointer
+            && matches!(error.kind(), ValidationErrorKind::Type { .. } | ValidationErrorKind::Constant { .. })
+    };
+    let fitting = branches.iter().filter(|branch| !branch.is_empty() && !branch.iter().any(is_of_another_kind));
+    fitting.min_by_key(|branch| branch.len())
 }
 
 /// A JSON pointer as a path, and the value there.
@@ -248,6 +268,24 @@ mod tests {
             check(plc(), json!({"threshold": 101})),
             ["desired.threshold: 101 — the value is greater than the maximum of 100"]
         );
+    }
+
+    #[test]
+    fn of_several_schemas_the_nearest_says_what_is_wrong() {
+        let schema = json!({"properties": {"q": {"anyOf": [
+            {"type": "object", "properties": {"size": {"type": "integer"}, "name": {"type": "string"}}},
+            {"type": "null"},
+        ]}}});
+        let mut found = check(schema.clone(), json!({"q": {"size": "x", "name": 7}}));
+        found.sort();
+        assert_eq!(
+            found,
+            [
+                "desired.q.name: 7 — the value is not of type \"string\"",
+                "desired.q.size: \"x\" — the value is not of type \"integer\"",
+            ]
+        );
+        assert_eq!(check(schema, json!({"q": 7})).len(), 1, "none of them is near");
     }
 
     #[test]
