@@ -76,6 +76,18 @@ fn keys_and_tokens_stand_in_no_log_bundle_database_error_or_command_line() {
     ];
     refused.iter().for_each(|output| assert_eq!(output.code, 1, "{output:?}"));
     let mut texts: Vec<Vec<u8>> = refused.iter().chain(&shown).map(|output| format!("{output:?}").into()).collect();
+    // A key or a value in the wrong place of a body.
+    let mut api = runtime.api();
+    for (verb, path, body) in [
+        ("PUT", "/devices/c", json!({"authentication": {"symmetricKey": GIVEN}})),
+        ("POST", "/devices", json!([{"id": "c", "authentication": GIVEN}])),
+        ("PUT", "/secrets/pw", json!(GIVEN)),
+    ] {
+        let refused = api.exchange(verb, path, &[], &body.to_string());
+        assert_eq!(refused.status, 400, "{verb} {path}");
+        assert!(refused.body["error"]["message"].as_str().unwrap().contains("line 1 column"), "{}", refused.body);
+        texts.push(refused.body.to_string().into());
+    }
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         texts.extend(std::fs::read(entry.path().join("cmdline")).ok());
     }

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::bounds::TooSlow;
 use super::caller::Caller;
@@ -29,6 +30,21 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
     serde_json::from_slice(text).map_err(|error| {
         ApiError::invalid(format!("the body of the request cannot be read: {error}"))
             .hint("the body is a JSON document")
+    })
+}
+
+/// [`json`] for a body that holds keys or secrets: an error says where it is wrong, never what stands there.
+pub(super) async fn json_unquoted<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let bytes = read(body).await?;
+    let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
+    serde_json::from_slice(text).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => "something of another type stands there",
+            Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
+        };
+        let (line, column) = (error.line(), error.column());
+        ApiError::invalid(format!("the body of the request cannot be read at line {line} column {column}: {what}"))
+            .hint("the body is a JSON document; what stands in it is not repeated, as it may be a secret")
     })
 }
 
@@ -146,6 +162,19 @@ mod tests {
         headers.append(header::IF_MATCH, "\"AAE=\"".parse().unwrap());
         headers.append(header::IF_MATCH, "W/\"AAI=\"".parse().unwrap());
         assert_eq!(if_match(&headers).unwrap().as_deref(), Some("\"AAE=\", W/\"AAI=\""));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn errors_about_bodies_with_secrets_say_the_place_and_nothing_of_the_body() {
+        for (body, place) in [
+            (r#""hunter2""#, "line 1 column 9: something of another type"),
+            ("{\n\"hunter2\"}", "line 2 column 10: it is not JSON"),
+            ("hunter2", "line 1 column 1: it is not JSON"),
+        ] {
+            let refused = json_unquoted::<serde_json::Map<_, _>>(Body::from(body)).await;
+            let told = format!("{:?}", refused.map(drop).unwrap_err());
+            assert!(told.contains(place) && !told.contains("hunter2"), "{told}");
+        }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(super) async fn put(
     by: By,
     body: Body,
 ) -> Result<Json<SecretView>, ApiError> {
-    let (value, allow) = read(request::json(body).await?)?;
+    let (value, allow) = read(request::json_unquoted(body).await?)?;
     Ok(Json(handle.secret_set(&name, value, allow, &by.0).await?))
 }
 

@@ -96,7 +96,7 @@ pub(in crate::admin) async fn change(
     by: By,
     body: Body,
 ) -> Result<(StatusCode, Json<BulkResult>), ApiError> {
-    let items: Vec<Item> = request::json(body).await?;
+    let items: Vec<Item> = request::json_unquoted(body).await?;
     if items.is_empty() || items.len() > MAX_ITEMS {
         return Err(ApiError::new(
             if items.is_empty() { StatusCode::BAD_REQUEST } else { StatusCode::PAYLOAD_TOO_LARGE },

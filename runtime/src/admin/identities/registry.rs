@@ -167,7 +167,7 @@ async fn put(
 ) -> Result<Response, ApiError> {
     let is_update = headers.contains_key(header::IF_MATCH);
     let expected = request::if_match(&headers)?;
-    let body: Option<IdentityBody> = request::json(body).await?;
+    let body: Option<IdentityBody> = request::json_unquoted(body).await?;
     let body = body.unwrap_or_default();
     same("deviceId", body.device_id.as_deref(), Some(id.device_id()))?;
     same("moduleId", body.module_id.as_deref(), id.module_id())?;
