@@ -1,7 +1,7 @@
 //! Who may do what: one table of every route with the role that it needs, and the one place where it is asked.
 //!
 //! A route that is not in the table needs the owner. Identities of the registry come with their own tokens and have no role:
-//! they may read their own twin and call methods on their own device.
+//! they may read their own twin and call methods of their own device and its modules.
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
@@ -97,14 +97,15 @@ const ASKS: &[(&str, &str)] = &[("POST", "/deployment/plan"), ("POST", "/devices
 const FOR_IDENTITIES: &[(&str, &str, Concerns)] = &[
     ("GET", "/twins/{device}", Concerns::Itself),
     ("GET", "/twins/{device}/modules/{module}", Concerns::Itself),
-    ("POST", "/twins/{device}/methods", Concerns::ItsDevice),
-    ("POST", "/twins/{device}/modules/{module}/methods", Concerns::ItsDevice),
+    ("POST", "/twins/{device}/methods", Concerns::ItsModules),
+    ("POST", "/twins/{device}/modules/{module}/methods", Concerns::ItsModules),
 ];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Concerns {
     Itself,
-    ItsDevice,
+    /// Its device and the modules of that, but for the runtime's own.
+    ItsModules,
 }
 
 /// The role that a route needs. `HEAD` asks for what `GET` does.
@@ -142,7 +143,7 @@ fn refusal(caller: &Caller, method: &Method, route: &str, path: &str) -> Option<
             (!may(identity, method, route, path)).then(|| not_its_own(identity, method, path, needed))
         }
         (Caller::Remote { principal: Principal::Policy { scope, .. }, .. }, Some(held)) if held.may(needed) => {
-            let is_within = scope.is_empty() || named(path).is_some_and(|named| within(scope, &named));
+            let is_within = scope.is_empty() || named(route, path).is_some_and(|named| within(scope, &named));
             (!is_within).then(|| out_of_scope(scope, method, path))
         }
         (_, Some(held)) if held.may(needed) => None,
@@ -153,15 +154,22 @@ fn refusal(caller: &Caller, method: &Method, route: &str, path: &str) -> Option<
 /// Whether an identity may do this with its own token.
 fn may(identity: &Identity, method: &Method, route: &str, path: &str) -> bool {
     let found = FOR_IDENTITIES.iter().find(|(known, known_route, _)| *known == verb(method) && *known_route == route);
-    let (Some((_, _, concerns)), Some(named)) = (found, named(path)) else { return false };
+    let (Some((_, _, concerns)), Some(named)) = (found, named(route, path)) else { return false };
     match concerns {
         Concerns::Itself => named == *identity,
-        Concerns::ItsDevice => named.device_id() == identity.device_id(),
+        Concerns::ItsModules => {
+            let device = identity.device_id();
+            // Who may restart modules and read their logs has a role.
+            named.device_id() == device && !named.is_runtime_of(device)
+        }
     }
 }
 
-/// The identity that a path of IoT Hub's is about.
-fn named(path: &str) -> Option<Identity> {
+/// The identity that a path of IoT Hub's is about; `None` where its route is about none, such as that of queries.
+fn named(route: &str, path: &str) -> Option<Identity> {
+    if !route.starts_with("/twins/{device}") && !route.starts_with("/devices/{device}") {
+        return None;
+    }
     let mut parts = path.strip_prefix("/twins/").or_else(|| path.strip_prefix("/devices/"))?.split('/');
     let decoded = |part: &str| percent_decode_str(part).decode_utf8().ok().map(std::borrow::Cow::into_owned);
     let device = decoded(parts.next()?)?;
@@ -193,7 +201,8 @@ fn not_its_own(identity: &Identity, method: &Method, path: &str, needed: Role) -
         format!("{method} {path} needs the role {needed}; {identity} has none, with its own token"),
     )
     .hint(
-        "an identity may read its own twin and call methods on its own device; for the rest use the token of a policy",
+        "an identity may read its own twin and call methods of its device and the modules there, but for those of the runtime \
+         itself; for the rest use the token of a policy",
     )
 }
 
@@ -262,6 +271,26 @@ mod tests {
         assert!(is_let_in(&module, Method::POST, methods, "/twins/D/modules/b/methods"));
         assert!(!is_let_in(&module, Method::POST, methods, "/twins/E/modules/b/methods"));
         assert!(!is_let_in(&module, Method::GET, "/health", "/health"));
+    }
+
+    #[test]
+    fn an_identity_without_a_role_does_not_command_the_runtime_by_its_methods() {
+        let methods = "/twins/{device}/modules/{module}/methods";
+        for runtime in ["/twins/D/modules/$edgeAgent/methods", "/twins/D/modules/%24edgeAgent/methods"] {
+            for of in ["/devices/D/modules/a", "/devices/D"] {
+                let identity = remote(Principal::Identity(of.parse().unwrap()));
+                assert!(!is_let_in(&identity, Method::POST, methods, runtime), "{of} {runtime}");
+            }
+            assert!(!is_let_in(&policy(Reader, ""), Method::POST, methods, runtime));
+            assert!(is_let_in(&policy(Operator, ""), Method::POST, methods, runtime));
+        }
+    }
+
+    #[test]
+    fn a_policys_token_for_a_device_called_query_is_good_for_no_queries() {
+        let part = policy(Owner, "/devices/query");
+        assert!(is_let_in(&part, Method::GET, "/devices/{device}", "/devices/query"));
+        assert!(!is_let_in(&part, Method::POST, "/devices/query", "/devices/query"));
     }
 
     #[test]
