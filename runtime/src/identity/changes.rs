@@ -152,16 +152,22 @@ impl Identities {
         };
         let is_device = identity.module_id().is_none();
         let device = identity.device_id().to_owned();
-        self.0.database.call(File::Main, move |tx| match is_device {
+        // First here, so that nobody gets what is about to go: who needs it waits for its turn and makes another.
+        let mut records = self.0.records.write().unwrap_or_else(PoisonError::into_inner);
+        going.iter().for_each(|gone| drop(records.remove(&gone.identity)));
+        drop(records);
+        let stored = self.0.database.call(File::Main, move |tx| match is_device {
             true => store::delete_device(tx, &device),
             false => store::delete(tx, record.key),
-        })?;
-        let mut records = self.0.records.write().unwrap_or_else(PoisonError::into_inner);
-        let mut presence = self.0.presence.write().unwrap_or_else(PoisonError::into_inner);
-        for gone in &going {
-            records.remove(&gone.identity);
-            presence.remove(&gone.key);
+        });
+        if let Err(error) = stored {
+            let mut records = self.0.records.write().unwrap_or_else(PoisonError::into_inner);
+            records.extend(going.into_iter().map(|kept| (kept.identity.clone(), kept)));
+            return Err(error.into());
         }
+        let mut presence = self.0.presence.write().unwrap_or_else(PoisonError::into_inner);
+        going.iter().for_each(|gone| drop(presence.remove(&gone.key)));
+        drop(presence);
         Ok(going.iter().map(|gone| gone.identity.clone()).collect())
     }
 

@@ -152,7 +152,7 @@ impl Identities {
     }
 
     /// The identity of a module of this device, or of the device itself (`None`), made where it is not there yet. Waits
-    /// for the disk then.
+    /// for the disk then, and only then: not for what others are changing.
     pub fn ensure(&self, module: Option<&str>) -> Result<Arc<IdentityRecord>, IdentityError> {
         let mut records = self.ensure_each(&[module])?;
         records.pop().ok_or(IdentityError::Store(StoreError::Closed))
@@ -165,6 +165,10 @@ impl Identities {
 
     fn ensure_each(&self, modules: &[Option<&str>]) -> Result<Vec<Arc<IdentityRecord>>, IdentityError> {
         let wanted = modules.iter().map(|module| self.identity(*module)).collect::<Result<Vec<_>, _>>()?;
+        let known: Vec<_> = wanted.iter().filter_map(|identity| self.get(identity)).collect();
+        if known.len() == wanted.len() {
+            return Ok(known);
+        }
         let mut changing = lock(&self.0.changing);
         let mut missing: Vec<&Identity> = wanted.iter().filter(|identity| self.get(identity).is_none()).collect();
         missing.sort_unstable();

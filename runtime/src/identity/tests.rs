@@ -1,5 +1,5 @@
 use super::*;
-use crate::database::Database;
+use crate::database::{Database, lock};
 use crate::name::Identity;
 
 fn open(dir: &tempfile::TempDir, requested: Option<&str>) -> Result<Identities, IdentityError> {
@@ -222,6 +222,21 @@ fn keys_that_are_sent_back_stay_what_they_are() {
 
     let same = IdentityChange { primary: Some(primary.clone()), secondary: Some(primary), ..Default::default() };
     assert!(matches!(identities.update(&module("filter"), &same, None), Err(IdentityError::SameKeys(_))));
+}
+
+#[test]
+fn who_needs_an_identity_that_is_there_waits_for_no_change_of_another() {
+    let house = House::new();
+    let identities = house.open();
+    let known = identities.ensure(Some("filter")).unwrap();
+    let changing = lock(&identities.0.changing);
+    let (say, heard) = std::sync::mpsc::channel();
+    let other = identities.clone();
+    let asked = std::thread::spawn(move || say.send(other.ensure(Some("filter"))).unwrap());
+
+    assert_eq!(heard.recv_timeout(std::time::Duration::from_secs(20)).expect("no waiting").unwrap(), known);
+    drop(changing);
+    asked.join().unwrap();
 }
 
 #[test]
