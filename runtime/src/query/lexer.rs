@@ -168,11 +168,12 @@ impl<'t> Lexer<'t> {
         let digits = self.rest().strip_prefix('-').unwrap_or(self.rest());
         if digits.starts_with("0x") || digits.starts_with("0X") {
             let text = self.take(|c| c.is_ascii_alphanumeric() || c == '-');
-            let hex = text.trim_start_matches('-').get(2..).unwrap_or_default();
-            let value = i64::from_str_radix(hex, 16).map(|n| if text.starts_with('-') { -n } else { n });
-            return match value {
-                Ok(value) => Ok(Token::Literal(value.into())),
-                Err(_) => Err(self.error(start, format!("{text} is not a number"), "as in 0x1F")),
+            let hex = text.strip_prefix('-').unwrap_or(text).get(2..).unwrap_or_default();
+            // A sign stands before the 0x; one behind it is none.
+            let value = i64::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('-'));
+            return match value.map(|value| if text.starts_with('-') { -value } else { value }) {
+                Some(value) => Ok(Token::Literal(value.into())),
+                None => Err(self.error(start, format!("{text} is not a number"), "as in 0x1F")),
             };
         }
         let mut previous = ' ';

@@ -53,6 +53,7 @@ fn conditions_select_as_at_iot_hub() {
         ("properties.reported.big = 4503599627370495", true),
         ("properties.reported.big = 4503599627370494", false),
         ("tags.hall = 0x3", true),
+        ("tags.hall > -0x7fffffffffffffff", true),
         ("version >= 1e0", true),
         ("connectionState = 'Connected' AND status = 'enabled'", true),
         ("IS_DEFINED(tags.hall)", true),
@@ -213,6 +214,9 @@ fn nearly() -> impl Strategy<Value = String> {
         "1",
         "-1",
         "0x",
+        "0x-5",
+        "-0x-8000000000000000",
+        "--0x1",
         "1e",
         "-",
         "null",
@@ -225,6 +229,14 @@ fn nearly() -> impl Strategy<Value = String> {
     prop::collection::vec((word, any::<bool>()), 0..40).prop_map(|words| {
         words.into_iter().map(|(word, space)| format!("{word}{}", if space { " " } else { "" })).collect()
     })
+}
+
+#[test]
+fn a_sign_behind_0x_is_none() {
+    for text in ["0x-5", "-0x-8000000000000000", "-0x-7fffffffffffffff", "0x8000000000000000"] {
+        let refused = Query::parse(&format!("SELECT * FROM devices WHERE version = {text}")).unwrap_err();
+        assert!(refused.to_string().contains("is not a number"), "{text}: {refused}");
+    }
 }
 
 proptest! {
