@@ -47,6 +47,35 @@ fn identities_are_added_listed_shown_disabled_and_removed_by_name() {
 }
 
 #[test]
+fn who_is_connected_is_so_wherever_it_is_asked() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    runtime.deploy(&Manifest::new().module("a", "wayward"));
+    runtime.wait_for("a", "running");
+    let mut api = runtime.api();
+    let mut seen = |module: &str| {
+        let escaped = module.replace('$', "%24");
+        let query = format!("SELECT connectionState FROM devices.modules WHERE moduleId = '{module}'");
+        let list = runtime.json(&["identity", "list"]);
+        let row = list.as_array().unwrap().iter().find(|row| row["moduleId"] == module).cloned();
+        let mut ask = |verb: &str, path: &str, body: &str| api.exchange(verb, path, &[], body).body;
+        [
+            ask("GET", &format!("/devices/Hannover01/modules/{escaped}"), ""),
+            ask("GET", &format!("/twins/Hannover01/modules/{escaped}"), ""),
+            ask("POST", "/devices/query", &serde_json::json!({"query": query}).to_string())[0].take(),
+            row.unwrap(),
+        ]
+        .map(|document| document["connectionState"].as_str().unwrap().to_owned())
+    };
+
+    for module in ["a", "$edgeAgent", "$edgeHub"] {
+        assert_eq!(seen(module), ["Connected"; 4], "{module}");
+    }
+    runtime.cli(&["stop", "a"]).ok();
+    runtime.wait_for("a", "stopped");
+    assert_eq!(seen("a"), ["Disconnected"; 4]);
+}
+
+#[test]
 fn keys_are_given_by_file_or_stdin_and_printed_by_the_connection_string_alone() {
     let runtime = Runtime::new().start();
     let file = runtime.write("key", format!("{KEY}\n"));

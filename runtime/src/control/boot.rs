@@ -220,7 +220,11 @@ pub fn boot(
         has_grown: true,
     };
     control.identities.hear(super::identities::teller(control.events.clone()));
-    control.identities.set_connected(&control.identities.device()?, true, clock::wall_us());
+    let own = control.identities.device()?;
+    let runtime = control.identities.of_device(&own).into_iter().map(|record| record.identity.clone());
+    for identity in runtime.filter(|id| *id == own || id.is_runtime_of(own.device_id())) {
+        control.identities.set_connected(&identity, true, clock::wall_us());
+    }
     super::removing::sweep(&folders.uploads);
     control.load_instances()?;
     control.put_local_routes_in_force();

@@ -1,7 +1,5 @@
 //! What clients are shown of the loop's state.
 
-use std::collections::HashSet;
-
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
@@ -179,10 +177,6 @@ impl Control {
         Ok(entry.life.status())
     }
 
-    pub(crate) fn status_of(&self, name: &str) -> Option<Status> {
-        self.instances.get(name).map(|entry| entry.life.status())
-    }
-
     pub(crate) fn image_views(&self) -> Vec<ImageView> {
         self.catalog.views(|digest| self.users(digest), |name| self.removal_of(name))
     }
@@ -224,24 +218,6 @@ impl Control {
         };
         let views = self.module_views().into_iter().filter(is_unwell);
         views.map(|view| format!("{} is {}: {}", view.name, view.status.as_str(), view.status_description)).collect()
-    }
-
-    /// Whether an identity's module runs: its `connectionState`.
-    pub(crate) fn is_connected(&self, id: &Identity) -> bool {
-        match id.module_id() {
-            Some(_) if id.is_runtime_of(self.identities.device_id()) => true,
-            _ if id.device_id() != self.identities.device_id() => {
-                self.identities.get(id).is_some_and(|record| self.identities.presence(&record).is_connected)
-            }
-            Some(module) => self.status_of(module) == Some(Status::Running),
-            None => true,
-        }
-    }
-
-    /// Names of the modules that run.
-    pub(crate) fn running_modules(&self) -> HashSet<String> {
-        let running = self.instances.values().filter(|entry| entry.life.status() == Status::Running);
-        running.map(|entry| entry.spec.name.clone()).collect()
     }
 
     /// For an unknown module: what there is instead.

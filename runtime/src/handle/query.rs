@@ -53,17 +53,10 @@ impl Handle {
         let query = Query::parse(text)?;
         let after = continuation.map(|token| Place::read(token, text)).transpose()?;
         let _turn = self.queries.acquire().await.map_err(|_| Refusal::ending())?;
-        let running = self.ask(|control, _| control.running_modules()).await?;
         let (done, wait) = oneshot::channel();
         let (twins, identities, print) = (self.twins.clone(), self.identities.clone(), print(text));
         let work = move || {
-            let is_connected = |id: &Identity| match id.module_id() {
-                _ if id.device_id() != identities.device_id() => {
-                    identities.get(id).is_some_and(|record| identities.presence(&record).is_connected)
-                }
-                module => module.is_none_or(|module| running.contains(module)),
-            };
-            let facts = |id: &Identity| Facts::of(&identities, id, is_connected(id));
+            let facts = |id: &Identity| Facts::of(&identities, id);
             let wanted = |twin: &Arc<TwinSnapshot>| {
                 let is_module = twin.identity.module_id().is_some();
                 is_module == (query.collection == Collection::Modules)

@@ -78,15 +78,13 @@ impl Handle {
     /// The root document of a twin as the service side sees it.
     pub async fn twin(&self, id: &Identity) -> Answer<Value> {
         match self.twins.get(id) {
-            Some(snapshot) => self.root(snapshot).await,
+            Some(snapshot) => Ok(self.root(&snapshot)),
             None => Err(self.twin_refusal(TwinError::NotFound { identity: id.clone() }).await),
         }
     }
 
-    async fn root(&self, snapshot: Arc<TwinSnapshot>) -> Answer<Value> {
-        let identity = snapshot.identity.clone();
-        let is_connected = self.ask(move |control, _| control.is_connected(&identity)).await?;
-        Ok(snapshot.root_with(&Facts::of(&self.identities, &snapshot.identity, is_connected)))
+    fn root(&self, snapshot: &TwinSnapshot) -> Value {
+        snapshot.root_with(&Facts::of(&self.identities, &snapshot.identity))
     }
 
     /// Changes a twin; answers with the new root document, once it is committed.
@@ -109,7 +107,7 @@ impl Handle {
             return Err(self.twin_refusal(error).await);
         }
         let snapshot = wait.await.map_err(|_| Refusal::ending())??;
-        self.root(snapshot).await
+        Ok(self.root(&snapshot))
     }
 
     /// The changes of desired properties and tags that are kept, newest first; those at `path` only, and `limit` at most.

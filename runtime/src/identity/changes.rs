@@ -166,7 +166,9 @@ impl Identities {
             return Err(error.into());
         }
         let mut presence = self.0.presence.write().unwrap_or_else(PoisonError::into_inner);
-        going.iter().for_each(|gone| drop(presence.remove(&gone.key)));
+        for gone in &going {
+            presence.remove(&gone.key);
+        }
         drop(presence);
         Ok(going.iter().map(|gone| gone.identity.clone()).collect())
     }

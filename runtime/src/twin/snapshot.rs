@@ -129,16 +129,17 @@ pub struct Facts {
 
 impl Facts {
     /// What the registry knows of an identity.
-    pub fn of(identities: &Identities, identity: &Identity, is_connected: bool) -> Facts {
+    pub fn of(identities: &Identities, identity: &Identity) -> Facts {
         let is_edge = identity.module_id().is_none() && identity.device_id() == identities.device_id();
-        let Some(record) = identities.get(identity) else { return Facts { is_connected, is_edge, ..Facts::default() } };
+        let Some(record) = identities.get(identity) else { return Facts { is_edge, ..Facts::default() } };
+        let presence = identities.presence(&record);
         Facts {
             device_etag: Some(record.etag()),
             is_enabled: record.is_enabled,
             status_reason: record.status_reason.clone(),
             status_us: Some(record.status_us.unwrap_or(record.created_us)),
-            is_connected,
-            activity_us: identities.presence(&record).activity_us,
+            is_connected: presence.is_connected,
+            activity_us: presence.activity_us,
             is_edge,
         }
     }
