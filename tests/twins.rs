@@ -245,7 +245,7 @@ fn hammer(state: &std::path::Path, writer: u64, count: u64, notes: &Mutex<BTreeM
 /// The version at which a run ended that began at `from` and was told `told`; `None` where it was told another history.
 fn follow(notes: &BTreeMap<u64, Value>, from: u64, told: &[Value]) -> Option<u64> {
     let end = from + told.len() as u64;
-    let rest = notes.range(from + 1..=end).map(|(_, note)| note);
+    let rest = notes.range(from + 1..end + 1).map(|(_, note)| note);
     (rest.clone().count() == told.len() && rest.eq(told)).then_some(end)
 }
 
