@@ -11,6 +11,7 @@ use crate::instance::spec::{EnvValue, InstanceSpec};
 use crate::log::{Query, Which};
 use crate::name::{Identity, folder_name};
 use crate::support::{self, Bundle, Secrets, file_name};
+use crate::twin::TwinSnapshot;
 use crate::view::{CheckView, DeploymentView, HealthView, ImageView, ModuleDetail};
 
 /// Lines of each log that go into a bundle, as far as there is room.
@@ -30,12 +31,14 @@ impl Handle {
     pub async fn support_bundle(&self, folder: String, with_values: bool) -> Answer<Vec<u8>> {
         let checked = self.check().await?;
         let told = self.ask(|control, _| control.told()).await?;
-        let mut twins = Vec::new();
-        for snapshot in self.twins.list() {
-            twins.push((twin_file(self.device_id(), &snapshot.identity), self.twin(&snapshot.identity).await?));
-        }
         let handle = self.clone();
-        let written = tokio::task::spawn_blocking(move || handle.write(&folder, &checked, told, twins, with_values));
+        // Of ten thousand twins it takes a while: other clients do not wait for it.
+        let written = tokio::task::spawn_blocking(move || {
+            let twins = handle.twins.list().into_iter();
+            let file = |snapshot: &TwinSnapshot| twin_file(handle.device_id(), &snapshot.identity);
+            let twins = twins.map(|snapshot| (file(&snapshot), handle.root(&snapshot))).collect();
+            handle.write(&folder, &checked, told, twins, with_values)
+        });
         let failed = |why: String| {
             Refusal::new(
                 RefusalKind::Failed,

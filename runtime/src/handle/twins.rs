@@ -83,7 +83,7 @@ impl Handle {
         }
     }
 
-    fn root(&self, snapshot: &TwinSnapshot) -> Value {
+    pub(super) fn root(&self, snapshot: &TwinSnapshot) -> Value {
         snapshot.root_with(&Facts::of(&self.identities, &snapshot.identity))
     }
 
