@@ -126,9 +126,13 @@ impl Inbox {
             return Err(Box::new(work));
         }
         state.bytes += work.bytes;
+        // The writer waits only while nothing is there, so the first one wakes it for all: each call is one into the system.
+        let is_first = state.work.is_empty();
         state.work.push_back(work);
         drop(state);
-        self.filled.notify_one();
+        if is_first {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
