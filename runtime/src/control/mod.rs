@@ -192,6 +192,7 @@ impl Control {
         }
         self.services.disk.retry();
         self.services.completions.watch();
+        self.twins.rest();
         self.keep_losses();
         self.look_for_activity();
     }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::change::Parts;
 use super::history::Row;
+use super::parsed::Parsed;
 use super::snapshot::{Accepted, Part, Section};
 use super::{metadata, patch, rules};
 use crate::twin::rules::Violation;
@@ -125,33 +126,51 @@ pub(super) fn change(
 
 /// Merges a patch into a part.
 fn merge(part: Part, now: &Section, change: &Value, now_ms: i64, found: &mut Vec<Violation>) -> Option<Section> {
-    merge_all(part, now, std::slice::from_ref(change), now_ms, true, found)
+    merge_all(part, now, &mut Parsed::new(now), std::slice::from_ref(change), now_ms, true, found)
 }
 
-/// Merges patches into a part, one after the other, as one change. Without `limited`, the size of the section is not
-/// looked at.
-pub(super) fn merge_all(
+/// Merges patches into a part, one after the other, as one change. `parsed` is the parsed form of the part, and of no use
+/// any more where nothing is given. Without `limited`, the size of the section is not looked at.
+fn merge_all(
     part: Part,
     now: &Section,
+    parsed: &mut Parsed,
     changes: &[Value],
     now_ms: i64,
     limited: bool,
     found: &mut Vec<Violation>,
 ) -> Option<Section> {
-    let mut document = now.parse();
-    let mut times = now.parse_times();
-    let before = rules::size_of(&document);
+    let before = parsed.size;
     let stamp = metadata::stamp(part, now, now_ms);
     for change in changes {
         let change = checked(part, change, found)?;
         if found.is_empty() {
-            metadata::merge(&mut document, &mut times, &change, &stamp);
+            metadata::merge(&mut parsed.document, &mut parsed.times, &change, &stamp);
         }
     }
+    parsed.size = rules::size_of(&parsed.document);
     if limited {
-        rules::check_size(part.path(), before, &document, max_bytes(part), found);
+        rules::check_size(part.path(), before, parsed.size, max_bytes(part), found);
     }
-    found.is_empty().then(|| next(now, document, times))
+    found.is_empty().then(|| parsed.next(now))
+}
+
+/// Merges reports into the reported properties. `kept` may be the parsed form of the newest state; afterwards it is that of
+/// the next one.
+pub(super) fn report(
+    now: &Section,
+    kept: &mut Option<Box<Parsed>>,
+    changes: &[Value],
+    now_ms: i64,
+    limited: bool,
+    found: &mut Vec<Violation>,
+) -> Option<Section> {
+    // Taken out, since a change that is refused may have been merged half.
+    let newest = kept.take().filter(|kept| kept.is_of(now));
+    let mut parsed = newest.unwrap_or_else(|| Box::new(Parsed::new(now)));
+    let section = merge_all(Part::Reported, now, &mut parsed, changes, now_ms, limited, found)?;
+    *kept = Some(parsed);
+    Some(section)
 }
 
 /// Puts a document in place of a part; gives the exact patch from the old one too.
@@ -168,13 +187,14 @@ fn replace(
     let mut document = Value::Object(Map::new());
     patch::merge(&mut document, &Value::Object(wanted.into_owned()));
     let Value::Object(document) = document else { return None };
-    rules::check_size(part.path(), rules::size_of(&old), &document, max_bytes(part), found);
+    let size = rules::size_of(&document);
+    rules::check_size(part.path(), rules::size_of(&old), size, max_bytes(part), found);
     if !found.is_empty() {
         return None;
     }
     let times = metadata::replace(&old, &now.parse_times(), &document, &metadata::stamp(part, now, now_ms));
     let change = patch::diff(&old, &document);
-    Some((next(now, document, times), change))
+    Some((Parsed { document, times, size, of: now.clone() }.next(now), change))
 }
 
 /// The members of a change, checked. The service side may send back `$version` and `$metadata`, which are left out.
@@ -195,15 +215,6 @@ fn delivered(part: Part, change: &Value) -> String {
     match checked(part, change, &mut Vec::new()) {
         Some(Cow::Owned(change)) => Value::Object(change).to_string(),
         _ => change.to_string(),
-    }
-}
-
-fn next(now: &Section, document: Map<String, Value>, times: Map<String, Value>) -> Section {
-    Section {
-        times: metadata::to_text(&document, times).into(),
-        document: Value::Object(document).to_string().into(),
-        revision: now.revision + 1,
-        version: now.version + 1,
     }
 }
 

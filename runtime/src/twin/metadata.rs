@@ -4,10 +4,12 @@
 //! milliseconds since 1970, of desired properties `[milliseconds, $version]`. A removed member leaves its number behind. No key of a document can be
 //! `"$"`.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
-use super::secret;
 use super::snapshot::{Part, Section};
+use super::{secret, text};
 use crate::clock;
 
 const OWN: &str = "$";
@@ -32,12 +34,12 @@ pub(super) fn merge(
     patch: &Map<String, Value>,
     stamp: &Value,
 ) {
-    times.insert(OWN.to_owned(), stamp.clone());
+    set(times, OWN, stamp);
     for (key, change) in patch {
         match change {
             Value::Null => {
                 if document.shift_remove(key).is_some() {
-                    times.insert(key.clone(), stamp.clone());
+                    set(times, key, stamp);
                 }
             }
             Value::Object(members) if secret::name_of(change).is_none() => {
@@ -54,10 +56,22 @@ pub(super) fn merge(
                 }
             }
             other => {
-                document.insert(key.clone(), other.clone());
-                times.insert(key.clone(), stamp.clone());
+                set(document, key, other);
+                set(times, key, stamp);
             }
         }
+    }
+}
+
+/// Sets a member; where it is there already, in its memory.
+fn set(members: &mut Map<String, Value>, key: &str, value: &Value) {
+    let Some(member) = members.get_mut(key) else {
+        members.insert(key.to_owned(), value.clone());
+        return;
+    };
+    match (member, value) {
+        (Value::String(old), Value::String(new)) => old.clone_from(new),
+        (member, value) => *member = value.clone(),
     }
 }
 
@@ -91,17 +105,14 @@ pub(super) fn replace(
     times
 }
 
-/// Writes times out for the database.
-pub(super) fn to_text(document: &Map<String, Value>, times: Map<String, Value>) -> String {
-    let mut times = Value::Object(times);
-    let text = times.to_string();
+/// Writes times out for the database, and gives those up that are too many.
+pub(super) fn to_text(document: &Map<String, Value>, times: &mut Map<String, Value>, expected: usize) -> Arc<str> {
+    let text = text::of(times, expected);
     if text.len() <= MAX_BYTES {
         return text;
     }
-    if let Value::Object(times) = &mut times {
-        forget_removed(document, times);
-    }
-    times.to_string()
+    forget_removed(document, times);
+    text::of(times, text.len())
 }
 
 fn forget_removed(document: &Map<String, Value>, times: &mut Map<String, Value>) {
@@ -204,9 +215,9 @@ mod tests {
         let key = |i: i64| format!("{i}{}", "k".repeat(1000));
         for i in 0..300 {
             merge(&mut document, &mut times, &object(json!({key(i): 1, key(i - 1): null})), &json!(i));
-            let text = to_text(&document, times);
+            let text = to_text(&document, &mut times, 0);
             longest = longest.max(text.len());
-            times = object(serde_json::from_str(&text).unwrap());
+            assert_eq!(times, object(serde_json::from_str(&text).unwrap()), "what is kept is what is written");
         }
         assert!(longest <= MAX_BYTES, "{longest}");
         assert!(longest > MAX_BYTES / 2, "the removed ones are kept for a while: {longest}");

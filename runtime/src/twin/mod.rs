@@ -24,6 +24,7 @@ mod etag;
 mod figures;
 mod history;
 mod metadata;
+mod parsed;
 pub mod patch;
 mod pending;
 mod registry;

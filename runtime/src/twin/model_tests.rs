@@ -28,6 +28,8 @@ enum Op {
     Acknowledge(bool),
     /// Waits until everything is committed and compares.
     Compare,
+    /// A second passes.
+    Rest,
     Reopen,
     /// The power goes while these patches are in line: the files as they are then are opened again.
     Crash(Vec<Map<String, Value>>),
@@ -45,6 +47,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..30u64).prop_map(Op::Undo),
         2 => any::<bool>().prop_map(Op::Acknowledge),
         2 => Just(Op::Compare),
+        1 => Just(Op::Rest),
         1 => Just(Op::Reopen),
         1 => proptest::collection::vec(document(true), 0..4).prop_map(Op::Crash),
     ]
@@ -184,6 +187,7 @@ fn run(ops: Vec<Op>) {
                 model.patch(Part::Reported, patch.as_object().unwrap());
             }
             Op::Compare => {
+                twins.kept_parsed();
                 house.database.flush().unwrap();
                 model.assert_is(&twins.get(id).unwrap());
                 for change in told.try_iter() {
@@ -194,6 +198,7 @@ fn run(ops: Vec<Op>) {
                 }
                 assert_eq!(model.told, (model.documents[1].clone(), model.revisions[1]));
             }
+            Op::Rest => twins.rest(),
             Op::Reopen => {
                 house = house.reopened();
                 model.assert_is(&house.twins.get(&house.filter).unwrap());

@@ -5,6 +5,7 @@ use std::sync::{Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::parsed::Kept;
 use super::snapshot::{Part, Section, TwinSnapshot};
 
 /// One twin.
@@ -20,17 +21,33 @@ pub(super) struct Twin {
 /// The changes of a twin that are in line.
 pub(super) struct Line {
     /// Held from the merge of a change until it is in line, which fixes the order of revisions.
-    pub pending: Mutex<[Chain; 3]>,
+    pub pending: Mutex<Pending>,
     /// Per part, the last run of changes of which one failed; written by the writer's thread, read under the lock.
     pub failed: [AtomicU64; 3],
 }
 
+/// What the changes in line made of a twin.
+pub(super) struct Pending {
+    chains: [Chain; 3],
+    /// The reported properties, ready for the next report.
+    pub kept: Kept,
+}
+
 /// The changes of one part that build on each other.
-pub(super) struct Chain {
+struct Chain {
     /// The part after the newest change in line; `None` is as committed.
-    pub newest: Option<Section>,
+    newest: Option<Section>,
     /// Changes up to a failed one, and those on top of it, are one run; the next change begins another.
-    pub run: u64,
+    run: u64,
+}
+
+impl Pending {
+    /// Puts the next state of a part in place of the newest; gives the run that the change belongs to.
+    pub fn put(&mut self, part: Part, section: Section) -> u64 {
+        let chain = &mut self.chains[part as usize];
+        chain.newest = Some(section);
+        chain.run
+    }
 }
 
 impl Twin {
@@ -41,16 +58,17 @@ impl Twin {
     /// Its changes in line.
     pub fn line(&self) -> &Line {
         let make = || {
-            let pending = Mutex::new(std::array::from_fn(|_| Chain { newest: None, run: 1 }));
-            Box::new(Line { pending, failed: Default::default() })
+            let chains = std::array::from_fn(|_| Chain { newest: None, run: 1 });
+            let pending = Pending { chains, kept: Kept::default() };
+            Box::new(Line { pending: Mutex::new(pending), failed: Default::default() })
         };
         self.line.get_or_init(make)
     }
 
     /// The newest state of each part, pending changes included.
-    pub fn newest(&self, chains: &mut [Chain; 3]) -> [Section; 3] {
+    pub fn newest(&self, pending: &mut Pending) -> [Section; 3] {
         Part::ALL.map(|part| {
-            let chain = &mut chains[part as usize];
+            let chain = &mut pending.chains[part as usize];
             let failed = self.line().failed[part as usize].load(Ordering::Acquire);
             if failed >= chain.run {
                 // Everything of that run that can still commit has: what is on top of the failed change fails by its

@@ -11,6 +11,7 @@ use super::edit::{self, Edit};
 use super::error::TwinError;
 use super::figures::Figures;
 use super::history::{HistoryLimits, Past, PastChange, Row, Walk};
+use super::parsed::{Busy, Parsed};
 use super::pending::Twin;
 use super::rules::{self, Violation};
 use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
@@ -51,6 +52,7 @@ struct Inner {
     twins: RwLock<HashMap<Identity, Arc<Twin>>>,
     history: HistoryLimits,
     figures: Figures,
+    busy: Busy,
     on_desired: OnceLock<OnDesired>,
     on_change: OnceLock<OnChange>,
 }
@@ -87,6 +89,7 @@ impl Twins {
             twins: RwLock::new(twins),
             history,
             figures: Figures::default(),
+            busy: Busy::default(),
             on_desired: OnceLock::new(),
             on_change: OnceLock::new(),
         })))
@@ -119,6 +122,16 @@ impl Twins {
         &self.0.figures
     }
 
+    /// Gives back the memory of twins that were busy and no longer are. To be called now and then. `[never blocks]`
+    pub fn rest(&self) {
+        self.0.busy.rest();
+    }
+
+    #[cfg(test)]
+    pub(super) fn kept_parsed(&self) -> usize {
+        self.0.busy.checked()
+    }
+
     /// Changes in the histories of all twins. `[blocks: reads the database]`
     pub fn history_rows(&self) -> Result<u64, StoreError> {
         self.0.database.read(File::Main, store::count_history)
@@ -141,7 +154,7 @@ impl Twins {
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
         self.check_owner(identity, change)?;
-        self.submit(identity, change.by, None, done, |now, found| {
+        self.submit(identity, change.by, None, done, |now, _, found| {
             check_basis(identity, change, &now[Part::Desired as usize])?;
             make(identity, change, now, found)
         })
@@ -208,7 +221,7 @@ impl Twins {
         by: &str,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
-        self.submit(identity, by, None, done, |now, found| {
+        self.submit(identity, by, None, done, |now, _, found| {
             match secret::referring(&now[Part::Desired as usize].parse(), name).map(Value::Object) {
                 Some(patch) => make(identity, &Change::patch_desired(&patch, by), now, found),
                 None => Ok(Edit::default()),
@@ -235,9 +248,8 @@ impl Twins {
         queue: Option<Job>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
-        self.submit(identity, "module", queue, done, |now, found| {
-            let reported =
-                edit::merge_all(Part::Reported, &now[Part::Reported as usize], patches, now_ms(), true, found);
+        self.submit(identity, "module", queue, done, |now, kept, found| {
+            let reported = edit::report(&now[Part::Reported as usize], kept, patches, now_ms(), true, found);
             Ok(Edit { sections: [None, None, reported], ..Edit::default() })
         })
     }
@@ -268,9 +280,9 @@ impl Twins {
     ) -> Result<(), TwinError> {
         let error = said.error.as_deref().map(|text| &text[..text.floor_char_boundary(rules::MAX_STRING_BYTES)]);
         let patch = json!({"acknowledged": {"version": said.version, "ok": said.ok, "error": error}});
-        self.submit(identity, "module", None, done, move |now, found| {
+        self.submit(identity, "module", None, done, move |now, kept, found| {
             let now = &now[Part::Reported as usize];
-            let reported = edit::merge_all(Part::Reported, now, std::slice::from_ref(&patch), now_ms(), false, found);
+            let reported = edit::report(now, kept, std::slice::from_ref(&patch), now_ms(), false, found);
             Ok(Edit { sections: [None, None, reported], accepted, ..Edit::default() })
         })
     }
@@ -296,30 +308,33 @@ impl Twins {
         by: &str,
         queue: Option<Job>,
         done: impl FnOnce(Outcome) + Send + 'static,
-        make: impl FnOnce(&[Section; 3], &mut Vec<Violation>) -> Result<Edit, TwinError>,
+        make: impl FnOnce(&[Section; 3], &mut Option<Box<Parsed>>, &mut Vec<Violation>) -> Result<Edit, TwinError>,
     ) -> Result<(), TwinError> {
         let counted = |error: TwinError| {
             self.0.figures.count_refused(&error);
             error
         };
         let twin = self.twin(identity).map_err(counted)?;
-        let mut chains = lock(&twin.line().pending);
+        let mut pending = lock(&twin.line().pending);
         let mut violations = Vec::new();
-        let edit = make(&twin.newest(&mut chains), &mut violations).map_err(counted)?;
+        let now = twin.newest(&mut pending);
+        let edit = make(&now, &mut pending.kept.parsed, &mut violations).map_err(counted)?;
         if !violations.is_empty() {
             return Err(counted(TwinError::Invalid { identity: identity.clone(), violations }));
         }
         let mut runs = [0; 3];
-        for (part, section) in edit.sections.iter().enumerate() {
+        for (part, section) in Part::ALL.into_iter().zip(&edit.sections) {
             if let Some(section) = section {
-                runs[part] = chains[part].run;
-                chains[part].newest = Some(section.clone());
+                runs[part as usize] = pending.put(part, section.clone());
             }
+        }
+        if edit.sections[Part::Reported as usize].is_some() {
+            self.0.busy.note(&twin, &mut pending.kept);
         }
         let work = self.work(&twin, edit, runs, by.into(), queue, done);
         // In line while the lock is held, so that the order of the line is that of the revisions.
         let refused = self.0.database.push(work).err();
-        drop(chains);
+        drop(pending);
         if let Some(work) = refused {
             work.refuse(StoreError::Closed);
         }

@@ -425,6 +425,37 @@ fn the_accepted_document_is_kept_for_the_next_cold_start() {
 }
 
 #[test]
+fn what_a_busy_module_reports_is_kept_parsed_and_given_up_when_it_rests() {
+    let house = House::new();
+    let kept_after = |reported: Value| {
+        let _ = house.report(reported);
+        house.twins.kept_parsed()
+    };
+
+    assert_eq!(kept_after(json!({"a": {"b": "x", "gone": 1.5}})), 0, "most modules report once and again much later");
+    assert_eq!(kept_after(json!({"a": {"b": "longer", "gone": null}, "n": -1})), 1);
+    assert_eq!(kept_after(json!({"a": {"c": [{"d": true}]}, "n": "text"})), 1);
+    assert_eq!(kept_after(json!({"ok": 1, "big": "x".repeat(5000)})), 0, "what is refused is not kept");
+    assert_eq!(kept_after(json!({})), 1);
+    house.twins.rest();
+    assert_eq!(kept_after(json!({})), 1, "it was used since the last rest");
+    house.twins.rest();
+    house.twins.rest();
+    assert_eq!(house.twins.kept_parsed(), 0);
+    let text = || json!("x".repeat(4000));
+    assert_eq!(
+        kept_after(json!({"n": 1})) + kept_after(json!({"l": text(), "m": text(), "o": text()})),
+        0,
+        "too large"
+    );
+    let all = json!({"p": text(), "q": text(), "r": text(), "s": text(), "t": text(), "u": text(), "v": text()});
+    assert_eq!(kept_after(all), 0);
+
+    let expected = json!({"a": {"b": "longer", "c": [{"d": true}]}, "n": 1, "l": text(), "m": text(), "o": text()});
+    assert_eq!(document(&house.get().reported), expected, "what was merged before the size was looked at is not there");
+}
+
+#[test]
 fn a_full_reported_section_refuses_reports_but_not_acknowledgements() {
     let house = House::new();
     let text = |n: usize| json!("x".repeat(n));

@@ -4,9 +4,19 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+/// A compact document; it is expected to have so many bytes.
+pub(super) fn of(members: &Map<String, Value>, expected: usize) -> Arc<str> {
+    // Room for the commas and digits that a change usually adds, so that the text is not moved while it is written.
+    let mut out = Vec::with_capacity(expected + 64);
+    // Keys are texts and the bytes are memory: nothing in it can fail.
+    let _ = serde_json::to_writer(&mut out, members);
+    String::from_utf8_lossy(&out).into()
+}
 
 /// Reads one JSON document, or says what is wrong with it and where.
 pub fn read(text: &[u8]) -> Result<Value, String> {

@@ -68,7 +68,7 @@ impl Control {
                 DesiredSection::Replace(properties) => (0, properties.clone()),
                 DesiredSection::Merge(properties) => self.merged(module, properties),
             };
-            rules::check_size(&path, before, &after, rules::MAX_SECTION_BYTES, &mut found);
+            rules::check_size(&path, before, rules::size_of(&after), rules::MAX_SECTION_BYTES, &mut found);
             problems.extend(found.iter().map(|v| Problem::at(&v.path, format!("{} — {}", v.value, v.limit), "")));
         }
         for name in manifest.modules.keys().filter(|name| self.left_behind.contains(*name)) {
