@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::error::ApiError;
 use crate::identity::Principal;
 use crate::identity::Role::{self, Operator, Owner, Reader};
-use crate::name::Identity;
+use crate::name::{EDGE_AGENT, Identity};
 
 /// Every route: verb, path, the role that it needs.
 pub(super) const NEEDS: &[(&str, &str, Role)] = &[
@@ -90,6 +90,14 @@ pub(super) const NEEDS: &[(&str, &str, Role)] = &[
     ("GET", "/logs", Reader),
 ];
 
+/// What may be called of `$edgeAgent` below the operator, since it only reads: by anybody who may call a method on this device at all,
+/// or from this role on. An identity with its own token has no role. Everything else needs the operator.
+const OF_THE_AGENT: &[(&str, Option<Role>)] =
+    &[("ping", None), ("GetModuleLogs", Some(Reader)), ("GetTaskStatus", Some(Reader))];
+
+/// Methods of a module: of `$edgeAgent`'s, [`refuse_method`] has the last word.
+const METHODS: &str = "/twins/{device}/modules/{module}/methods";
+
 /// Ask without changing anything, although their verb says otherwise.
 const ASKS: &[(&str, &str)] = &[("POST", "/deployment/plan"), ("POST", "/devices/query")];
 
@@ -104,7 +112,7 @@ const FOR_IDENTITIES: &[(&str, &str, Concerns)] = &[
 #[derive(Clone, Copy, PartialEq)]
 enum Concerns {
     Itself,
-    /// Its device and the modules of that, but for the runtime's own.
+    /// Its device and the modules of that, of the runtime's own only `$edgeAgent`, and of that only what needs no role.
     ItsModules,
 }
 
@@ -137,7 +145,9 @@ pub(super) async fn authorize(request: Request, next: Next) -> Response {
 }
 
 fn refusal(caller: &Caller, method: &Method, route: &str, path: &str) -> Option<ApiError> {
-    let needed = needed(method.as_str(), route);
+    let is_of_agent =
+        || route == METHODS && named(route, path).is_some_and(|named| named.module_id() == Some(EDGE_AGENT));
+    let needed = if is_of_agent() { Reader } else { needed(method.as_str(), route) };
     match (caller, caller.role()) {
         (Caller::Remote { principal: Principal::Identity(identity), .. }, _) => {
             (!may(identity, method, route, path)).then(|| not_its_own(identity, method, path, needed))
@@ -151,6 +161,27 @@ fn refusal(caller: &Caller, method: &Method, route: &str, path: &str) -> Option<
     }
 }
 
+/// Why this caller may not call this method, where the route alone does not tell: `$edgeAgent`'s methods do very different things.
+pub(super) fn refuse_method(caller: &Caller, target: &Identity, name: &str) -> Option<ApiError> {
+    if target.module_id() != Some(EDGE_AGENT) {
+        return None;
+    }
+    // Whatever the case, as the agent reads them.
+    let needed = match OF_THE_AGENT.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        Some((_, None)) => return None,
+        Some((_, Some(role))) => *role,
+        None => Operator,
+    };
+    let held = caller.role();
+    if held.is_some_and(|held| held.may(needed)) {
+        return None;
+    }
+    let held = held.map_or("none", Role::name);
+    let message = format!("the method {name} of {EDGE_AGENT} needs the role {needed}; this caller has the role {held}");
+    let hint = format!("use a connection string of the policy {needed}, or ask somebody who has that role");
+    Some(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message).hint(hint))
+}
+
 /// Whether an identity may do this with its own token.
 fn may(identity: &Identity, method: &Method, route: &str, path: &str) -> bool {
     let found = FOR_IDENTITIES.iter().find(|(known, known_route, _)| *known == verb(method) && *known_route == route);
@@ -159,8 +190,8 @@ fn may(identity: &Identity, method: &Method, route: &str, path: &str) -> bool {
         Concerns::Itself => named == *identity,
         Concerns::ItsModules => {
             let device = identity.device_id();
-            // Who may restart modules and read their logs has a role.
-            named.device_id() == device && !named.is_runtime_of(device)
+            // Who may restart modules and read their logs has a role: `refuse_method` sees to it.
+            named.device_id() == device && (!named.is_runtime_of(device) || named.module_id() == Some(EDGE_AGENT))
         }
     }
 }
@@ -201,8 +232,7 @@ fn not_its_own(identity: &Identity, method: &Method, path: &str, needed: Role) -
         format!("{method} {path} needs the role {needed}; {identity} has none, with its own token"),
     )
     .hint(
-        "an identity may read its own twin and call methods of its device and the modules there, but for those of the runtime \
-         itself; for the rest use the token of a policy",
+        "an identity may read its own twin and call methods of its device and the modules there, of $edgeAgent only ping; for the rest use the token of a policy",
     )
 }
 
@@ -274,16 +304,32 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_without_a_role_does_not_command_the_runtime_by_its_methods() {
-        let methods = "/twins/{device}/modules/{module}/methods";
-        for runtime in ["/twins/D/modules/$edgeAgent/methods", "/twins/D/modules/%24edgeAgent/methods"] {
-            for of in ["/devices/D/modules/a", "/devices/D"] {
-                let identity = remote(Principal::Identity(of.parse().unwrap()));
-                assert!(!is_let_in(&identity, Method::POST, methods, runtime), "{of} {runtime}");
-            }
-            assert!(!is_let_in(&policy(Reader, ""), Method::POST, methods, runtime));
-            assert!(is_let_in(&policy(Operator, ""), Method::POST, methods, runtime));
+    fn below_the_operator_only_what_reads_may_be_called_of_the_agent() {
+        let agent: Identity = "/devices/D/modules/$edgeAgent".parse().unwrap();
+        let other: Identity = "/devices/D/modules/a".parse().unwrap();
+        let module = remote(Principal::Identity(other.clone()));
+        for (method, of_identity, of_reader) in [
+            ("ping", true, true),
+            ("PING", true, true),
+            ("GetModuleLogs", false, true),
+            ("GetTaskStatus", false, true),
+            ("RestartModule", false, false),
+            ("restartmodule", false, false),
+            ("Unheard", false, false),
+        ] {
+            let may = |caller: &Caller| refuse_method(caller, &agent, method).is_none();
+            assert_eq!((may(&module), may(&policy(Reader, ""))), (of_identity, of_reader), "{method}");
+            assert!(may(&policy(Operator, "")));
+            assert!(refuse_method(&module, &other, method).is_none());
         }
+        let told = format!("{:?}", refuse_method(&module, &agent, "RestartModule").unwrap());
+        assert!(told.contains("needs the role operator; this caller has the role none"), "{told}");
+        let call = |at: &str| is_let_in(&policy(Reader, ""), Method::POST, METHODS, at);
+        assert!(call("/twins/D/modules/$edgeAgent/methods") && call("/twins/D/modules/%24edgeAgent/methods"));
+        assert!(!call("/twins/D/modules/a/methods"));
+        let asks = |at: &str| is_let_in(&module, Method::POST, METHODS, at);
+        assert!(asks("/twins/D/modules/$edgeAgent/methods") && asks("/twins/D/modules/%24edgeAgent/methods"));
+        assert!(!asks("/twins/D/modules/$edgeHub/methods") && !asks("/twins/E/modules/$edgeAgent/methods"));
     }
 
     #[test]

@@ -16,7 +16,10 @@ use super::seats::network;
 use crate::clock;
 use crate::handle::{AccessFigures, Unproven};
 use crate::identity::{Principal, TokenError};
+use crate::name::Identity;
 
+/// `DEVICE/MODULE`: who a module of IoT Edge says that it is, beside its token.
+const MODULE_ID: &str = "x-ms-edge-moduleid";
 /// Wrong tokens of one address at once that are answered and written down one by one.
 const BURST: u32 = 20;
 /// After which it may try again so often.
@@ -76,7 +79,9 @@ impl Gate {
                 "it reads SharedAccessSignature sr=…&sig=…&se=…[&skn=…]".to_owned(),
             ),
             Some(Ok(text)) => match (self.authenticate)(text, &self.audience(reached_at)) {
-                Ok(principal) => return Ok(principal),
+                Ok(principal) => {
+                    return self.check_named(headers, &principal).map(|()| principal);
+                }
                 Err(error) => {
                     let code =
                         if matches!(error, TokenError::Expired { .. }) { "tokenExpired" } else { "unauthorized" };
@@ -95,6 +100,32 @@ impl Gate {
         let mut answer = told.hint(format!("{hint}; and wait {wait} s between attempts")).into_response();
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         Err(Stranger { answer: Box::new(answer), is_told: false })
+    }
+
+    /// Refuses an identity that says in [`MODULE_ID`] that it is another one than its token is of. A policy is nobody in particular.
+    fn check_named(&self, headers: &HeaderMap, principal: &Principal) -> Result<(), Stranger> {
+        for value in headers.get_all(MODULE_ID) {
+            let parts = value.to_str().ok().and_then(|text| text.split_once('/'));
+            let Some(named) = parts.and_then(|(device, module)| Identity::module(device, module).ok()) else {
+                let refused = ApiError::invalid("the header x-ms-edge-moduleId is not DEVICE/MODULE");
+                let refused =
+                    refused.hint("give device id and module id with a slash between, or leave the header out");
+                return Err(Stranger { answer: Box::new(refused.into_response()), is_told: false });
+            };
+            let Principal::Identity(identity) = principal else { continue };
+            if *identity != named {
+                self.figures.refuse_token(Unproven::Scope);
+                let message = format!("x-ms-edge-moduleId names {named}, but the token is of {identity}");
+                let refused = ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message);
+                let hint = "send the token of the module that asks, or leave the header out";
+                let mut answer = refused.hint(hint).into_response();
+                answer
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("SharedAccessSignature"));
+                return Err(Stranger { answer: Box::new(answer), is_told: true });
+            }
+        }
+        Ok(())
     }
 
     /// The names of the device, and the address by which this client reached it.
@@ -158,6 +189,28 @@ mod tests {
         assert!(!stranger.is_told);
         assert!(gate.admit(&headers, ([192, 0, 2, 2], 1).into(), here).unwrap_err().is_told);
         assert_eq!(gate.figures.refused_tokens(), u64::from(BURST) + 2);
+    }
+
+    #[test]
+    fn a_module_that_says_it_is_another_one_than_its_token_is_of_is_not_let_in() {
+        let ask = |principal: Principal, named: Option<&str>| {
+            let gate = Gate::new(Box::new(move |_, _| Ok(principal.clone())), vec!["localhost".into()], Arc::default());
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, "SharedAccessSignature x".parse().unwrap());
+            named.map(|named| headers.insert("x-ms-edge-moduleId", named.parse().unwrap()));
+            let here: IpAddr = [192, 0, 2, 1].into();
+            gate.admit(&headers, (here, 4711).into(), here).map_or_else(|no| no.answer.status().as_u16(), |_| 200)
+        };
+        let module = || Principal::Identity("/devices/D/modules/a".parse().unwrap());
+        let device = Principal::Identity("/devices/D".parse().unwrap());
+        assert_eq!((ask(module(), None), ask(module(), Some("D/a"))), (200, 200));
+        for named in ["D/b", "E/a", "D/A"] {
+            assert_eq!(ask(module(), Some(named)), 401, "{named}");
+        }
+        assert_eq!(ask(device, Some("D/a")), 401);
+        for named in ["", "D", "D/", "/a", "D/a/b", "D/a b"] {
+            assert_eq!(ask(module(), Some(named)), 400, "{named}");
+        }
     }
 
     #[test]

@@ -12,12 +12,14 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::access;
+use super::caller::Caller;
 use super::error::iot_hub::HubCode;
 use super::error::{ApiError, refusal};
 use super::request::{self, By};
@@ -68,9 +70,10 @@ pub(super) async fn module(
     State(handle): State<Handle>,
     Path((device, module)): Path<(String, String)>,
     by: By,
+    Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<MethodView>, ApiError> {
-    call(&handle, &Identity::module(&device, &module)?, &by, body).await
+    call(&handle, &Identity::module(&device, &module)?, &by, &caller, body).await
 }
 
 /// Calls a direct method of the device.
@@ -83,14 +86,24 @@ pub(super) async fn device(
     State(handle): State<Handle>,
     Path(device): Path<String>,
     by: By,
+    Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<MethodView>, ApiError> {
-    call(&handle, &Identity::device(&device)?, &by, body).await
+    call(&handle, &Identity::device(&device)?, &by, &caller, body).await
 }
 
-async fn call(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Json<MethodView>, ApiError> {
-    let document: Value = request::json(body).await?;
-    let answer = handle.call_method(id, read(document)?, &by.0).await.map_err(|refusal| told(handle, id, refusal))?;
+async fn call(
+    handle: &Handle,
+    id: &Identity,
+    by: &By,
+    caller: &Caller,
+    body: Body,
+) -> Result<Json<MethodView>, ApiError> {
+    let call = read(request::json(body).await?)?;
+    if let Some(refused) = access::refuse_method(caller, id, &call.name) {
+        return Err(refused);
+    }
+    let answer = handle.call_method(id, call, &by.0).await.map_err(|refusal| told(handle, id, refusal))?;
     let payload = match answer.payload.as_str() {
         "" => Value::Null,
         // Checked when it was given.

@@ -135,7 +135,12 @@ impl<S: Send + Sync> FromRequestParts<S> for MayHaveKeys {
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let mut tags = Vec::new();
     for value in headers.get_all(header::IF_MATCH) {
-        tags.push(value.to_str().map_err(|_| ApiError::invalid("If-Match is not text"))?.trim());
+        let tag = value.to_str().map_err(|_| ApiError::invalid("If-Match is not text"))?.trim();
+        if tag.is_empty() {
+            let hint = "send an etag, quoted, or \"*\"; or leave the header out";
+            return Err(ApiError::invalid("If-Match is empty").hint(hint));
+        }
+        tags.push(tag);
     }
     Ok(Some(tags.join(", ")).filter(|text| !text.is_empty()))
 }
@@ -162,6 +167,8 @@ mod tests {
         headers.append(header::IF_MATCH, "\"AAE=\"".parse().unwrap());
         headers.append(header::IF_MATCH, "W/\"AAI=\"".parse().unwrap());
         assert_eq!(if_match(&headers).unwrap().as_deref(), Some("\"AAE=\", W/\"AAI=\""));
+        headers.append(header::IF_MATCH, " ".parse().unwrap());
+        assert!(if_match(&headers).is_err(), "an empty line names no state");
     }
 
     #[tokio::test(flavor = "current_thread")]

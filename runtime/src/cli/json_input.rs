@@ -21,6 +21,9 @@ pub fn read(arguments: &[String]) -> Result<Value, Failure> {
             let file = &one[1..];
             parse(file, &text_of(file, read_file(Path::new(file))?)?, Format::of_name(file))
         }
+        [word] if is_bare_key(word) => {
+            Err(Failure::usage(format!("'{word}' has no value")).hint(format!("write {word}=VALUE, or a JSON object")))
+        }
         [one] if split_pair(one).is_none() => parse("the argument", one, Some(Format::Json)),
         pairs => from_pairs(pairs),
     }
@@ -110,12 +113,19 @@ fn split_pair(text: &str) -> Option<(&str, &str)> {
     is_key.then_some((key, value))
 }
 
+/// Whether this is a key that misses its value, rather than JSON.
+fn is_bare_key(text: &str) -> bool {
+    let is_of_key = |c: char| c.is_alphanumeric() || "._-".contains(c);
+    text.starts_with(char::is_alphabetic) && text.chars().all(is_of_key) && !["true", "false", "null"].contains(&text)
+}
+
 /// The object that `key=value` pairs make, for options such as `--set`.
 pub fn from_pairs(pairs: &[String]) -> Result<Value, Failure> {
     let mut object = Map::new();
     for pair in pairs {
         let Some((key, value)) = split_pair(pair) else {
-            return Err(Failure::usage(format!("'{pair}' is not a key=value pair")).hint(FORMS));
+            let hint = if is_bare_key(pair) { format!("write {pair}=VALUE, or a JSON object") } else { FORMS.into() };
+            return Err(Failure::usage(format!("'{pair}' is not a key=value pair")).hint(hint));
         };
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         insert(&mut object, key, value).map_err(|why| Failure::usage(format!("'{pair}': {why}")))?;
@@ -178,6 +188,15 @@ mod tests {
         for (arguments, expected) in table {
             assert_eq!(read_all(arguments).unwrap(), expected, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn a_key_without_a_value_is_told_what_to_write() {
+        for arguments in [&["threshold"][..], &["a=1", "threshold"]] {
+            let told = words(read_all(arguments).unwrap_err());
+            assert!(told.contains("write threshold=VALUE, or a JSON object"), "{told}");
+        }
+        assert_eq!(read_all(&["null"]).unwrap(), json!(null));
     }
 
     #[test]

@@ -170,20 +170,30 @@ pub(super) fn check_basis(identity: &Identity, change: &Change<'_>, now: &Sectio
     }
 }
 
-/// Refuses a merge whose desired properties carry another `$version` than they have: it guards a patch as an etag does, for
-/// who names no etag.
+/// Refuses a body whose desired properties carry another `$version` than they have: it guards a change as an etag does, for
+/// who names no etag. One that cannot be a version is a violation in any case.
 fn check_version(
     identity: &Identity,
     change: &Change<'_>,
     desired: Option<&Value>,
     now: &Section,
+    found: &mut Vec<Violation>,
 ) -> Result<(), TwinError> {
-    let is_guarded = change.if_match.is_none() && matches!((change.wish, change.how), (Wish::Body(_), How::Merge));
-    match desired.filter(|_| is_guarded).and_then(|desired| desired.get("$version")?.as_u64()) {
-        Some(asked) if asked != now.version => {
+    let guard = desired.filter(|_| matches!(change.wish, Wish::Body(_))).and_then(|desired| desired.get("$version"));
+    let Some(guard) = guard.filter(|guard| !guard.is_null()) else { return Ok(()) };
+    match guard.as_u64() {
+        None => {
+            found.push(Violation {
+                path: format!("{}.$version", Part::Desired.path()),
+                value: rules::shown(guard),
+                limit: "the version that is expected, a whole number; or leave it out".to_owned(),
+            });
+            Ok(())
+        }
+        Some(asked) if change.if_match.is_none() && asked != now.version => {
             Err(TwinError::VersionMismatch { identity: identity.clone(), version: now.version, asked })
         }
-        _ => Ok(()),
+        Some(_) => Ok(()),
     }
 }
 
@@ -206,7 +216,7 @@ pub(super) fn make(
 ) -> Result<Edit, TwinError> {
     check_etag(identity, now, change.if_match)?;
     let parts = change.parts(found);
-    check_version(identity, change, parts.desired, &now[Part::Desired as usize])?;
+    check_version(identity, change, parts.desired, &now[Part::Desired as usize], found)?;
     let mut edit = Edit::default();
     let at_us = clock::wall_us();
     for (part, wanted) in [(Part::Tags, parts.tags), (Part::Desired, parts.desired)] {

@@ -51,6 +51,13 @@ impl Row {
     pub(super) fn bytes(&self) -> usize {
         64 + self.by.len() + self.action.len() + self.reverse.len()
     }
+
+    /// Whether one change wrote both, of which this is the older row: tags are written down before desired properties.
+    fn is_of_one_change_with(&self, newer: &Row) -> bool {
+        self.part == Part::Tags
+            && newer.part == Part::Desired
+            && (self.at_us, &self.by, &self.action) == (newer.at_us, &newer.by, &newer.action)
+    }
 }
 
 /// One change of the past.
@@ -167,14 +174,15 @@ impl Walk {
             return Err(NoVersion::NotYet { newest: self.version(part) });
         }
         let mut until_us = None;
-        for row in rows {
-            if self.version(part) <= version {
-                break;
-            }
+        let mut rows = rows.into_iter().peekable();
+        while self.version(part) > version {
+            let Some(row) = rows.next() else { break };
             if row.part == part {
                 until_us = Some(row.at_us);
             }
-            if self.back(row).is_none() {
+            // One change may write both; what it made of the other is not from the time of this version either.
+            let with_it = rows.next_if(|other| other.is_of_one_change_with(&row));
+            if self.back(row).is_none() || with_it.is_some_and(|other| self.back(other).is_none()) {
                 break;
             }
         }
@@ -279,6 +287,23 @@ mod tests {
         assert_eq!(at(1), Err(NoVersion::Gone { oldest: 2 }));
         let past = walk().to(Part::Tags, 1, rows()).unwrap();
         assert_eq!((past.tags, past.desired_version), (object(json!({})), 3));
+    }
+
+    #[test]
+    fn a_change_of_tags_and_desired_properties_is_gone_back_over_as_one() {
+        let both = |version: u64, a: Value, hall: Value| {
+            let change = |part, reverse| row(part, version - 1, version, reverse);
+            [change(Part::Desired, json!({ "a": a })), change(Part::Tags, json!({ "hall": hall }))]
+        };
+        let rows = || [both(3, json!(1), json!(1)), both(2, json!(null), json!(null))].concat();
+        let walk = || Walk::new(&section(json!({"hall": 2}), 3), &section(json!({"a": 2}), 3));
+        for part in [Part::Desired, Part::Tags] {
+            let past = walk().to(part, 2, rows()).unwrap();
+            assert_eq!((past.desired, past.desired_version), (object(json!({"a": 1})), 2));
+            assert_eq!((past.tags, past.tags_version), (object(json!({"hall": 1})), 2));
+            let past = walk().to(part, 1, rows()).unwrap();
+            assert_eq!((past.desired_version, past.tags_version), (1, 1));
+        }
     }
 
     #[test]

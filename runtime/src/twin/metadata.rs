@@ -38,7 +38,8 @@ pub(super) fn merge(
     for (key, change) in patch {
         match change {
             Value::Null => {
-                if document.shift_remove(key).is_some() {
+                // Removed again, it has the time of the later removal, as all around it have.
+                if document.shift_remove(key).is_some() || times.contains_key(key) {
                     set(times, key, stamp);
                 }
             }
@@ -180,6 +181,9 @@ mod tests {
         merge(&mut document, &mut times, &object(json!({"a": null, "x": null})), &json!(2));
 
         assert_eq!(Value::Object(times.clone()), json!({"$": 2, "a": 2}));
+        let mut again = times.clone();
+        merge(&mut document, &mut again, &object(json!({"a": null, "x": null})), &json!(3));
+        assert_eq!(Value::Object(again), json!({"$": 3, "a": 3}));
         assert_eq!(
             Value::Object(replace(&document, &times, &object(json!({"c": 1})), &json!(3))),
             json!({"$": 3, "a": 2, "c": 3})

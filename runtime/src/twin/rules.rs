@@ -66,7 +66,8 @@ pub fn check_no_null(path: &str, value: &Value, found: &mut Vec<Violation>) {
             report(path, "null".to_owned(), limit, found);
         }
         Value::Object(members) => {
-            for (key, value) in members {
+            // A `$version` of null guards nothing; deeper down it is no key.
+            for (key, value) in members.iter().filter(|(key, _)| *key != "$version") {
                 check_no_null(&format!("{path}.{}", cut(key)), value, found);
             }
         }

@@ -140,6 +140,24 @@ fn a_replaced_section_is_told_as_the_difference() {
 }
 
 #[test]
+fn what_cannot_be_a_version_is_no_guard_and_null_guards_nothing() {
+    let house = House::new();
+    let change =
+        |change: &Change<'_>| Twins::wait(&house.filter, |done| house.twins.change(&house.filter, change, done));
+    for wrong in [json!("3"), json!(4.5), json!(-1), json!(true)] {
+        let body = json!({"properties": {"desired": {"a": 1, "$version": wrong}}});
+        for refused in [change(&Change::patch(&body, "operator")), change(&Change::replace(&body, "operator"))] {
+            let Err(TwinError::Invalid { violations, .. }) = refused else { panic!("{wrong}: {refused:?}") };
+            assert_eq!(violations[0].path, "properties.desired.$version");
+            assert!(violations[0].limit.contains("a whole number"), "{violations:?}");
+        }
+    }
+    let body = json!({"properties": {"desired": {"a": 1, "$version": null}}});
+    assert_eq!(change(&Change::patch(&body, "operator")).unwrap().desired.version, 2);
+    assert_eq!(change(&Change::replace(&body, "operator")).unwrap().desired.version, 3);
+}
+
+#[test]
 fn tags_and_desired_of_one_patch_are_changed_both_or_neither() {
     let house = House::new();
     let patch = |body: Value| {
@@ -157,10 +175,13 @@ fn tags_and_desired_of_one_patch_are_changed_both_or_neither() {
     assert_eq!((document(&twin.tags), document(&twin.desired)), (json!({"hall": 3}), json!({"a": 1})));
     assert_eq!((twin.version(), twin.tags.revision, twin.desired.revision), (4, 2, 2));
 
-    let twin = Twins::wait(&house.filter, |done| {
-        house.twins.change(&house.filter, &Change::replace(&whole, "operator"), done)
-    })
-    .unwrap();
+    let put = |if_match| {
+        let change = Change::replace(&whole, "operator").if_match(if_match);
+        Twins::wait(&house.filter, |done| house.twins.change(&house.filter, &change, done))
+    };
+    let stale = put(None);
+    assert!(matches!(stale, Err(TwinError::VersionMismatch { version: 2, asked: 1, .. })), "{stale:?}");
+    let twin = put(Some("*")).unwrap();
     assert_eq!(
         (&*twin.tags.document, &*twin.desired.document),
         ("{}", "{}"),

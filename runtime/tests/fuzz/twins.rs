@@ -126,8 +126,8 @@ impl Stage {
             ("tags", false) => self.change(&Change::patch_tags(body, "fuzz")),
             ("tags", true) => self.change(&Change::replace_tags(body, "fuzz")),
             ("reported", _) => self.report(body),
-            (_, false) => self.change(&Change::patch(body, "fuzz")),
-            (_, true) => self.change(&Change::replace(body, "fuzz")),
+            (_, false) => self.change(&Change::patch(body, "fuzz").if_match(Some("*"))),
+            (_, true) => self.change(&Change::replace(body, "fuzz").if_match(Some("*"))),
         };
         let what = || format!("{part}, replaced: {is_replaced}: {}", shortened(body));
         match (outcome, expected) {
@@ -215,6 +215,10 @@ impl Model {
                     let wanted = wanted.filter(|wanted| !wanted.is_null());
                     let wanted = if is_replaced { Some(wanted.unwrap_or(&empty)) } else { wanted };
                     let Some(wanted) = wanted else { continue };
+                    let guard = wanted.get("$version").filter(|_| kind == Kind::DESIRED);
+                    if guard.is_some_and(|guard| !guard.is_null() && !guard.is_u64()) {
+                        return None;
+                    }
                     if is_replaced && has_null(wanted) {
                         return None;
                     }
@@ -302,7 +306,7 @@ fn merge(target: &mut Value, patch: &Value) {
 fn has_null(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::Object(members) => members.values().any(has_null),
+        Value::Object(members) => members.iter().any(|(key, value)| key != "$version" && has_null(value)),
         _ => false,
     }
 }

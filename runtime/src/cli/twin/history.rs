@@ -25,7 +25,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
     /// So many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
 }
 
@@ -77,10 +77,24 @@ fn told(change: &TwinChangeView) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
     use serde_json::json;
 
     use super::*;
     use crate::view::PathChangeView;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: HistoryArgs,
+    }
+
+    #[test]
+    fn no_change_at_all_is_not_asked_for() {
+        let limit = |text| Line::try_parse_from(["history", "filter", "--limit", text]).map(|line| line.args.limit);
+        assert!(limit("0").is_err());
+        assert_eq!(limit("1").ok(), Some(1));
+    }
 
     #[test]
     fn a_line_says_who_changed_what_from_what_to_what() {
