@@ -39,7 +39,7 @@ fn identities_are_added_listed_shown_disabled_and_removed_by_name() {
         .refused(1, &["there is no identity /devices/press-1", "hint:"]);
     runtime.cli(&["identity", "remove", "/devices/press-1"]).refused(1, &["there is no identity"]);
     runtime.cli(&["identity", "remove", "$edgeAgent"]).refused(1, &["is the runtime itself"]);
-    runtime.cli(&["identity", "remove", "a"]).refused(1, &["there is an instance a", "dinrail remove a --purge"]);
+    runtime.cli(&["identity", "remove", "a"]).refused(1, &["there is an instance a", "deploy a manifest without a"]);
     runtime.cli(&["identity", "add", "a"]).refused(1, &["there is an identity", "already"]);
     runtime
         .cli(&["identity", "add", "/devices/b/modules/c"])

@@ -226,7 +226,7 @@ fn what_cannot_be_an_identity_is_refused_with_every_reason() {
     assert_eq!((own.status, own.hub_error().0), (400, 400_004), "{}", own.body);
     let used = ask(&mut api, "DELETE", "/devices/Hannover01/modules/a", &Value::Null);
     assert_eq!((used.status, used.hub_error()), (409, (400_003, "InvalidOperation")));
-    assert_eq!(used.body["error"]["hint"], "dinrail remove a --purge");
+    assert_eq!(used.body["error"]["hint"], "deploy a manifest without a, then dinrail identity remove a");
     assert!(!runtime.log().contains(key));
 }
 
@@ -385,4 +385,94 @@ fn configuration_content_becomes_the_deployment_of_this_device() {
     ask(&mut api, "PUT", "/devices/press-1", &json!({}));
     assert_eq!(ask(&mut api, "POST", "/devices/press-1/applyConfigurationContent", &content).status, 400);
     assert_eq!(ask(&mut api, "POST", "/devices/press-9/applyConfigurationContent", &content).hub_error().0, 404_001);
+}
+
+#[test]
+fn what_is_no_object_or_no_escape_makes_no_device() {
+    let runtime = Runtime::new().start();
+    let mut api = runtime.api();
+    for (method, path, body) in [
+        ("PUT", "/devices/x1", "[]"),
+        ("PUT", "/devices/x1", "null"),
+        ("PUT", "/devices/x1", r#"["AA1"]"#),
+        ("PUT", "/devices/x1", "7"),
+        ("PUT", "/devices/x1", r#"{"authentication": ["sas"]}"#),
+        ("PUT", "/devices/x1", r#"{"parentScopes": ["ms-azure-iot-edge://other-1"]}"#),
+        ("PUT", "/devices/x1", r#"{"deviceScope": "ms-azure-iot-edge://other-1"}"#),
+        ("PUT", "/devices/%zz", "{}"),
+        ("PUT", "/devices/x%2", "{}"),
+        ("POST", "/devices/query", r#"["SELECT * FROM devices"]"#),
+    ] {
+        let answer = api.exchange(method, path, &[], body);
+        assert_eq!((answer.status, answer.hub_error().0), (400, 400_004), "{path} {body}: {}", answer.body);
+        let text = answer.body.to_string();
+        assert!(!text.contains("struct") && !text.contains("IdentityBody"), "{text}");
+    }
+    assert_eq!(ask(&mut api, "GET", "/devices", &Value::Null).body.as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_module_of_a_device_that_is_not_there_lacks_its_device() {
+    let runtime = Runtime::new().start();
+    let mut api = runtime.api();
+    for (method, path) in [
+        ("GET", "/devices/nope/modules"),
+        ("GET", "/devices/nope/modules/x"),
+        ("DELETE", "/devices/nope/modules/x"),
+        ("GET", "/twins/nope/modules/x"),
+        ("PATCH", "/twins/nope/modules/x"),
+    ] {
+        let body = if method == "PATCH" { json!({"tags": {"a": 1}}) } else { Value::Null };
+        let answer = ask(&mut api, method, path, &body);
+        assert_eq!((answer.status, answer.hub_error()), (404, (404_001, "DeviceNotFound")), "{method} {path}");
+    }
+    let own = ask(&mut api, "GET", "/devices/Hannover01/modules/x", &Value::Null);
+    assert_eq!(own.hub_error(), (404_010, "ModuleNotFound"));
+}
+
+#[test]
+fn what_the_runtime_manages_stays_its_own_and_a_twin_that_was_read_can_be_sent_back() {
+    let runtime = with_modules();
+    let mut api = runtime.api();
+    let module = "/devices/Hannover01/modules/a";
+    let put = |api: &mut crate::harness::Api, path: &str, body: Value| {
+        api.exchange("PUT", path, &[("If-Match", "\"*\"")], &body.to_string())
+    };
+    let refused = put(&mut api, module, json!({"managedBy": "me"}));
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    for managed_by in ["", "dinrail"] {
+        let kept = put(&mut api, module, json!({"managedBy": managed_by}));
+        assert_eq!((kept.status, &kept.body["managedBy"]), (200, &json!("dinrail")), "{}", kept.body);
+    }
+
+    runtime.cli(&["identity", "disable", "$edgeAgent"]).refused(1, &["is the runtime itself and cannot be disabled"]);
+    runtime.cli(&["identity", "remove", "a"]).refused(1, &["in use", "deploy a manifest without a"]);
+
+    let agent = "/twins/Hannover01/modules/%24edgeAgent";
+    crate::harness::wait_until(crate::harness::SOON, "the deployment is shown", || {
+        !ask(&mut runtime.api(), "GET", agent, &Value::Null).body["properties"]["desired"]["modules"].is_null()
+    });
+    for method in ["PATCH", "PUT"] {
+        let mut twin = ask(&mut api, "GET", agent, &Value::Null).body;
+        let version = twin["properties"]["desired"]["$version"].clone();
+        twin["tags"]["by"] = method.into();
+        let sent = ask(&mut api, method, agent, &twin);
+        assert_eq!((sent.status, &sent.body["tags"]["by"]), (200, &json!(method)), "{}", sent.body);
+        assert_eq!(sent.body["properties"]["desired"]["$version"], version);
+        twin["properties"]["desired"]["modules"]["a"]["status"] = "stopped".into();
+        assert_eq!(ask(&mut api, method, agent, &twin).status, 400);
+    }
+}
+
+#[test]
+fn nobody_waits_here_for_a_module_of_another_device() {
+    let runtime = with_modules();
+    runtime.cli(&["identity", "add", "/devices/q0"]).ok();
+    runtime.cli(&["identity", "add", "/devices/q0/modules/a"]).ok();
+    let other = "/devices/q0/modules/a";
+    runtime.cli(&["twin", "patch", other, "note=1", "--wait"]).refused(1, &["does not run on this device", "--wait"]);
+    runtime.cli(&["twin", "undo", other, "--to", "1", "--wait"]).refused(1, &["does not run on this device"]);
+    let twin = runtime.json(&["twin", "get", other]);
+    assert_eq!(twin["properties"]["desired"]["note"], Value::Null, "nothing was stored");
+    runtime.cli(&["twin", "patch", other, "note=1"]).ok();
 }

@@ -53,7 +53,7 @@ pub(super) async fn apply(
     params: Params,
     body: Body,
 ) -> Result<Naming<DeploymentView>, ApiError> {
-    let document: ManifestDocument = request::json(body).await?;
+    let document: ManifestDocument = request::object(body).await?;
     let is_forced = params.is_set("force");
     let deployed = handle.deploy(DeployRequest { by: by.0, is_forced, ..document.into() }).await?;
     Ok(naming(format!("deployment {} from {}", deployed.id, deployed.origin), deployed))
@@ -92,7 +92,7 @@ pub(super) async fn roll_back(
     by: By,
     body: Body,
 ) -> Result<Naming<DeploymentView>, ApiError> {
-    let wanted: Option<RollbackDocument> = request::json(body).await?;
+    let wanted: Option<RollbackDocument> = request::object_or_nothing(body).await?;
     let rolled_back = handle.roll_back(wanted.and_then(|wanted| wanted.to), &by.0).await?;
     Ok(naming(format!("deployment {}", rolled_back.id), rolled_back))
 }
@@ -112,7 +112,7 @@ struct RollbackDocument {
     responses((status = 200, body = PlanView), (status = 409))
 )]
 pub(super) async fn plan(State(handle): State<Handle>, params: Params, body: Body) -> Result<Json<PlanView>, ApiError> {
-    let document: ManifestDocument = request::json(body).await?;
+    let document: ManifestDocument = request::object(body).await?;
     let is_forced = params.is_set("force");
     Ok(Json(handle.plan(DeployRequest { is_forced, ..document.into() }).await?))
 }

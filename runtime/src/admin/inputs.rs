@@ -29,7 +29,7 @@ pub(super) async fn send(
     Path((name, input)): Path<(String, String)>,
     body: Body,
 ) -> Result<Json<SendView>, ApiError> {
-    let document: MessageDocument = request::json(body).await?;
+    let document: MessageDocument = request::object(body).await?;
     Ok(Json(handle.send(&name, &input, document.into_message()?).await?))
 }
 

@@ -114,7 +114,7 @@ async fn call(
 }
 
 /// Which of both is not there, the module or its device, the path does not tell.
-fn told(handle: &Handle, id: &Identity, refusal: Refusal) -> ApiError {
+pub(super) fn told(handle: &Handle, id: &Identity, refusal: Refusal) -> ApiError {
     let is_without_device = || handle.identity(&id.of_device(), false).is_err();
     match refusal.kind {
         RefusalKind::NotFound if is_without_device() => ApiError::from(refusal).iot_hub(&HubCode::DEVICE_NOT_FOUND),

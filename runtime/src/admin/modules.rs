@@ -30,7 +30,7 @@ pub(super) async fn show(State(handle): State<Handle>, Path(name): Path<String>)
     responses((status = 200, body = ModuleDetail), (status = 409))
 )]
 pub(super) async fn add(State(handle): State<Handle>, by: By, body: Body) -> Result<Naming<ModuleDetail>, ApiError> {
-    let added = handle.add(request::json(body).await?, &by.0).await?;
+    let added = handle.add(request::object(body).await?, &by.0).await?;
     Ok(naming(added.module.name.clone(), added))
 }
 

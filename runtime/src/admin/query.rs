@@ -51,7 +51,7 @@ pub(super) struct QueryDocument {
     ))
 )]
 pub(super) async fn twins(State(handle): State<Handle>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let QueryDocument { query } = request::json(body).await?;
+    let QueryDocument { query } = request::object(body).await?;
     let text = |name: &HeaderName| -> Result<Option<String>, ApiError> {
         let Some(value) = headers.get(name) else { return Ok(None) };
         let text = value.to_str().map_err(|_| ApiError::invalid(format!("{name} is not text")))?.trim();

@@ -37,15 +37,60 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError>
 pub(super) async fn json_unquoted<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
     let bytes = read(body).await?;
     let text: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| {
-        let what = match error.classify() {
-            Category::Data => "something of another type stands there",
-            Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
-        };
-        let (line, column) = (error.line(), error.column());
-        ApiError::invalid(format!("the body of the request cannot be read at line {line} column {column}: {what}"))
-            .hint("the body is a JSON document; what stands in it is not repeated, as it may be a secret")
+    serde_json::from_slice(text).map_err(|error| unquoted(&error))
+}
+
+/// [`object_or_nothing`] for a body that holds keys or secrets.
+pub(super) async fn object_unquoted<T: DeserializeOwned>(body: Body) -> Result<Option<T>, ApiError> {
+    let Some(bytes) = braced(body).await? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| unquoted(&error))
+}
+
+fn unquoted(error: &serde_json::Error) -> ApiError {
+    let what = match error.classify() {
+        Category::Data => "something of another type stands there",
+        Category::Syntax | Category::Eof | Category::Io => "it is not JSON",
+    };
+    let (line, column) = (error.line(), error.column());
+    ApiError::invalid(format!("the body of the request cannot be read at line {line} column {column}: {what}"))
+        .hint("the body is a JSON document; what stands in it is not repeated, as it may be a secret")
+}
+
+/// Reads a JSON object.
+pub(super) async fn object<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    object_or_nothing(body).await?.ok_or_else(|| no_object("it is empty"))
+}
+
+/// Reads a JSON object; `None` where there is no body at all.
+pub(super) async fn object_or_nothing<T: DeserializeOwned>(body: Body) -> Result<Option<T>, ApiError> {
+    let Some(bytes) = braced(body).await? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        let why = without_type_names(&error.to_string());
+        ApiError::invalid(format!("the body of the request cannot be read: {why}"))
+            .hint("the body is a JSON object, such as the API's description at /openapi.json shows it")
     })
+}
+
+/// A body that may be an object: a reader takes an array for the members in their order. `None` where there is no body.
+async fn braced(body: Body) -> Result<Option<Bytes>, ApiError> {
+    let bytes = read(body).await?;
+    match bytes.trim_ascii_start().first() {
+        _ if bytes.is_empty() => Ok(None),
+        Some(b'{') => Ok(Some(bytes)),
+        _ => Err(no_object("it begins with something else")),
+    }
+}
+
+fn no_object(why: &str) -> ApiError {
+    ApiError::invalid(format!("the body of the request cannot be read as a JSON object: {why}"))
+        .hint("such as {\"member\": 1}; /openapi.json shows what there can be in it")
+}
+
+/// What a reader says, without the names that types have in the program.
+fn without_type_names(text: &str) -> String {
+    let Some((before, after)) = text.split_once("expected struct ") else { return text.to_owned() };
+    let rest = after.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    format!("{before}expected an object{rest}")
 }
 
 async fn read(body: Body) -> Result<Bytes, ApiError> {
@@ -182,6 +227,28 @@ mod tests {
             let told = format!("{:?}", refused.map(drop).unwrap_err());
             assert!(told.contains(place) && !told.contains("hunter2"), "{told}");
         }
+    }
+
+    #[test]
+    fn only_objects_are_read_as_objects_and_no_type_is_named() {
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code)]
+        struct Outer {
+            query: Option<Inner>,
+        }
+        #[derive(Debug, serde::Deserialize)]
+        #[allow(dead_code)]
+        struct Inner {
+            text: String,
+        }
+        let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = |text: &'static str| executor.block_on(object::<Outer>(Body::from(text)));
+        for text in ["", "[]", "null", "7", "[{\"text\": \"a\"}]", "\"a\"", "{", " [null]"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        let told = format!("{:?}", read(r#"{"query": 7}"#).unwrap_err());
+        assert!(told.contains("expected an object at line 1") && !told.contains("Inner"), "{told}");
+        assert!(read(" {\"query\": {\"text\": \"a\"}}").is_ok());
     }
 
     #[test]

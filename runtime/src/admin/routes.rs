@@ -124,12 +124,26 @@ pub(super) fn without_strangers<S: Clone + Send + Sync + 'static>(router: Router
 
 /// Refuses a path whose escapes are no text: its segments are ids, which routes get decoded.
 async fn decodable(request: Request, next: Next) -> Response {
-    match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
+    let path = request.uri().path();
+    if !escapes_are_whole(path) {
+        return ApiError::invalid(format!("the path {path} holds a % without two hexadecimal digits"))
+            .hint("%24 stands for $, %25 for %")
+            .into_response();
+    }
+    match percent_encoding::percent_decode_str(path).decode_utf8() {
         Ok(_) => next.run(request).await,
         Err(_) => ApiError::invalid(format!("the path {} holds escapes that are not UTF-8", request.uri().path()))
             .hint("%24 stands for $, %25 for %")
             .into_response(),
     }
+}
+
+/// Whether each `%` begins an escape.
+fn escapes_are_whole(path: &str) -> bool {
+    path.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
 }
 
 async fn within(limit: Duration, request: Request, next: Next) -> Response {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::methods::told;
 use super::request::{self, By, Params};
 use crate::handle::{Handle, Refusal, TwinChange, TwinPart, TwinWish};
 use crate::name::Identity;
@@ -81,10 +82,11 @@ pub(super) async fn get_module(
     Target(id): Target,
     params: Params,
 ) -> Result<Response, ApiError> {
-    twin(match params.number("version")? {
+    let found = match params.number("version")? {
         Some(version) => handle.past_twin(&id, version).await,
         None => handle.twin(&id).await,
-    })
+    };
+    twin(&handle, &id, found)
 }
 
 /// Merges into tags and desired properties of the device.
@@ -131,7 +133,8 @@ pub(super) async fn patch_module(
     body: Body,
 ) -> Result<Response, ApiError> {
     let wish = TwinWish::Patch(request::document(body).await?);
-    twin(handle.change_twin(&id, terms.of(wish)).await)
+    let changed = handle.change_twin(&id, terms.of(wish)).await;
+    twin(&handle, &id, changed)
 }
 
 /// Replaces tags and desired properties of the device; a part that is missing is emptied.
@@ -178,7 +181,8 @@ pub(super) async fn replace_module(
     body: Body,
 ) -> Result<Response, ApiError> {
     let wish = TwinWish::Replace(request::document(body).await?);
-    twin(handle.change_twin(&id, terms.of(wish)).await)
+    let changed = handle.change_twin(&id, terms.of(wish)).await;
+    twin(&handle, &id, changed)
 }
 
 /// Who changed tags and desired properties of the device.
@@ -214,7 +218,7 @@ pub(super) async fn module_history(
 ) -> Result<Json<TwinHistoryView>, ApiError> {
     let limit = usize::try_from(params.number("limit")?.unwrap_or(USUAL_CHANGES)).unwrap_or(usize::MAX);
     let path = params.text("path").map(str::to_owned).filter(|path| !path.is_empty());
-    Ok(Json(handle.twin_history(&id, path, limit).await?))
+    handle.twin_history(&id, path, limit).await.map(Json).map_err(|refusal| told(&handle, &id, refusal))
 }
 
 /// Puts tags or desired properties of the device back as they were at a version: a change like any other.
@@ -260,12 +264,13 @@ pub(super) async fn undo_module(
     terms: Terms,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let UndoDocument { to, section } = request::json(body).await?;
+    let UndoDocument { to, section } = request::object(body).await?;
     let part = match section {
         UndoSection::Desired => TwinPart::Desired,
         UndoSection::Tags => TwinPart::Tags,
     };
-    twin(handle.change_twin(&id, terms.of(TwinWish::Undo { part, to })).await)
+    let changed = handle.change_twin(&id, terms.of(TwinWish::Undo { part, to })).await;
+    twin(&handle, &id, changed)
 }
 
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -287,14 +292,17 @@ enum UndoSection {
 }
 
 /// The root document with its etag as a header.
-fn twin(answer: Result<Value, Refusal>) -> Result<Response, ApiError> {
-    let root = answer?;
+fn twin(handle: &Handle, id: &Identity, answer: Result<Value, Refusal>) -> Result<Response, ApiError> {
+    Ok(with_etag(answer.map_err(|refusal| told(handle, id, refusal))?))
+}
+
+fn with_etag(root: Value) -> Response {
     let etag = root["etag"].as_str().and_then(|tag| HeaderValue::from_str(&format!("\"{tag}\"")).ok());
     let mut response = Json(root).into_response();
     if let Some(etag) = etag {
         response.headers_mut().insert(header::ETAG, etag);
     }
-    Ok(response)
+    response
 }
 
 #[cfg(test)]
@@ -303,7 +311,7 @@ mod tests {
 
     #[test]
     fn etag_of_the_document_is_the_etag_of_the_answer() {
-        let response = twin(Ok(serde_json::json!({"etag": "AAAAAAAAAAE="}))).unwrap();
+        let response = with_etag(serde_json::json!({"etag": "AAAAAAAAAAE="}));
 
         assert_eq!(response.headers()[header::ETAG], "\"AAAAAAAAAAE=\"");
     }

@@ -47,8 +47,7 @@ impl Control {
         }
         let Some(entry) = self.instances.get(name) else { return self.only_left(name, purge) };
         let patience = entry.spec.options.stop_grace;
-        let is_deployed = self.deployment.as_ref().is_some_and(|deployment| deployment.names(name));
-        if entry.origin == Origin::Deployment || is_deployed {
+        if self.is_deployed(name) {
             return Err(Refusal::new(
                 RefusalKind::Conflict,
                 format!("{name} belongs to the deployment in force, which would bring it back"),
@@ -87,6 +86,13 @@ impl Control {
         );
         self.apply(name, Input::RemoveRequested);
         Ok(Removal { is_instance: true, patience })
+    }
+
+    /// Whether the deployment in force would bring an instance back.
+    pub(crate) fn is_deployed(&self, name: &str) -> bool {
+        let is_of_deployment = |entry: &super::instances::Entry| entry.origin == Origin::Deployment;
+        self.instances.get(name).is_some_and(is_of_deployment)
+            || self.deployment.as_ref().is_some_and(|deployment| deployment.names(name))
     }
 
     /// There is no such instance: what an earlier one left can be purged.

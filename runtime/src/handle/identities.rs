@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::{Answer, Handle, Refusal, RefusalKind};
-use crate::identity::Identities;
+use crate::identity::{Identities, MANAGED_BY};
 pub use crate::identity::{
     IdentityChange, IdentityError, IdentityRecord, KeySlot, NewIdentity, Presence, Role, Rotation, SymmetricKey,
 };
@@ -40,7 +40,7 @@ impl From<IdentityError> for Refusal {
             IdentityError::Name(_)
             | IdentityError::OtherDevice { .. }
             | IdentityError::OwnDevice { .. }
-            | IdentityError::Runtime(_)
+            | IdentityError::Runtime { .. }
             | IdentityError::Key { .. }
             | IdentityError::SameKeys(_) => RefusalKind::Invalid,
         };
@@ -108,6 +108,7 @@ impl Handle {
         if_match: Option<String>,
         by: &str,
     ) -> Answer<()> {
+        let change = self.managed_as_before(id, change).await?;
         let identity = id.clone();
         let is_enabled = change.is_enabled;
         self.beside(move |identities| identities.update(&identity, &change, if_match.as_deref())).await??;
@@ -120,14 +121,41 @@ impl Handle {
         Ok(())
     }
 
+    /// The change, with what the runtime itself manages left to it. An empty `managedBy`, as clients send it that know of none, is read
+    /// over; another one is refused.
+    async fn managed_as_before(&self, id: &Identity, mut change: IdentityChange) -> Answer<IdentityChange> {
+        let Some(wanted) = change.managed_by.as_deref() else { return Ok(change) };
+        let record = self.identities.get(id).filter(|record| *record.managed_by == *MANAGED_BY && wanted != MANAGED_BY);
+        let Some(module) = id.module_id().filter(|_| id.device_id() == self.device_id() && record.is_some()) else {
+            return Ok(change);
+        };
+        let name = module.to_owned();
+        let is_runtimes = id.is_runtime_of(self.device_id());
+        if !is_runtimes && !self.ask(move |control, _| control.spec_of(&name).is_some()).await? {
+            return Ok(change);
+        }
+        if !wanted.is_empty() {
+            let message =
+                format!("managedBy: {id} runs here, so that it is managed by {MANAGED_BY} and not by '{wanted}'");
+            return Err(Refusal::new(RefusalKind::Invalid, message, "leave managedBy out, or send back what was read"));
+        }
+        change.managed_by = None;
+        Ok(change)
+    }
+
     /// Removes an identity with its twin, and with a device its modules. Refused for what an instance of this device acts as.
     pub async fn identity_remove(&self, id: &Identity, if_match: Option<String>, by: &str) -> Answer<()> {
         if let Some(module) = id.module_id().filter(|_| id.device_id() == self.device_id()) {
             let name = module.to_owned();
-            let has_instance = self.ask(move |control, _| control.spec_of(&name).is_some()).await?;
+            let (has_instance, is_deployed) =
+                self.ask(move |control, _| (control.spec_of(&name).is_some(), control.is_deployed(&name))).await?;
             if has_instance {
                 let message = format!("{id} is in use: there is an instance {module}");
-                return Err(Refusal::new(RefusalKind::Conflict, message, format!("dinrail remove {module} --purge")));
+                let hint = match is_deployed {
+                    true => format!("deploy a manifest without {module}, then dinrail identity remove {module}"),
+                    false => format!("dinrail remove {module} --purge"),
+                };
+                return Err(Refusal::new(RefusalKind::Conflict, message, hint));
             }
         }
         let identity = id.clone();

@@ -95,6 +95,9 @@ impl Identities {
         if change.is_enabled == Some(false) && self.is_own_device(identity) {
             return Err(IdentityError::OwnDevice { what: "disabled" });
         }
+        if change.is_enabled == Some(false) && identity.is_runtime_of(&self.0.device_id) {
+            return Err(IdentityError::Runtime { identity: identity.clone(), what: "disabled" });
+        }
         let changed = self.put(self.changed(&record, change)?)?;
         if (changed.is_enabled, &changed.status_reason) != (record.is_enabled, &record.status_reason)
             && let Some(listener) = self.0.on_status.get()
@@ -142,7 +145,7 @@ impl Identities {
             return Err(IdentityError::OwnDevice { what: "removed" });
         }
         if identity.is_runtime_of(&self.0.device_id) {
-            return Err(IdentityError::Runtime(identity.clone()));
+            return Err(IdentityError::Runtime { identity: identity.clone(), what: "removed" });
         }
         let Some(record) = self.get(identity) else { return Ok(Vec::new()) };
         check_etag(&record, if_match)?;

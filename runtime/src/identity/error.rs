@@ -26,8 +26,13 @@ pub enum IdentityError {
         what: &'static str,
     },
     /// The runtime's own identities stay too.
-    #[error("{0} is the runtime itself and cannot be removed")]
-    Runtime(Identity),
+    #[error("{identity} is the runtime itself and cannot be {what}")]
+    Runtime {
+        /// Which.
+        identity: Identity,
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Not in the registry.
     #[error("there is no identity {0}")]
     NotFound(Identity),
@@ -94,7 +99,7 @@ impl IdentityError {
             IdentityError::OwnDevice { .. } => {
                 "act on its modules, or stop the runtime; the whole device goes with its state directory".to_owned()
             }
-            IdentityError::Runtime(_) => "it comes and goes with the runtime: nothing is to be done".to_owned(),
+            IdentityError::Runtime { .. } => "it comes and goes with the runtime: nothing is to be done".to_owned(),
             IdentityError::NotFound(_) => "dinrail identity list; a new one: dinrail identity add ID".to_owned(),
             IdentityError::NoDevice { device, .. } => format!("dinrail identity add /devices/{device}"),
             IdentityError::Exists(identity) => {

@@ -37,7 +37,7 @@ pub use key_file::KeyFileError;
 pub use keys::KeySlot;
 pub use policy::{Policy, Role};
 pub use record::IdentityRecord;
-pub use registry::{Identities, device_key};
+pub use registry::{Identities, MANAGED_BY, device_key};
 pub use token::{CLOCK_SKEW_S, MAX_TOKEN_BYTES, Scope, Token, TokenError};
 
 #[cfg(test)]

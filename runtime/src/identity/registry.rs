@@ -15,7 +15,7 @@ use crate::database::{Database, File, StoreError, lock};
 use crate::name::Identity;
 
 /// Who manages an identity that an instance needed.
-pub(super) const MANAGED_BY: &str = "dinrail";
+pub const MANAGED_BY: &str = "dinrail";
 /// From 0001-01-01, from which .NET counts, to 1970-01-01, in 100 ns.
 const TICKS_BEFORE_1970: i64 = 621_355_968_000_000_000;
 /// The print by which the device's key is known again. No id has a space, so that no identity's key is this.

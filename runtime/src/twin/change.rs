@@ -23,6 +23,7 @@ pub struct Change<'a> {
     is_forced: bool,
     undoes_to: Option<u64>,
     is_of_runtime: bool,
+    leaves_desired: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +84,17 @@ impl<'a> Change<'a> {
     }
 
     fn new(wish: Wish<'a>, how: How, by: &'a str) -> Change<'a> {
-        Change { wish, how, by, if_match: None, basis: None, is_forced: false, undoes_to: None, is_of_runtime: false }
+        Change {
+            wish,
+            how,
+            by,
+            if_match: None,
+            basis: None,
+            is_forced: false,
+            undoes_to: None,
+            is_of_runtime: false,
+            leaves_desired: false,
+        }
     }
 
     /// The same, made only if the twin still has one of these tags, written as in the header `If-Match`.
@@ -111,19 +122,28 @@ impl<'a> Change<'a> {
         Change { is_of_runtime: true, ..self }
     }
 
-    /// Whether it changes desired properties in somebody else's name than the runtime's.
-    pub(super) fn is_foreign_desire(&self) -> bool {
-        !self.is_of_runtime && self.parts(&mut Vec::new()).desired.is_some()
+    /// The same, of desired properties that are the runtime's: those that a body sends back as they are, `now`, are left out.
+    /// `None` where it would change them in somebody else's name.
+    pub(super) fn beside_desired(&self, now: &Section) -> Option<Change<'a>> {
+        let desired = match self.is_of_runtime {
+            true => None,
+            false => self.parts(&mut Vec::new()).desired,
+        };
+        let Some(desired) = desired else { return Some(self.clone()) };
+        let mut sent = desired.as_object().filter(|_| matches!(self.wish, Wish::Body(_) | Wish::Given(_)))?.clone();
+        sent.retain(|key, _| key != "$version" && key != "$metadata");
+        (sent == now.parse()).then(|| Change { leaves_desired: true, ..self.clone() })
     }
 
     /// The parts that it touches, and what is wrong with its form.
     fn parts(&self, found: &mut Vec<Violation>) -> Parts<'a> {
-        match self.wish {
+        let parts = match self.wish {
             Wish::Body(body) => edit::parts(body, self.how, found),
             Wish::Given(body) => edit::parts(body, How::Merge, found),
             Wish::Desired(desired) => Parts { desired: Some(desired), tags: None },
             Wish::Tags(tags) => Parts { tags: Some(tags), desired: None },
-        }
+        };
+        Parts { desired: parts.desired.filter(|_| !self.leaves_desired), ..parts }
     }
 
     /// `patch`, `replace` or `undo to N`.

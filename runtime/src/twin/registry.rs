@@ -153,25 +153,27 @@ impl Twins {
         change: &Change<'_>,
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
-        self.check_owner(identity, change)?;
+        let change = self.with_owner(identity, change)?;
         self.submit(identity, change.by, None, done, |now, _, found| {
-            check_basis(identity, change, &now[Part::Desired as usize])?;
-            make(identity, change, now, found)
+            check_basis(identity, &change, &now[Part::Desired as usize])?;
+            make(identity, &change, now, found)
         })
     }
 
     /// Desired properties of the runtime's own identities are what the deployment in force says, and nothing else: a patch would
-    /// pass by its plan, its health gate and its way back. Their tags are anybody's.
-    fn check_owner(&self, identity: &Identity, change: &Change<'_>) -> Result<(), TwinError> {
-        match identity.is_runtime_of(self.0.identities.device_id()) && change.is_foreign_desire() {
-            true => Err(TwinError::Deployed { identity: identity.clone() }),
-            false => Ok(()),
+    /// pass by its plan, its health gate and its way back. Their tags are anybody's, and who has read the whole twin may send it back.
+    fn with_owner<'c>(&self, identity: &Identity, change: &Change<'c>) -> Result<Change<'c>, TwinError> {
+        if !identity.is_runtime_of(self.0.identities.device_id()) {
+            return Ok(change.clone());
         }
+        let twin = self.twin(identity)?.committed.load_full();
+        let beside = change.beside_desired(twin.section(Part::Desired));
+        beside.ok_or_else(|| TwinError::Deployed { identity: identity.clone() })
     }
 
     /// What a change would make of the desired properties now, with all that is wrong with it.
     pub fn preview(&self, identity: &Identity, change: &Change<'_>) -> Result<Preview, TwinError> {
-        self.check_owner(identity, change)?;
+        let change = &self.with_owner(identity, change)?;
         let twin = self.twin(identity)?;
         let now = twin.newest(&mut lock(&twin.line().pending));
         let mut violations = Vec::new();

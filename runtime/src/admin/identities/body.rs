@@ -3,7 +3,8 @@
 //! Members that only the registry writes (`etag`, `generationId`, times, counts) are read over: clients send back what they have
 //! read. What this device cannot be, such as certificates as the proof of an identity, is refused and not forgotten.
 
-use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 
 use crate::admin::error::ApiError;
 use crate::handle::{IdentityChange, SymmetricKey};
@@ -20,8 +21,12 @@ pub(super) struct IdentityBody {
     managed_by: Option<String>,
     status: Option<String>,
     status_reason: Option<String>,
+    #[serde(deserialize_with = "object")]
     authentication: Option<Authentication>,
+    #[serde(deserialize_with = "object")]
     capabilities: Option<Capabilities>,
+    device_scope: Option<String>,
+    parent_scopes: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -29,7 +34,9 @@ pub(super) struct IdentityBody {
 struct Authentication {
     #[serde(rename = "type")]
     kind: Option<String>,
+    #[serde(deserialize_with = "object")]
     symmetric_key: Option<Keys>,
+    #[serde(deserialize_with = "object")]
     x509_thumbprint: Option<Thumbprints>,
 }
 
@@ -53,6 +60,16 @@ struct Capabilities {
     iot_edge: Option<bool>,
 }
 
+/// Reads an object or null; an array would be taken for the members in their order.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(reader: D) -> Result<Option<T>, D::Error> {
+    match Option::<serde_json::Value>::deserialize(reader)? {
+        None => Ok(None),
+        Some(value @ serde_json::Value::Object(_)) => serde_json::from_value(value).map(Some).map_err(D::Error::custom),
+        // Its text may be a key.
+        Some(_) => Err(D::Error::custom("authentication, its parts and capabilities are objects")),
+    }
+}
+
 impl IdentityBody {
     /// What it says that the identity is to be; every problem of it at once. `is_own`: it is this device's own identity.
     pub fn into_change(self, is_own: bool) -> Result<IdentityChange, ApiError> {
@@ -74,6 +91,10 @@ impl IdentityBody {
         }
         if self.capabilities.is_some_and(|capabilities| capabilities.iot_edge == Some(true)) && !is_own {
             problems.push("capabilities.iotEdge: of the devices here only this one itself runs modules".to_owned());
+        }
+        let has_scope = self.device_scope.as_deref().is_some_and(|scope| !scope.is_empty());
+        if has_scope || self.parent_scopes.is_some_and(|scopes| !scopes.is_empty()) {
+            problems.push("deviceScope, parentScopes: devices here are no children of others".to_owned());
         }
         let authentication = self.authentication.unwrap_or_default();
         match authentication.kind.as_deref() {
@@ -143,9 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_objects_and_not_lists_of_members() {
+        for body in [
+            json!({"authentication": ["sas"]}),
+            json!({"authentication": {"symmetricKey": []}}),
+            json!({"capabilities": 7}),
+        ] {
+            assert!(serde_json::from_value::<IdentityBody>(body.clone()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
     fn every_problem_is_told_at_once_and_no_key_with_it() {
         let refused = change(json!({
             "status": "on", "statusReason": "x".repeat(129), "capabilities": {"iotEdge": true},
+            "parentScopes": ["ms-azure-iot-edge://other-1"],
             "authentication": {
                 "type": "selfSigned", "x509Thumbprint": {"primaryThumbprint": "AB"},
                 "symmetricKey": {"primaryKey": "not base64!", "secondaryKey": "c2hvcnQ="}
@@ -157,6 +190,7 @@ mod tests {
             "status: 'on'",
             "statusReason: it has 129",
             "capabilities.iotEdge",
+            "parentScopes: devices here",
             "authentication.type: 'selfSigned'",
             "authentication.x509Thumbprint",
             "symmetricKey.primaryKey: the key is not base64",

@@ -25,7 +25,7 @@ pub(in crate::admin) async fn apply(
     body: Body,
 ) -> Result<StatusCode, ApiError> {
     let device = Identity::device(&device)?;
-    let mut document: Value = request::json(body).await?;
+    let mut document: Value = request::object(body).await?;
     if device.device_id() != handle.device_id() {
         // Refused as unknown where it is.
         handle.identity(&device, false)?;

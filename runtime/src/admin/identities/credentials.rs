@@ -162,13 +162,13 @@ pub(in crate::admin) async fn rotate_policy(
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let role = policy(&name)?;
-    let RotateRequest { key } = request::json(body).await?;
+    let RotateRequest { key } = request::object(body).await?;
     handle.policy_rotate(role, slot(Some(&key))?, &by.0).await?;
     Ok(Json(json!({"policy": role.name(), "key": key})))
 }
 
 async fn token(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Response, ApiError> {
-    let asked: Option<TokenRequest> = request::json(body).await?;
+    let asked: Option<TokenRequest> = request::object_or_nothing(body).await?;
     let ttl_secs = asked.and_then(|asked| asked.ttl_seconds).unwrap_or(DEFAULT_TTL_SECS);
     let (token, expiry_s) = handle.identity_token(id, &handle.host(), ttl_secs, clock::wall_us())?;
     let expires_at_utc = clock::rfc3339(i64::try_from(expiry_s).unwrap_or(i64::MAX).saturating_mul(1_000_000));
@@ -177,7 +177,7 @@ async fn token(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Re
 }
 
 async fn rotate(handle: &Handle, id: &Identity, by: &By, body: Body) -> Result<Json<Value>, ApiError> {
-    let RotateRequest { key } = request::json(body).await?;
+    let RotateRequest { key } = request::object(body).await?;
     handle.identity_rotate(id, slot(Some(&key))?, &by.0).await?;
     Ok(Json(document(&handle.identity(id, false)?)))
 }

@@ -19,6 +19,7 @@ use super::document::document;
 use crate::admin::audit::GivesKeys;
 use crate::admin::error::ApiError;
 use crate::admin::error::iot_hub::HubCode;
+use crate::admin::methods::told;
 use crate::admin::request::{self, By, MayHaveKeys, Params};
 use crate::handle::{Handle, IdentityState, NewIdentity, RefusalKind};
 use crate::name::Identity;
@@ -57,7 +58,9 @@ pub(in crate::admin) async fn list_modules(
     keys: MayHaveKeys,
     Path(device): Path<String>,
 ) -> Result<Response, ApiError> {
-    Ok(list_of(&handle.modules_of(&Identity::device(&device)?, keys.0)?))
+    let device = Identity::device(&device)?;
+    let modules = handle.modules_of(&device, keys.0).map_err(|refusal| told(&handle, &device, refusal))?;
+    Ok(list_of(&modules))
 }
 
 /// A device of the registry; with its keys for owners.
@@ -83,7 +86,9 @@ pub(in crate::admin) async fn get_module(
     keys: MayHaveKeys,
     Path((device, module)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    Ok(answer(StatusCode::OK, &handle.identity(&Identity::module(&device, &module)?, keys.0)?))
+    let id = Identity::module(&device, &module)?;
+    let found = handle.identity(&id, keys.0).map_err(|refusal| told(&handle, &id, refusal))?;
+    Ok(answer(StatusCode::OK, &found))
 }
 
 /// Makes a device, or changes what is named of it.
@@ -167,13 +172,14 @@ async fn put(
 ) -> Result<Response, ApiError> {
     let is_update = headers.contains_key(header::IF_MATCH);
     let expected = request::if_match(&headers)?;
-    let body: Option<IdentityBody> = request::json_unquoted(body).await?;
+    let body: Option<IdentityBody> = request::object_unquoted(body).await?;
     let body = body.unwrap_or_default();
     same("deviceId", body.device_id.as_deref(), Some(id.device_id()))?;
     same("moduleId", body.module_id.as_deref(), id.module_id())?;
     let change = body.into_change(id.module_id().is_none() && id.device_id() == handle.device_id())?;
     if is_update {
-        handle.identity_update(&id, change, expected, &by.0).await?;
+        let updated = handle.identity_update(&id, change, expected, &by.0).await;
+        updated.map_err(|refusal| told(&handle, &id, refusal))?;
         return Ok(answer(StatusCode::OK, &handle.identity(&id, keys.0)?));
     }
     let new = vec![NewIdentity { identity: id.clone(), change }];
@@ -205,7 +211,7 @@ async fn delete(handle: Handle, id: Identity, by: By, headers: HeaderMap) -> Res
         Err(refusal) if refusal.kind == RefusalKind::Conflict => {
             Err(ApiError::from(refusal).iot_hub(&HubCode::INVALID_OPERATION))
         }
-        Err(refusal) => Err(refusal.into()),
+        Err(refusal) => Err(told(&handle, &id, refusal)),
     }
 }
 

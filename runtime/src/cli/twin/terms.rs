@@ -11,6 +11,7 @@ use crate::admin::waiting::Acknowledgement;
 use crate::cli::out::{Out, Paint, printable};
 use crate::cli::{Failure, durations, wait};
 use crate::name::Identity;
+use crate::view::HealthView;
 
 #[derive(Debug, Args)]
 pub struct Terms {
@@ -56,7 +57,15 @@ impl Terms {
         make: impl FnOnce(&Value) -> Asked,
     ) -> Result<(), Failure> {
         let id = super::identity(client, id)?;
-        let waits_for = waits_for(&id, self.wait)?;
+        let waits_for = match waits_for(&id, self.wait)? {
+            // The instances of this device answer, and one of them may bear the same name.
+            Some(module) => {
+                let health: HealthView = client.get("/health")?;
+                check_is_here(&id, &health.device_id)?;
+                Some(module)
+            }
+            None => None,
+        };
         let twin_path = super::twin_path(&id);
         let before: Value = client.get(&twin_path)?;
         let etag = self.if_match.as_deref().map(|tag| tag.trim_matches('"'));
@@ -112,6 +121,17 @@ fn waits_for(id: &Identity, wait: bool) -> Result<Option<&str>, Failure> {
     }
 }
 
+/// Refuses to wait for a module that does not run on `here`.
+fn check_is_here(id: &Identity, here: &str) -> Result<(), Failure> {
+    if id.device_id() == here {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "nothing is changed: {id} does not run on this device ({here}), so nobody here acknowledges"
+    ))
+    .hint("leave out --wait"))
+}
+
 fn acknowledgement(client: &Client, module: &str, version: u64, limit: Duration) -> Result<Acknowledgement, Failure> {
     let route = query(&path(&["modules", module, "acknowledged"]), &[("version", &version.to_string())]);
     wait::repeat(limit, |slice| client.get_waiting(&route, slice))
@@ -136,5 +156,12 @@ mod tests {
         let device = Identity::device("D").unwrap();
         assert!(waits_for(&device, true).is_err());
         assert!(matches!(waits_for(&device, false), Ok(None)));
+    }
+
+    #[test]
+    fn nobody_waits_for_a_module_of_another_device() {
+        let filter = Identity::module("q0", "filter").unwrap();
+        assert!(check_is_here(&filter, "Hannover01").is_err());
+        assert!(check_is_here(&filter, "q0").is_ok());
     }
 }
