@@ -110,6 +110,18 @@ fn a_crowd_at_the_socket_is_served_in_turn() {
 }
 
 #[test]
+fn what_was_answered_is_in_the_file_of_who_did_what_already() {
+    let (runtime, _) = reached();
+    let file = runtime.state().join("logs/audit.jsonl");
+    let mut api = Api::connect(runtime.state()).unwrap();
+    for n in 0..20 {
+        let path = format!("/modules/nobody-{n}/stop");
+        assert_eq!(api.ask("POST", &path, None).unwrap().0, 404);
+        assert!(std::fs::read_to_string(&file).unwrap().contains(&path), "{path} is only on its way");
+    }
+}
+
+#[test]
 fn clients_that_break_off_leave_nothing_behind() {
     let (runtime, token) = reached();
     let (port, config) = (runtime.port(), tls_config(&runtime));

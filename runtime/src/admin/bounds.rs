@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Version, header};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -26,8 +26,12 @@ const SLOWEST_BODY: u64 = 4 * 1024;
 /// How long a client may take, and how many there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections on the socket of this system; further ones wait to be accepted.
+    /// Connections on the socket of this system.
     pub local: usize,
+    /// Of those, live views.
+    pub streams: usize,
+    /// How long a further one waits for a seat before it is told to come again.
+    pub waiting: Duration,
     /// Connections from other machines.
     pub remote: usize,
     /// Of those, from one address.
@@ -42,6 +46,8 @@ pub struct Limits {
     pub headers: Duration,
     /// Longest silence in a body.
     pub body_silence: Duration,
+    /// For a client that takes nothing of its answer.
+    pub unread: Duration,
     /// For the bytes that a refused client goes on to send: so that it reads the refusal.
     pub parting: Duration,
 }
@@ -50,6 +56,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             local: 64,
+            streams: 48,
+            waiting: Duration::from_secs(1),
             remote: 128,
             per_address: 64,
             refused: 64,
@@ -57,6 +65,7 @@ impl Default for Limits {
             refusing: Duration::from_secs(1),
             headers: Duration::from_secs(10),
             body_silence: Duration::from_secs(10),
+            unread: Duration::from_secs(20),
             parting: Duration::from_secs(2),
         }
     }
@@ -64,6 +73,9 @@ impl Default for Limits {
 
 /// Why a request is refused for what it is, before anything of its body is read.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<ApiError> {
+    if let Some(refused) = ambiguous(request) {
+        return Some(refused);
+    }
     let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     if uri > MAX_URI_BYTES {
         let message = format!("the path with its query has {uri} bytes; it may have {MAX_URI_BYTES}");
@@ -82,6 +94,24 @@ pub(super) fn refusal<B>(request: &Request<B>) -> Option<ApiError> {
         let message = format!("the body of the request has {length} bytes; it may have {most}");
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "tooLarge", message)
     })
+}
+
+/// Why a request cannot be told for certain, or expects what is not done.
+fn ambiguous<B>(request: &Request<B>) -> Option<ApiError> {
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let is_missing = hosts == 0 && request.version() == Version::HTTP_11;
+    if hosts > 1 {
+        return Some(ApiError::invalid("the request has two Host headers"));
+    }
+    if is_missing {
+        return Some(ApiError::invalid("the request has no Host header, which HTTP/1.1 needs"));
+    }
+    let is_known = |expected: &&HeaderValue| expected.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    let unknown = headers.get_all(header::EXPECT).iter().find(|expected| !is_known(expected))?;
+    let message = format!("the request expects {unknown:?}, which is not known");
+    let refused = ApiError::new(StatusCode::EXPECTATION_FAILED, "expectationFailed", message);
+    Some(refused.hint("100-continue is, or leave the header out"))
 }
 
 /// True for the one kind of request whose body is not a document.
@@ -157,7 +187,7 @@ mod tests {
     use super::*;
 
     fn refused(method: &str, uri: &str, headers: &[(&str, String)]) -> Option<String> {
-        let mut request = Request::builder().method(method).uri(uri);
+        let mut request = Request::builder().method(method).uri(uri).header("host", "a");
         for (name, value) in headers {
             request = request.header(*name, value);
         }

@@ -27,6 +27,7 @@ pub enum Caller {
 
 impl Caller {
     /// A user of this system. `own`: the runtime's own user.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "elsewhere nobody comes by a socket"))]
     pub(super) fn user(uid: u32, own: u32, group_role: Role) -> Caller {
         Caller::User { uid, role: if uid == 0 || uid == own { Role::Owner } else { group_role } }
     }

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http_body_util::BodyExt;
 
+use super::audit::{Naming, naming};
 use super::error::{ApiError, refusal};
 use super::request::{self, Params};
 use crate::handle::{Handle, RefusalKind};
@@ -52,14 +53,18 @@ pub(super) async fn remove(
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The library"),
     responses((status = 200, body = ImageView), (status = 409))
 )]
-pub(super) async fn add(State(handle): State<Handle>, params: Params, body: Body) -> Result<Json<ImageView>, ApiError> {
+pub(super) async fn add(
+    State(handle): State<Handle>,
+    params: Params,
+    body: Body,
+) -> Result<Naming<ImageView>, ApiError> {
     let Some(name) = params.text("file").filter(|name| !name.is_empty()) else {
         return Err(ApiError::invalid("the upload has no name").hint("POST /images?file=NAME.so"));
     };
     // What comes with a manifest is used once that is applied, and under its health gate.
     let is_for_deployment = params.text("for") == Some("deployment");
     let upload = Upload::receive(handle.upload_folder(), body).await?;
-    Ok(Json(handle.image_add(upload.path.clone(), name.to_owned(), is_for_deployment).await?))
+    Ok(naming(name, handle.image_add(upload.path.clone(), name.to_owned(), is_for_deployment).await?))
 }
 
 /// A complete upload. Its file goes when this does, unless it was moved away before.

@@ -40,7 +40,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
         ),
         ("grep" = Option<String>, Query, description = "Regular expression"),
         ("follow" = Option<bool>, Query, description = "Then also what comes, a line each as `application/x-ndjson`"),
-        ("runtime" = Option<bool>, Query, description = "Only the runtime's own")
+        ("runtime" = Option<bool>, Query, description = "Only the runtime's own"),
+        ("audit" = Option<bool>, Query, description = "Only the record of who did what")
     ),
     responses(
         (

@@ -37,6 +37,7 @@ pub mod server;
 pub mod socket;
 mod support;
 mod twins;
+mod unread;
 pub mod waiting;
 
 use std::io;
@@ -143,7 +144,14 @@ pub fn serve(
     let (local, place) = listener::bind(state_dir, session_folder)?;
     let record = {
         let handle = handle.clone();
-        Box::new(move |entry: audit::Entry| handle.record(&entry.text, entry.fields, entry.is_refusal))
+        Box::new(move |entry: audit::Entry| {
+            let (told, is_written) = tokio::sync::oneshot::channel();
+            handle.record(&entry.text, entry.fields, entry.is_refusal);
+            handle.once_recorded(move || {
+                let _ = told.send(());
+            });
+            is_written
+        })
     };
     let hall = server::Hall {
         figures: handle.access_figures().clone(),

@@ -3,9 +3,15 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::http::header;
+use axum::response::Response;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Seats of a way in from other machines. Clones are the same.
 #[derive(Clone)]
@@ -79,6 +85,78 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) & !u128::from(u64::MAX)).into()),
         v4 => v4,
+    }
+}
+
+/// Seats of the way in for this system: a crowd of live views and of connections that only stay open never locks out a short
+/// request. Clones are the same.
+#[derive(Clone)]
+pub(super) struct LocalSeats {
+    served: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    wanted: Arc<Notify>,
+}
+
+impl LocalSeats {
+    pub(super) fn new(served: usize, streams: usize) -> LocalSeats {
+        LocalSeats {
+            served: Arc::new(Semaphore::new(served)),
+            streams: Arc::new(Semaphore::new(streams)),
+            wanted: Arc::default(),
+        }
+    }
+
+    /// A seat. Where all are taken, connections that only stay open are asked to give way, for as long as `wait`.
+    pub(super) async fn take(&self, wait: Duration) -> Option<OwnedSemaphorePermit> {
+        if let Ok(seat) = self.served.clone().try_acquire_owned() {
+            return Some(seat);
+        }
+        for _ in 0..4 {
+            self.wanted.notify_waiters();
+            if let Ok(seat) = tokio::time::timeout(wait / 4, self.served.clone().acquire_owned()).await {
+                return seat.ok();
+            }
+        }
+        None
+    }
+
+    /// Returns when somebody waits for a seat. Not for one that has just come, since its request may be on its way.
+    pub(super) async fn wanted(&self, wait: Duration) {
+        tokio::time::sleep(wait / 2).await;
+        self.wanted.notified().await;
+    }
+
+    /// The answer, holding its place among the live views if it is one; `None` where these are all taken.
+    pub(super) fn admit(&self, answer: Response) -> Option<Response> {
+        let kind = answer.headers().get(header::CONTENT_TYPE);
+        if kind.is_none_or(|kind| kind != "application/x-ndjson") {
+            return Some(answer);
+        }
+        let place = self.streams.clone().try_acquire_owned().ok()?;
+        Some(answer.map(|inner| axum::body::Body::new(LiveView { inner, _place: place })))
+    }
+}
+
+/// The body of a live view, with its place.
+struct LiveView {
+    inner: axum::body::Body,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Body for LiveView {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -20,7 +20,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::AdminError;
@@ -31,13 +31,16 @@ use super::error::{ApiError, iot_hub};
 use super::gate::Gate;
 use super::listener::{self, Bound, Connection, Listener};
 use super::remote::{self, BoundRemote};
-use super::seats::{Seat, Seats};
+use super::seats::{LocalSeats, Seat, Seats};
 use super::socket::Place;
+use super::unread::Unread;
 use crate::handle::{AccessFigures, Unproven};
 use crate::identity::Role;
 
 /// What requests in flight have when the server ends.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// For the line of the record of who did what to reach its file.
+const RECORD_WAIT: Duration = Duration::from_secs(5);
 /// Bytes that a refused client may go on to send until it reads the refusal.
 const PARTING_BYTES: usize = 4 << 20;
 
@@ -59,7 +62,7 @@ pub(super) struct Hall {
     /// For those from other machines.
     pub(super) gate: Option<Gate>,
     /// Takes the record of what was done.
-    pub(super) record: Box<dyn Fn(Entry) + Send + Sync>,
+    pub(super) record: Box<dyn Fn(Entry) -> oneshot::Receiver<()> + Send + Sync>,
     /// What users of this system may do who are neither root nor the runtime's own.
     pub(super) group_role: Role,
     pub(super) limits: Limits,
@@ -155,15 +158,17 @@ pub(super) fn open(hall: Hall, ways: Ways, state_dir: &Path) -> Result<AdminServ
 }
 
 async fn accept_local(listener: Listener, hall: Arc<Hall>, token: Option<Arc<str>>, ending: Ending) {
-    let seats = Arc::new(Semaphore::new(hall.limits.local));
+    let Limits { local, streams, refused, waiting, refusing, headers, .. } = hall.limits;
+    let seats = LocalSeats::new(local, streams);
+    let room = Arc::new(Semaphore::new(local + refused));
     let mut connections = JoinSet::new();
     let mut end = pin!(ending.clone().wait());
     loop {
         let next = async {
-            let seat = seats.clone().acquire_owned().await;
-            (seat, listener.accept(hall.group_role).await)
+            let place = room.clone().acquire_owned().await;
+            (place, listener.accept(hall.group_role).await)
         };
-        let (seat, accepted) = tokio::select! {
+        let (place, accepted) = tokio::select! {
             next = next => next,
             () = &mut end => break,
         };
@@ -174,10 +179,18 @@ async fn accept_local(listener: Listener, hall: Arc<Hall>, token: Option<Arc<str
                     (Caller::TokenHolder, Some(token)) => Peer::Bearer(token.clone()),
                     (caller, _) => Peer::Known(caller),
                 };
-                let conversation = converse(stream, peer, hall.clone(), ending.clone(), hall.limits.headers);
+                let (seats, hall, ending) = (seats.clone(), hall.clone(), ending.clone());
                 connections.spawn(async move {
-                    conversation.await;
-                    drop(seat);
+                    let seat = seats.take(waiting).await;
+                    let (peer, idle) = match &seat {
+                        Some(_) => (peer, headers),
+                        None => {
+                            hall.figures.turned_away.fetch_add(1, Ordering::Relaxed);
+                            (Peer::Surplus { is_local: true }, refusing)
+                        }
+                    };
+                    converse(stream, peer, hall, ending, idle, Some(seats)).await;
+                    drop((seat, place));
                 });
             }
             Err(error) => rest_from(&error).await,
@@ -242,11 +255,11 @@ async fn receive(
         Seat::Served(_) => (Peer::Remote { from, reached_at }, hall.limits.handshake, hall.limits.headers),
         Seat::Refused(_) => {
             hall.figures.turned_away.fetch_add(1, Ordering::Relaxed);
-            (Peer::Surplus, hall.limits.refusing, hall.limits.refusing)
+            (Peer::Surplus { is_local: false }, hall.limits.refusing, hall.limits.refusing)
         }
     };
     match remote::shake_hands(&bound.acceptor, stream, handshake).await {
-        Ok(stream) => converse(Box::new(stream), peer, hall, ending, headers).await,
+        Ok(stream) => converse(Box::new(stream), peer, hall, ending, headers, None).await,
         Err(error) => tracing::debug!(%error, %from, "no TLS with a client of the management API"),
     }
 }
@@ -261,21 +274,30 @@ enum Peer {
     /// Somebody who shows a token with each request.
     Remote { from: SocketAddr, reached_at: IpAddr },
     /// One too many.
-    Surplus,
+    Surplus { is_local: bool },
 }
 
-/// One client, for as long as it stays. `idle`: for the headers of a request, and between two requests.
-async fn converse(stream: Box<dyn Connection>, peer: Peer, hall: Arc<Hall>, ending: Ending, idle: Duration) {
+/// One client, for as long as it stays. `idle`: for the headers of a request, and between two requests. `seats`: to which it
+/// gives way.
+async fn converse(
+    stream: Box<dyn Connection>,
+    peer: Peer,
+    hall: Arc<Hall>,
+    ending: Ending,
+    idle: Duration,
+    seats: Option<LocalSeats>,
+) {
     let _counted = hall.figures.connected();
     let routes = TowerToHyperService::new(hall.router.clone());
     let was_refused = Arc::new(AtomicBool::new(false));
     let service = {
         let (hall, ending, was_refused) = (hall.clone(), ending.clone(), was_refused.clone());
+        let seats = seats.clone();
         service_fn(move |request: Request<Incoming>| {
             let (routes, peer, hall) = (routes.clone(), peer.clone(), hall.clone());
-            let (ending, was_refused) = (ending.clone(), was_refused.clone());
+            let (ending, was_refused, seats) = (ending.clone(), was_refused.clone(), seats.clone());
             let answer = async move {
-                let answer = answer(request, &peer, &routes, &hall, ending).await;
+                let answer = answer(request, &peer, &routes, &hall, ending, seats.as_ref()).await;
                 if answer.status().is_client_error() || answer.status().is_server_error() {
                     was_refused.store(true, Ordering::Relaxed);
                 }
@@ -289,10 +311,23 @@ async fn converse(stream: Box<dyn Connection>, peer: Peer, hall: Arc<Hall>, endi
         .header_read_timeout(idle)
         .max_buf_size(bounds::MAX_BUFFER_BYTES)
         .max_headers(bounds::MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Unread::new(stream, hall.limits.unread)), service);
+    let give_way = async {
+        match &seats {
+            Some(seats) => seats.wanted(hall.limits.waiting).await,
+            None => std::future::pending().await,
+        }
+    };
+    let ends = async {
+        tokio::select! {
+            () = ending.wait() => {}
+            () = give_way => {}
+        }
+    };
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
-        () = ending.wait() => {
+        // What is in flight is answered; one that only stays open ends.
+        () = ends => {
             Pin::new(&mut connection).graceful_shutdown();
             poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
@@ -316,7 +351,7 @@ const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\nc
 
 /// Ends a connection. What a refused client is still sending is taken for a moment: closed at once, the system would throw away
 /// the refusal that it has not read yet.
-async fn part(mut stream: Box<dyn Connection>, is_refused: bool) {
+async fn part(mut stream: Unread, is_refused: bool) {
     if stream.shutdown().await.is_err() || !is_refused {
         return;
     }
@@ -337,6 +372,7 @@ async fn answer(
     routes: &TowerToHyperService<Router>,
     hall: &Hall,
     ending: Ending,
+    seats: Option<&LocalSeats>,
 ) -> Response {
     let has_body = !request.body().is_end_stream();
     let path = request.uri().path().to_owned();
@@ -348,8 +384,8 @@ async fn answer(
         }
         answer
     };
-    if matches!(peer, Peer::Surplus) {
-        return closed(too_many(hall));
+    if let Peer::Surplus { is_local } = peer {
+        return closed(too_many(hall, *is_local));
     }
     let asked = |who| Asked { method: request.method().clone(), path: path.clone(), who };
     let (asked, caller) = match admit(peer, &request, hall) {
@@ -357,7 +393,8 @@ async fn answer(
         Err(refused) => {
             let (stranger, from) = *refused;
             if let Some(entry) = from.and_then(|from| audit::entry(&asked(Who::Unknown(from)), &stranger)) {
-                (hall.record)(entry);
+                // Whoever is not let in is not waited for either.
+                drop((hall.record)(entry));
             }
             return closed(stranger);
         }
@@ -365,7 +402,8 @@ async fn answer(
     if let Some(refused) = bounds::refusal(&request) {
         hall.figures.refused_sizes.fetch_add(1, Ordering::Relaxed);
         let answer = closed(refused.into_response());
-        audit::entry(&asked, &answer).into_iter().for_each(&hall.record);
+        let entry = audit::entry(&asked, &answer);
+        write_down(hall, entry).await;
         return answer;
     }
     request.extensions_mut().insert(caller);
@@ -375,8 +413,22 @@ async fn answer(
         Ok(answer) => answer,
         Err(never) => match never {},
     };
-    audit::entry(&asked, &answer).into_iter().for_each(&hall.record);
+    let answer = match seats {
+        Some(seats) => seats.admit(answer).unwrap_or_else(|| closed(too_many_views(hall))),
+        None => answer,
+    };
+    let entry = audit::entry(&asked, &answer);
+    write_down(hall, entry).await;
     answer
+}
+
+/// Records an answer where that is due; what was changed is answered once that is in its file, so that it is never done and
+/// unknown.
+async fn write_down(hall: &Hall, entry: Option<Entry>) {
+    if let Some(entry) = entry {
+        // A disk that hangs holds up the record, not the operator.
+        let _ = tokio::time::timeout(RECORD_WAIT, (hall.record)(entry)).await;
+    }
 }
 
 /// Who asks; or the answer to one who is not let in, with the address to record it under.
@@ -398,12 +450,27 @@ fn admit(peer: &Peer, request: &Request<Incoming>, hall: &Hall) -> Result<Caller
     }
 }
 
-fn too_many(hall: &Hall) -> Response {
-    let Limits { remote, per_address, .. } = hall.limits;
-    let message =
-        format!("there are too many connections: {remote} are served at a time, {per_address} from one address");
-    let told = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "tooManyConnections", message);
-    let mut answer = told.hint("try again in a moment, and keep connections for several requests").into_response();
+fn too_many(hall: &Hall, is_local: bool) -> Response {
+    let Limits { local, remote, per_address, .. } = hall.limits;
+    let (message, hint) = if is_local {
+        let message = format!("there are too many connections on this system: {local} are served at a time");
+        (message, "end some programs that use the management API (`dinrail tail`, `logs -f`, `wait`), or try again")
+    } else {
+        let bounds = format!("{remote} are served at a time, {per_address} from one address");
+        let hint = "try again in a moment, and keep connections for several requests";
+        (format!("there are too many connections: {bounds}"), hint)
+    };
+    come_again("tooManyConnections", message, hint)
+}
+
+fn too_many_views(hall: &Hall) -> Response {
+    let message = format!("there are too many live views on this system: {} at a time", hall.limits.streams);
+    come_again("tooManyStreams", message, "end some of them: `dinrail tail`, `dinrail logs -f`")
+}
+
+fn come_again(code: &'static str, message: String, hint: &'static str) -> Response {
+    let told = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code, message);
+    let mut answer = told.hint(hint).into_response();
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
@@ -436,12 +503,16 @@ mod tests {
 
     fn example() -> Router {
         let endless = |axum::Extension(ending): axum::Extension<Ending>| async {
-            axum::body::Body::new(OneLineThenSilence(Some("{}\n"), Box::pin(ending.wait())))
+            let body = axum::body::Body::new(OneLineThenSilence(Some("{}\n"), Box::pin(ending.wait())));
+            ([(header::CONTENT_TYPE, "application/x-ndjson")], body)
         };
         let slow = || async {
             std::future::pending::<()>().await;
         };
-        let router = Router::new().route("/quick", get(|| async { "1" })).route("/endless", get(endless));
+        let router = Router::new()
+            .route("/quick", get(|| async { "1" }))
+            .route("/large", get(|| async { vec![0u8; 8 << 20] }))
+            .route("/endless", get(endless));
         routes::without_strangers(router.route("/never", get(slow)))
     }
 
@@ -464,7 +535,7 @@ mod tests {
     }
 
     fn hall(router: Router, limits: Limits) -> Hall {
-        let record = Box::new(|_: Entry| {});
+        let record = Box::new(|_: Entry| oneshot::channel().1);
         Hall { router, gate: None, record, group_role: Role::Operator, limits, figures: Arc::default() }
     }
 
@@ -473,8 +544,13 @@ mod tests {
     }
 
     fn serve_example() -> (tempfile::TempDir, AdminServer, Client) {
+        serve_within(Limits::default())
+    }
+
+    fn serve_within(limits: Limits) -> (tempfile::TempDir, AdminServer, Client) {
         let state = tempfile::tempdir().unwrap();
-        let server = serve_local(example(), state.path(), listener::bind(state.path(), None).unwrap());
+        let (local, place) = listener::bind(state.path(), None).unwrap();
+        let server = open(hall(example(), limits), Ways { local, place, remote: None }, state.path()).unwrap();
         let client = Client::find(&[state.path().to_owned()]).unwrap();
         (state, server, client)
     }
@@ -524,7 +600,8 @@ mod tests {
 
     #[test]
     fn more_clients_than_seats_are_all_served_in_turn() {
-        let (state, _server, _client) = serve_example();
+        let patient = Limits { waiting: Duration::from_secs(60), ..Limits::default() };
+        let (state, _server, _client) = serve_within(patient);
         let clients: Vec<_> = (0..Limits::default().local + 8)
             .map(|_| {
                 let state = state.path().to_owned();
@@ -533,6 +610,74 @@ mod tests {
             .collect();
 
         assert!(clients.into_iter().all(|client| client.join().unwrap() == 1));
+    }
+
+    #[test]
+    fn live_views_leave_seats_for_short_requests_and_one_too_many_is_told_to_end_some() {
+        let limits = Limits { local: 4, streams: 2, waiting: Duration::from_secs(60), ..Limits::default() };
+        let (state, _server, client) = serve_within(limits);
+        let (first_line, seen) = std::sync::mpsc::channel();
+        for _ in 0..2 {
+            let (viewer, first_line) = (Client::find(&[state.path().to_owned()]).unwrap(), first_line.clone());
+            std::thread::spawn(move || {
+                viewer.lines("/endless", None, |_| {
+                    first_line.send(()).unwrap();
+                    ControlFlow::Continue(())
+                })
+            });
+            seen.recv().unwrap();
+        }
+
+        let refused = client.lines("/endless", None, |_| ControlFlow::Break(())).unwrap_err();
+
+        let ClientError::Refused { status: 503, error } = refused else { panic!("{refused}") };
+        assert!(error.hint.as_deref().unwrap_or_default().contains("dinrail tail"), "{error:?}");
+        assert_eq!(client.get::<u32>("/quick").unwrap(), 1);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_client_that_finds_all_seats_taken_is_told_and_idle_connections_give_way() {
+        use std::io::{Read, Write};
+        let hour = Duration::from_secs(3600);
+        let limits = Limits { local: 2, waiting: SHORT, headers: hour, ..Limits::default() };
+        let (_state, server, client) = serve_within(limits);
+        let ask = |path: &str| {
+            let mut stream = std::os::unix::net::UnixStream::connect(server.socket_path()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+            stream
+        };
+        // Each stays open, and hears the end of the connection when it had to give way.
+        let mut idle = [ask("/quick"), ask("/quick")];
+        let mut first = [0; 8];
+        idle.iter_mut().for_each(|idle| idle.read_exact(&mut first).unwrap());
+        let quick = || client.get::<u32>("/quick");
+        assert!((0..200).any(|_| quick().is_ok()), "they never gave way");
+        drop(idle);
+
+        let _busy = [ask("/never"), ask("/never")];
+        let refused = loop {
+            match quick() {
+                Err(refused) => break refused,
+                Ok(_) => std::thread::yield_now(),
+            }
+        };
+        let ClientError::Refused { status: 503, error } = refused else { panic!("{refused}") };
+        assert_eq!(error.code, "tooManyConnections");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_client_that_does_not_take_its_answer_is_given_up() {
+        use std::io::Write;
+        let limits = Limits { local: 1, waiting: Duration::from_secs(20), unread: SHORT, ..Limits::default() };
+        let (_state, server, client) = serve_within(limits);
+        let mut deaf = std::os::unix::net::UnixStream::connect(server.socket_path()).unwrap();
+        deaf.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+
+        // There is one seat, and the deaf one has it until then.
+        assert_eq!(client.get::<u32>("/quick").unwrap(), 1);
     }
 
     #[test]
@@ -607,6 +752,9 @@ mod tests {
             (with("GET /quick", &format!("x-large: {}\r\n", "a".repeat(17_000))), "431"),
             (with("GET /quick", &"x: a\r\n".repeat(100)), "431"),
             (b"nonsense\r\n\r\n".to_vec(), "400"),
+            (with("GET /quick", "host: b\r\n"), "400"),
+            (b"GET /quick HTTP/1.1\r\nTOKEN\r\n\r\n".to_vec(), "400"),
+            (with("POST /echo", "expect: magic\r\ncontent-length: 1\r\n"), "417"),
             (b"GET /quick HTTP/1.1\r\nhost: a\r\n\r\n".to_vec(), "401"),
         ];
         for (octets, status) in table {

@@ -121,6 +121,11 @@ impl Handle {
         self.services.logs.audit(level, what, fields);
     }
 
+    /// Has `told` called once what was recorded so far is in its file. `[never blocks]`
+    pub fn once_recorded(&self, told: impl FnOnce() + Send + 'static) {
+        self.services.logs.once_written(told);
+    }
+
     /// Says how other machines reach the management API.
     pub fn reached_by(&self, api: ApiView) {
         // Once for each run.

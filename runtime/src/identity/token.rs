@@ -143,6 +143,10 @@ impl TokenError {
             TokenError::UnknownIdentity(_) => "dinrail identity list; a new one: dinrail identity add ID".to_owned(),
             TokenError::Disabled(identity) => format!("dinrail identity enable {identity}"),
             TokenError::UnknownPolicy(_) => "skn is one of reader, operator, owner".to_owned(),
+            TokenError::WrongKey(who) if who.starts_with("the policy ") => format!(
+                "the keys may have been rotated: dinrail identity connection-string --policy {}",
+                who.trim_start_matches("the policy ")
+            ),
             TokenError::WrongKey(_) => {
                 "the keys may have been rotated, or the identity made again: dinrail identity connection-string ID"
                     .to_owned()

@@ -112,6 +112,7 @@ fn policy_tokens_give_their_role_within_their_scope() {
 
     let claimed = Token::make(&key, "localhost", SE as u64, Some("owner"));
     assert_eq!(house.who(&claimed), Err(TokenError::WrongKey("the policy owner".to_owned())));
+    assert!(house.who(&claimed).unwrap_err().hint().ends_with("identity connection-string --policy owner"));
     let unknown = Token::make(&key, "localhost", SE as u64, Some("iothubowner"));
     assert!(matches!(house.who(&unknown), Err(TokenError::UnknownPolicy(name)) if name == "iothubowner"));
 }

@@ -196,6 +196,12 @@ impl Logs {
         self.say(&self.0.audit, Offer::of_runtime(bytes), make);
     }
 
+    /// Has `told` called once everything said so far was handed to its files; it is dropped uncalled where nothing is kept.
+    /// `[any thread, never blocks]`
+    pub fn once_written(&self, told: impl FnOnce() + Send + 'static) {
+        self.job(Job::Written(Box::new(told)));
+    }
+
     /// What was dropped of an instance's lines since the runtime started.
     pub fn dropped(&self, name: &str) -> Dropped {
         self.known(name).map(|speaker| speaker.dropped()).unwrap_or_default()

@@ -41,6 +41,8 @@ pub(super) enum Job {
     KeepIn(PathBuf),
     /// Everything said before is to be in the files.
     Flush(Sender<()>),
+    /// As `Flush`, for somebody who is told by being called.
+    Written(Box<dyn FnOnce() + Send>),
     /// As `Flush`, and later lines go to the follower too. Answers with the number of the last line before those.
     Follow(Follower, Sender<u64>),
     /// Delete what this speaker said.
@@ -177,6 +179,10 @@ impl Writer {
                 self.tell_dropped();
                 self.flush();
                 let _ = done.send(());
+            }
+            Job::Written(told) => {
+                self.flush();
+                told();
             }
             Job::Follow(follower, done) => {
                 self.flush();

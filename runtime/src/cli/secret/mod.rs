@@ -52,6 +52,7 @@ Examples:
   pass show plc | dinrail secret set plc-pw -")]
 struct SetArgs {
     /// Name of the secret
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// @FILE, or - for standard input
     source: Option<String>,
@@ -71,6 +72,7 @@ Examples:
   dinrail secret allow plc-pw --only")]
 struct AllowArgs {
     /// Name of the secret
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Modules that may have it, in addition to those that may; * for every one
     #[arg(required_unless_present = "only")]
@@ -94,6 +96,7 @@ Examples:
   dinrail secret remove plc-pw --force")]
 struct RemoveArgs {
     /// Name of the secret
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Also while modules refer to it: they keep the value until they stop, and then wait for another one
     #[arg(long)]
