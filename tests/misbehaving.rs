@@ -70,6 +70,8 @@ fn panic_in_any_handler_is_caught_named_with_its_place_and_left_to_the_restart_p
     runtime.apply(&more.module("caller", "misbehaving").desired("caller", caller));
 
     runtime.undisturbed(|| {
+        // Whoever is called has to be there: a call from module to module does not wait for that.
+        runtime.wait_for("panic-in-method", "running");
         for (module, body) in [("panic-in-message", "bad"), ("panic-in-event", "bad"), ("caller", "call")] {
             send(&runtime, module, body);
         }
