@@ -96,13 +96,17 @@ struct Late {
 impl Completions {
     fn push(&self, task: Task) {
         let mut state = lock(&self.0.state);
+        // Only a thread that found nothing waits; a group of them then costs one waking.
+        let is_awaited = state.waiting.is_empty();
         match state.late.get_mut(&task.ticket()).filter(|late| late.threads >= MAX_LATE) {
             Some(late) => late.aside.push_back(task),
             None => state.waiting.push_back(task),
         }
         self.replace(&mut state);
         drop(state);
-        self.0.filled.notify_one();
+        if is_awaited {
+            self.0.filled.notify_one();
+        }
     }
 
     /// Gives the turn to another thread where one does not come back. To be called now and then. `[never blocks]`

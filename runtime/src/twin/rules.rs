@@ -50,12 +50,8 @@ impl fmt::Display for Violation {
 /// Checks keys and values of a patch or document of a section. `root` is the section's path; secrets are referred to where
 /// that ends with `desired`.
 pub fn check_patch(root: &str, patch: &Map<String, Value>, found: &mut Vec<Violation>) {
-    check_object(root, patch, 0, false, found);
-    if !root.ends_with("desired") {
-        let limit = "secrets are referred to in desired properties only";
-        let references = patch.iter().flat_map(|(key, value)| secret::places(&format!("{root}.{}", cut(key)), value));
-        references.for_each(|(path, name)| report(&path, shown(&secret::reference(&name)), limit.to_owned(), found));
-    }
+    let mut look = Look { takes_secrets: root.ends_with("desired"), found };
+    look.object(&Place::Root(root), patch, 0, false);
 }
 
 /// Finds the nulls of a document that takes the place of another one: only a patch removes members.
@@ -112,86 +108,119 @@ fn value_size(value: &Value) -> usize {
     }
 }
 
-fn check_object(path: &str, members: &Map<String, Value>, depth: usize, in_array: bool, found: &mut Vec<Violation>) {
-    if depth > MAX_DEPTH {
-        report(path, format!("{depth} objects deep"), format!("objects nest {MAX_DEPTH} deep at most"), found);
-        return;
-    }
-    for (key, value) in members {
-        if found.len() >= MAX_VIOLATIONS {
-            return;
+/// Where a check stands. Written out only for a violation: a sound patch costs no text.
+enum Place<'a> {
+    Root(&'a str),
+    Member(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Root(root) => f.write_str(root),
+            Place::Member(object, key) => write!(f, "{object}.{}", cut(key)),
+            Place::Item(array, at) => write!(f, "{array}[{at}]"),
         }
-        let path = format!("{path}.{}", cut(key));
-        check_key(&path, key, found);
-        check_value(&path, value, depth, in_array, found);
     }
 }
 
-fn check_key(path: &str, key: &str, found: &mut Vec<Violation>) {
-    if key.is_empty() {
-        report(path, "an empty key".to_owned(), "a key has at least one character".to_owned(), found);
-    }
-    if key.len() > MAX_KEY_BYTES {
-        report(
-            path,
-            format!("a key of {} bytes", key.len()),
-            format!("keys have {MAX_KEY_BYTES} bytes at most"),
-            found,
-        );
-    }
-    if let Some(bad) = key.chars().find(|c| c.is_control() || c.is_whitespace() || ".$#".contains(*c)) {
-        let limit = "keys have no control characters, white space, '.', '$' or '#'";
-        report(path, format!("{bad:?} in the key"), limit.to_owned(), found);
-    }
+/// A look through a patch or document.
+struct Look<'a> {
+    takes_secrets: bool,
+    found: &'a mut Vec<Violation>,
 }
 
-fn check_value(path: &str, value: &Value, depth: usize, in_array: bool, found: &mut Vec<Violation>) {
-    match value {
-        Value::Null if in_array => {
-            report(path, "null".to_owned(), "arrays hold no null, nor do objects inside them".to_owned(), found);
+impl Look<'_> {
+    fn object(&mut self, place: &Place<'_>, members: &Map<String, Value>, depth: usize, in_array: bool) {
+        if depth > MAX_DEPTH {
+            return self.report(
+                place,
+                format!("{depth} objects deep"),
+                format!("objects nest {MAX_DEPTH} deep at most"),
+            );
         }
-        Value::Null | Value::Bool(_) => {}
-        Value::Number(number) => {
-            let in_range = match number.as_i64() {
-                Some(integer) => (MIN_INTEGER..=MAX_INTEGER).contains(&integer),
-                None => number.is_f64(),
-            };
-            if !in_range {
-                report(
-                    path,
-                    number.to_string(),
-                    format!("integers lie between {MIN_INTEGER} and {MAX_INTEGER}"),
-                    found,
-                );
+        for (key, value) in members {
+            if self.found.len() >= MAX_VIOLATIONS {
+                return;
             }
+            let place = Place::Member(place, key);
+            self.key(&place, key);
+            self.value(&place, value, depth, in_array);
         }
-        Value::String(text) => {
-            if text.len() > MAX_STRING_BYTES {
-                let told = format!("{} of {} bytes", shown(value), text.len());
-                report(path, told, format!("strings have {MAX_STRING_BYTES} bytes at most"), found);
+    }
+
+    fn key(&mut self, place: &Place<'_>, key: &str) {
+        if key.is_empty() {
+            self.report(place, "an empty key".to_owned(), "a key has at least one character".to_owned());
+        }
+        if key.len() > MAX_KEY_BYTES {
+            self.report(
+                place,
+                format!("a key of {} bytes", key.len()),
+                format!("keys have {MAX_KEY_BYTES} bytes at most"),
+            );
+        }
+        if let Some(bad) = key.chars().find(|c| c.is_control() || c.is_whitespace() || ".$#".contains(*c)) {
+            let limit = "keys have no control characters, white space, '.', '$' or '#'";
+            self.report(place, format!("{bad:?} in the key"), limit.to_owned());
+        }
+    }
+
+    fn value(&mut self, place: &Place<'_>, value: &Value, depth: usize, in_array: bool) {
+        match value {
+            Value::Null if in_array => {
+                let limit = "arrays hold no null, nor do objects inside them";
+                self.report(place, "null".to_owned(), limit.to_owned());
             }
-        }
-        Value::Array(items) => {
-            for (at, item) in items.iter().enumerate() {
-                if found.len() >= MAX_VIOLATIONS {
-                    return;
+            Value::Null | Value::Bool(_) => {}
+            Value::Number(number) => {
+                let in_range = match number.as_i64() {
+                    Some(integer) => (MIN_INTEGER..=MAX_INTEGER).contains(&integer),
+                    None => number.is_f64(),
+                };
+                if !in_range {
+                    let limit = format!("integers lie between {MIN_INTEGER} and {MAX_INTEGER}");
+                    self.report(place, number.to_string(), limit);
                 }
-                check_value(&format!("{path}[{at}]"), item, depth, true, found);
             }
+            Value::String(text) => {
+                if text.len() > MAX_STRING_BYTES {
+                    let told = format!("{} of {} bytes", shown(value), text.len());
+                    self.report(place, told, format!("strings have {MAX_STRING_BYTES} bytes at most"));
+                }
+            }
+            Value::Array(items) => {
+                for (at, item) in items.iter().enumerate() {
+                    if self.found.len() >= MAX_VIOLATIONS {
+                        return;
+                    }
+                    self.value(&Place::Item(place, at), item, depth, true);
+                }
+            }
+            Value::Object(members) if members.contains_key(secret::MEMBER) => self.secret(place, value),
+            Value::Object(members) => self.object(place, members, depth + 1, in_array),
         }
-        Value::Object(members) if members.contains_key(secret::MEMBER) => check_secret(path, value, found),
-        Value::Object(members) => check_object(path, members, depth + 1, in_array, found),
     }
-}
 
-/// `{"$secret": NAME}` stands alone.
-fn check_secret(path: &str, value: &Value, found: &mut Vec<Violation>) {
-    let problem = match secret::name_of(value) {
-        None => Some("a reference to a secret is {\"$secret\": \"NAME\"}, with nothing beside it".to_owned()),
-        Some(name) => check_id(name).err().map(|error| format!("the name of a secret: {error}")),
-    };
-    if let Some(limit) = problem {
-        report(path, shown(value), limit, found);
+    /// `{"$secret": NAME}` stands alone, and in desired properties.
+    fn secret(&mut self, place: &Place<'_>, value: &Value) {
+        let name = secret::name_of(value);
+        let problem = match name {
+            None => Some("a reference to a secret is {\"$secret\": \"NAME\"}, with nothing beside it".to_owned()),
+            Some(name) => check_id(name).err().map(|error| format!("the name of a secret: {error}")),
+        };
+        if let Some(limit) = problem {
+            self.report(place, shown(value), limit);
+        }
+        if name.is_some() && !self.takes_secrets {
+            let limit = "secrets are referred to in desired properties only";
+            self.report(place, shown(value), limit.to_owned());
+        }
+    }
+
+    fn report(&mut self, place: &Place<'_>, value: String, limit: String) {
+        report(&place.to_string(), value, limit, self.found);
     }
 }
 
