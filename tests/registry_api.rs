@@ -470,8 +470,8 @@ fn nobody_waits_here_for_a_module_of_another_device() {
     runtime.cli(&["identity", "add", "/devices/q0"]).ok();
     runtime.cli(&["identity", "add", "/devices/q0/modules/a"]).ok();
     let other = "/devices/q0/modules/a";
-    runtime.cli(&["twin", "patch", other, "note=1", "--wait"]).refused(1, &["does not run on this device", "--wait"]);
-    runtime.cli(&["twin", "undo", other, "--to", "1", "--wait"]).refused(1, &["does not run on this device"]);
+    runtime.cli(&["twin", "patch", other, "note=1", "--wait"]).refused(1, &["nobody acknowledges", "--wait"]);
+    runtime.cli(&["twin", "undo", other, "--to", "1", "--wait"]).refused(1, &["nobody acknowledges"]);
     let twin = runtime.json(&["twin", "get", other]);
     assert_eq!(twin["properties"]["desired"]["note"], Value::Null, "nothing was stored");
     runtime.cli(&["twin", "patch", other, "note=1"]).ok();

@@ -210,6 +210,16 @@ fn bodies_that_are_no_documents_are_refused_clearly_and_change_nothing() {
 fn a_twin_that_is_not_there_says_why() {
     let runtime = wayward(json!({"note": 0}));
     runtime.cli(&["twin", "patch", "ww", "note=1"]).refused(1, &["there is no twin of", "did you mean 'w'?"]);
+    runtime.cli(&["identity", "add", "/devices/t1"]).ok();
+    for verb in [&["twin", "get", "t1"][..], &["identity", "show", "t1"]] {
+        runtime.cli(verb).refused(1, &["did you mean /devices/t1?"]);
+    }
+    runtime.cli(&["twin", "get", "/devices/t2"]).refused(1, &["there is no twin of", "dinrail identity list"]);
+    for id in ["f2", "/devices/t1/modules/f2"] {
+        runtime.cli(&["identity", "add", id]).ok();
+        runtime.cli(&["twin", "patch", id, "a=1", "--wait"]).refused(1, &["nobody acknowledges", "leave out --wait"]);
+        assert_eq!(version(&runtime.json(&["twin", "get", id])), 1, "nothing is stored");
+    }
     for verb in
         [&["twin", "history", "ww"][..], &["twin", "undo", "ww", "--to", "1"], &["twin", "get", "ww", "--at", "1"]]
     {

@@ -51,8 +51,18 @@ impl From<IdentityError> for Refusal {
 impl Handle {
     /// An identity, with its keys where `with_keys`.
     pub fn identity(&self, id: &Identity, with_keys: bool) -> Answer<IdentityState> {
-        let record = self.identities.require(id).map_err(Refusal::from)?;
+        let record = self.identities.require(id).map_err(|error| {
+            let refusal = Refusal::from(error);
+            Refusal { hint: self.device_of_that_name(id).or(refusal.hint), ..refusal }
+        })?;
         self.identity_state(record, with_keys)
+    }
+
+    /// A bare name means a module: says so where there is a device of that name instead.
+    pub(super) fn device_of_that_name(&self, id: &Identity) -> Option<String> {
+        let module = id.module_id().filter(|_| id.device_id() == self.device_id())?;
+        let device = Identity::device(module).ok()?;
+        self.identities.require(&device).ok().map(|_| format!("did you mean {device}?"))
     }
 
     /// The identities of all devices, and none of modules; sorted, `top` of them at most.

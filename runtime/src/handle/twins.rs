@@ -157,6 +157,7 @@ impl Handle {
     async fn twin_refusal(&self, error: TwinError) -> Refusal {
         let TwinError::NotFound { identity } = &error else { return error.into() };
         let module = identity.module_id().filter(|_| identity.device_id() == self.device_id()).map(str::to_owned);
+        let device = self.device_of_that_name(identity);
         let mut refusal = Refusal::from(error);
         let Some(module) = module else { return refusal };
         let twins = self.twins.list();
@@ -165,6 +166,8 @@ impl Handle {
         let asked = module.clone();
         if let Ok(Some(removal)) = self.ask(move |control, _| control.removal_of(&asked)).await {
             refusal.message += &format!(": {module} was {removal}");
+        } else if let Some(hint) = device {
+            refusal.hint = Some(hint);
         } else if let Some(near) = near {
             refusal.hint = Some(format!("did you mean '{near}'?"));
         }

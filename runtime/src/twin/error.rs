@@ -89,6 +89,9 @@ impl TwinError {
     /// What a person does next.
     pub fn hint(&self) -> String {
         match self {
+            TwinError::NotFound { identity } if identity.module_id().is_none() => {
+                "`dinrail identity list` shows the devices".to_owned()
+            }
             TwinError::NotFound { .. } => {
                 "`dinrail list` shows the modules; a module has a twin from its first start on".to_owned()
             }

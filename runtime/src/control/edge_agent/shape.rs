@@ -12,6 +12,8 @@ use crate::twin::rules;
 const SCHEMA_VERSION: &str = "1.0";
 /// Clients of `$edgeHub` that are told; further ones are counted. Source: IoT Edge's `MaxConnectedClients`.
 const MAX_CLIENTS: usize = 100;
+/// Modules of which more than their state may be told: the state alone takes over 128 bytes of the section.
+pub const MAX_WHOLE_MODULES: usize = rules::MAX_SECTION_BYTES / 128;
 /// What IoT Edge says of what has never been.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 /// Longest text of a reason.
@@ -45,7 +47,7 @@ pub struct ModuleFacts {
     pub name: String,
     /// Its identity, as `$edgeHub` names clients: `{device}/{module}`.
     pub client: String,
-    /// What is wanted of it, as a manifest says it.
+    /// What is wanted of it, as a manifest says it; not looked at with more than [`MAX_WHOLE_MODULES`].
     pub wanted: Map<String, Value>,
     /// Digest of its image.
     pub image_hash: Option<String>,
@@ -77,13 +79,15 @@ pub fn agent(facts: &Facts) -> Map<String, Value> {
     let unwell = facts.modules.iter().filter(|module| module.runtime_status != "running").count();
     let fewer = (0..10).map(|halvings| Detail::Unwell(unwell >> halvings));
     let details = [Detail::Whole, Detail::WithoutOptions, Detail::State].into_iter().chain(fewer);
-    first_that_fits(details.map(|detail| agent_in(facts, detail)))
+    // With the last of them no module is told, and the rest is small.
+    first_that_fits(details.filter_map(|detail| agent_in(facts, detail)).chain(agent_in(facts, Detail::Unwell(0))))
 }
 
-fn agent_in(facts: &Facts, detail: Detail) -> Map<String, Value> {
+/// `None`: the modules alone do not fit. No more of them is put together than that, however many there are.
+fn agent_in(facts: &Facts, detail: Detail) -> Option<Map<String, Value>> {
     let mut omitted = 0;
     let mut left = if let Detail::Unwell(most) = detail { most } else { usize::MAX };
-    let mut modules = Map::new();
+    let (mut modules, mut bytes) = (Map::new(), 0);
     for module in &facts.modules {
         let is_left_out = matches!(detail, Detail::Unwell(_)) && (module.runtime_status == "running" || left == 0);
         if is_left_out {
@@ -91,7 +95,12 @@ fn agent_in(facts: &Facts, detail: Detail) -> Map<String, Value> {
             continue;
         }
         left -= 1;
-        modules.insert(module.name.clone(), Value::Object(module_in(module, facts.is_ending, detail)));
+        let told = fitted(Value::Object(module_in(module, facts.is_ending, detail)));
+        bytes += module.name.len() + rules::size_of(&told);
+        if bytes > rules::MAX_SECTION_BYTES {
+            return None;
+        }
+        modules.insert(module.name.clone(), Value::Object(told));
     }
     let (code, description) = match facts.is_ending {
         true => (406, "the runtime is not running"),
@@ -136,7 +145,7 @@ fn agent_in(facts: &Facts, detail: Detail) -> Map<String, Value> {
     if omitted > 0 {
         document["modulesOmitted"] = omitted.into();
     }
-    fitted(document)
+    Some(fitted(document))
 }
 
 fn module_in(module: &ModuleFacts, is_ending: bool, detail: Detail) -> Map<String, Value> {

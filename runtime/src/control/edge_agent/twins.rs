@@ -188,7 +188,7 @@ impl Control {
         ModuleFacts {
             name: spec.name.clone(),
             client: format!("{}/{}", self.identities.device_id(), spec.name),
-            wanted: wanted(spec),
+            wanted: if self.instances.len() > shape::MAX_WHOLE_MODULES { Map::new() } else { wanted(spec) },
             image_hash: life.digest.clone(),
             exit_code: entry.exit_code,
             description,
