@@ -22,24 +22,30 @@ const BUFFERED_LINES: usize = 64;
 /// How often a thread that has nothing to tell looks whether its client is still there.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// For the OpenAPI document: what [`Handle::log_query`] reads.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described")]
+struct LogParams {
+    /// So many of the newest lines, 200 unless told; `all` with `since`
+    tail: Option<String>,
+    /// RFC 3339, or a span back from now such as `15m`
+    since: Option<String>,
+    /// The same
+    until: Option<String>,
+    /// `error`, `warn`, `info`, `debug` or `trace`: this and graver ones
+    level: Option<String>,
+    /// Regular expression
+    grep: Option<String>,
+    /// Then also what comes, a line each as `application/x-ndjson`
+    follow: Option<bool>,
+}
+
 /// Lines of all logs.
 #[utoipa::path(
     get, path = "/logs", tag = "logs",
     params(
-        (
-            "tail" = Option<String>,
-            Query,
-            description = "So many of the newest lines, 200 unless told; `all` with `since`"
-        ),
-        ("since" = Option<String>, Query, description = "RFC 3339, or a span back from now such as `15m`"),
-        ("until" = Option<String>, Query, description = "The same"),
-        (
-            "level" = Option<String>,
-            Query,
-            description = "`error`, `warn`, `info`, `debug` or `trace`: this and graver ones"
-        ),
-        ("grep" = Option<String>, Query, description = "Regular expression"),
-        ("follow" = Option<bool>, Query, description = "Then also what comes, a line each as `application/x-ndjson`"),
+        LogParams,
         ("runtime" = Option<bool>, Query, description = "Only the runtime's own"),
         ("audit" = Option<bool>, Query, description = "Only the record of who did what")
     ),
@@ -67,22 +73,7 @@ pub(super) async fn of_all(
 /// Lines of the log of a module.
 #[utoipa::path(
     get, path = "/modules/{name}/logs", tag = "logs",
-    params(
-        (
-            "tail" = Option<String>,
-            Query,
-            description = "So many of the newest lines, 200 unless told; `all` with `since`"
-        ),
-        ("since" = Option<String>, Query, description = "RFC 3339, or a span back from now such as `15m`"),
-        ("until" = Option<String>, Query, description = "The same"),
-        (
-            "level" = Option<String>,
-            Query,
-            description = "`error`, `warn`, `info`, `debug` or `trace`: this and graver ones"
-        ),
-        ("grep" = Option<String>, Query, description = "Regular expression"),
-        ("follow" = Option<bool>, Query, description = "Then also what comes, a line each as `application/x-ndjson`")
-    ),
+    params(LogParams),
     responses(
         (
             status = 200,

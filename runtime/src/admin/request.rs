@@ -17,11 +17,30 @@ use super::bounds::TooSlow;
 use super::caller::Caller;
 use super::error::{ApiError, refusal};
 use crate::handle::{RefusalKind, Role, read_document};
+use crate::name::Identity;
 
 /// Largest body of a request, but for the upload of an image.
 pub const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// Longest time that a client may ask the server to wait; it can ask again.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// The identity in a path: `{device}` alone or with `{module}`.
+pub(super) struct Target(pub(super) Identity);
+
+impl<S: Send + Sync> FromRequestParts<S> for Target {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Target, ApiError> {
+        let path = axum::extract::RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|error| ApiError::invalid(format!("the path cannot be read: {error}")))?;
+        let named = |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
+        let device = named("device").unwrap_or_default();
+        Ok(Target(match named("module") {
+            Some(module) => Identity::module(device, module)?,
+            None => Identity::device(device)?,
+        }))
+    }
+}
 
 /// Reads a JSON body. An empty one reads as `null`.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {

@@ -12,31 +12,13 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::methods::told;
-use super::request::{self, By, Params};
+use super::request::{self, By, Params, Target};
 use crate::handle::{Handle, Refusal, TwinChange, TwinPart, TwinWish};
 use crate::name::Identity;
 use crate::view::TwinHistoryView;
 
 /// Changes of a history that are given unless told.
 const USUAL_CHANGES: u64 = 100;
-
-/// The identity in a path: `{device}` alone or with `{module}`.
-pub(super) struct Target(Identity);
-
-impl<S: Send + Sync> FromRequestParts<S> for Target {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Target, ApiError> {
-        let path = axum::extract::RawPathParams::from_request_parts(parts, state).await;
-        let path = path.map_err(|error| ApiError::invalid(format!("the path cannot be read: {error}")))?;
-        let named = |name: &str| path.iter().find(|(known, _)| *known == name).map(|(_, value)| value);
-        let device = named("device").unwrap_or_default();
-        Ok(Target(match named("module") {
-            Some(module) => Identity::module(device, module)?,
-            None => Identity::device(device)?,
-        }))
-    }
-}
 
 /// What every change brings along: who asks, on which state, and whether a schema shall stop it.
 pub(super) struct Terms {
@@ -59,6 +41,36 @@ impl Terms {
     fn of(self, wish: TwinWish) -> TwinChange {
         TwinChange { wish, if_match: self.if_match, is_forced: self.is_forced, by: self.by }
     }
+}
+
+/// For the OpenAPI document: what [`Terms`] reads of the headers.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only described")]
+struct ExpectedEtag {
+    /// The etag that is expected, quoted; `*` for any
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
+/// For the OpenAPI document: what [`Terms`] reads of the query.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described")]
+struct Force {
+    /// Also what the module's image does not take
+    force: Option<bool>,
+}
+
+/// For the OpenAPI document.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only described")]
+struct HistoryParams {
+    /// Only changes at, in or around this path
+    path: Option<String>,
+    /// So many at most; 100 unless told
+    limit: Option<u64>,
 }
 
 /// The twin of the device.
@@ -92,10 +104,7 @@ pub(super) async fn get_module(
 /// Merges into tags and desired properties of the device.
 #[utoipa::path(
     patch, path = "/twins/{device}", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -115,10 +124,7 @@ pub(super) async fn patch_device(
 /// Merges into tags and desired properties of a module.
 #[utoipa::path(
     patch, path = "/twins/{device}/modules/{module}", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -140,10 +146,7 @@ pub(super) async fn patch_module(
 /// Replaces tags and desired properties of the device; a part that is missing is emptied.
 #[utoipa::path(
     put, path = "/twins/{device}", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -163,10 +166,7 @@ pub(super) async fn replace_device(
 /// Replaces tags and desired properties of a module; a part that is missing is emptied.
 #[utoipa::path(
     put, path = "/twins/{device}/modules/{module}", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = Object,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -188,10 +188,7 @@ pub(super) async fn replace_module(
 /// Who changed tags and desired properties of the device.
 #[utoipa::path(
     get, path = "/twins/{device}/history", tag = "twins",
-    params(
-        ("path" = Option<String>, Query, description = "Only changes at, in or around this path"),
-        ("limit" = Option<u64>, Query, description = "So many at most; 100 unless told")
-    ),
+    params(HistoryParams),
     responses((status = 200, body = TwinHistoryView))
 )]
 pub(super) async fn device_history(
@@ -205,10 +202,7 @@ pub(super) async fn device_history(
 /// Who changed tags and desired properties of a module.
 #[utoipa::path(
     get, path = "/twins/{device}/modules/{module}/history", tag = "twins",
-    params(
-        ("path" = Option<String>, Query, description = "Only changes at, in or around this path"),
-        ("limit" = Option<u64>, Query, description = "So many at most; 100 unless told")
-    ),
+    params(HistoryParams),
     responses((status = 200, body = TwinHistoryView))
 )]
 pub(super) async fn module_history(
@@ -224,10 +218,7 @@ pub(super) async fn module_history(
 /// Puts tags or desired properties of the device back as they were at a version: a change like any other.
 #[utoipa::path(
     post, path = "/twins/{device}/undo", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = UndoDocument,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),
@@ -247,10 +238,7 @@ pub(super) async fn undo_device(
 /// Puts tags or desired properties of a module back as they were at a version: a change like any other.
 #[utoipa::path(
     post, path = "/twins/{device}/modules/{module}/undo", tag = "twins",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The etag that is expected, quoted; `*` for any"),
-        ("force" = Option<bool>, Query, description = "Also what the module's image does not take")
-    ),
+    params(ExpectedEtag, Force),
     request_body = UndoDocument,
     responses(
         (status = 200, body = Object, headers(("etag" = String, description = "The etag of the document"))),

@@ -13,13 +13,11 @@ use utoipa::ToSchema;
 use super::document::document;
 use crate::admin::audit::GivesKeys;
 use crate::admin::error::{ApiError, refusal};
-use crate::admin::request::{self, By, Params};
+use crate::admin::request::{self, By, Params, Target};
 use crate::clock;
 use crate::handle::{Handle, KeySlot, RefusalKind, Role};
 use crate::name::Identity;
 use crate::view::{ConnectionStringView, TokenView};
-
-type ModulePath = Path<(String, String)>;
 
 /// What holds secrets is kept by nobody on the way.
 const NOT_KEPT: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -47,10 +45,10 @@ pub(in crate::admin) struct RotateRequest {
 pub(in crate::admin) async fn device_token(
     State(handle): State<Handle>,
     by: By,
-    Path(device): Path<String>,
+    Target(id): Target,
     body: Body,
 ) -> Result<Response, ApiError> {
-    token(&handle, &Identity::device(&device)?, &by, body).await
+    token(&handle, &id, &by, body).await
 }
 
 /// A token that proves to be a module.
@@ -61,10 +59,10 @@ pub(in crate::admin) async fn device_token(
 pub(in crate::admin) async fn module_token(
     State(handle): State<Handle>,
     by: By,
-    Path((device, module)): ModulePath,
+    Target(id): Target,
     body: Body,
 ) -> Result<Response, ApiError> {
-    token(&handle, &Identity::module(&device, &module)?, &by, body).await
+    token(&handle, &id, &by, body).await
 }
 
 /// Replaces one key of a device, while the other holds.
@@ -75,10 +73,10 @@ pub(in crate::admin) async fn module_token(
 pub(in crate::admin) async fn rotate_device(
     State(handle): State<Handle>,
     by: By,
-    Path(device): Path<String>,
+    Target(id): Target,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    rotate(&handle, &Identity::device(&device)?, &by, body).await
+    rotate(&handle, &id, &by, body).await
 }
 
 /// Replaces one key of a module, while the other holds.
@@ -89,10 +87,10 @@ pub(in crate::admin) async fn rotate_device(
 pub(in crate::admin) async fn rotate_module(
     State(handle): State<Handle>,
     by: By,
-    Path((device, module)): ModulePath,
+    Target(id): Target,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    rotate(&handle, &Identity::module(&device, &module)?, &by, body).await
+    rotate(&handle, &id, &by, body).await
 }
 
 /// What a device connects with, its key included.
@@ -104,10 +102,10 @@ pub(in crate::admin) async fn rotate_module(
 pub(in crate::admin) async fn device_connection_string(
     State(handle): State<Handle>,
     by: By,
-    Path(device): Path<String>,
+    Target(id): Target,
     params: Params,
 ) -> Result<Response, ApiError> {
-    connection_string(&handle, &Identity::device(&device)?, &by, &params)
+    connection_string(&handle, &id, &by, &params)
 }
 
 /// What a module connects with, its key included.
@@ -119,10 +117,10 @@ pub(in crate::admin) async fn device_connection_string(
 pub(in crate::admin) async fn module_connection_string(
     State(handle): State<Handle>,
     by: By,
-    Path((device, module)): ModulePath,
+    Target(id): Target,
     params: Params,
 ) -> Result<Response, ApiError> {
-    connection_string(&handle, &Identity::module(&device, &module)?, &by, &params)
+    connection_string(&handle, &id, &by, &params)
 }
 
 /// What a program that manages this device connects with, the key of a shared access policy included.
