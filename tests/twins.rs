@@ -112,6 +112,11 @@ fn what_the_image_does_not_take_is_refused_with_every_path_unless_forced() {
     runtime.cli(&["plan", &file]).refused(1, &words);
     assert_eq!(desired(&runtime.json(&["twin", "get", "w"])), desired(&before));
 
+    let add = ["add", "w2", "wayward", "--stopped", "--set", r#"panicIn="text""#];
+    runtime.cli(&add).refused(1, &["properties.desired.panicIn: \"text\"", "--force"]);
+    runtime.cli(&["show", "w2"]).refused(1, &["w2"]);
+    runtime.cli(&[&add[..], &["--force"]].concat()).ok();
+
     runtime.cli(&["twin", "patch", "w", "panicIn=text", "--force", "--wait"]).refused(1, &["w refused version"]);
     runtime.cli(&["twin", "patch", "w", "panicIn=null", "--force", "--wait"]).ok();
     let history = runtime.json(&["twin", "history", "w", "--path", "panicIn"]);

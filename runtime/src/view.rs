@@ -260,6 +260,8 @@ pub struct AddRequest {
     pub restart_policy: Option<String>,
     /// Lower starts earlier and stops later; `None`: last.
     pub startup_order: Option<u32>,
+    /// Also with desired properties that the image does not take.
+    pub force: bool,
     /// It is not started before a person says so.
     pub stopped: bool,
 }

@@ -45,6 +45,9 @@ pub struct AddArgs {
     /// What it may do with the device's own twin [default: none]
     #[arg(long, value_name = "RIGHT", value_parser = PossibleValuesParser::new(["none", "read", "report"]))]
     device_twin: Option<String>,
+    /// Also with desired properties that the image does not take
+    #[arg(long)]
+    force: bool,
     /// Do not start it before `dinrail start`
     #[arg(long)]
     stopped: bool,
@@ -85,6 +88,7 @@ pub(super) fn run(args: AddArgs, context: &mut Context) -> Result<(), Failure> {
         device_twin: args.device_twin,
         restart_policy: args.restart_policy,
         startup_order: args.startup_order,
+        force: args.force,
         stopped: args.stopped,
     };
     let body =

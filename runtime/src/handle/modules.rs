@@ -1,12 +1,20 @@
 //! Instances that a person adds and removes.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
+
+use serde_json::Value;
 
 use tokio::sync::oneshot;
 
+use super::twins::off_the_loop;
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::control::{Purge, discard};
+use crate::instance::spec::InstanceSpec;
+use crate::name::Identity;
+use crate::twin::patch::merge;
+use crate::twin::{Part, TwinError};
 use crate::view::{AddRequest, LossView, ModuleDetail, RemovedView};
 
 /// Beyond its stop grace, until an instance that is given up has gone.
@@ -31,11 +39,38 @@ impl Handle {
 
     /// Adds an instance without a manifest; it is stored when this returns.
     pub async fn add(&self, request: AddRequest, by: &str) -> Answer<ModuleDetail> {
+        self.check_fit(&request).await?;
         let (by, name) = (by.to_owned(), request.name.clone());
         let added = self.ask(move |control, _| control.add_instance(request, &by)).await??;
         self.committed().await?;
         // What it has come to meanwhile says more.
         Ok(self.module(&name).await.unwrap_or(added))
+    }
+
+    /// Refuses desired properties that the image, where it is here, does not take.
+    async fn check_fit(&self, request: &AddRequest) -> Answer<()> {
+        let Some(desired) = request.desired.clone().filter(|desired| !desired.is_empty() && !request.force) else {
+            return Ok(());
+        };
+        // A bad name or image is told with all else that is wrong.
+        let Ok(identity) = Identity::module(self.device_id(), &request.name) else { return Ok(()) };
+        let spec = InstanceSpec::new(&request.name, &request.image);
+        let Some(image) = self.ask(move |control, _| control.image_for(&spec, &BTreeMap::new())).await? else {
+            return Ok(());
+        };
+        let (twins, schemas) = (self.twins.clone(), self.schemas.clone());
+        let check = move || {
+            let Some(schema) = schemas.of(&image) else { return Ok(()) };
+            let before = twins.get(&identity).map(|twin| twin.section(Part::Desired).parse()).unwrap_or_default();
+            let mut after = Value::Object(before);
+            merge(&mut after, &Value::Object(desired));
+            let violations = match &after {
+                Value::Object(after) => schema.check(Part::Desired.path(), after),
+                _ => Vec::new(),
+            };
+            if violations.is_empty() { Ok(()) } else { Err(TwinError::Unfit { identity, violations }) }
+        };
+        Ok(off_the_loop(check).await??)
     }
 
     /// Ends an instance for good, and with `purge` discards what it leaves. Returns when its worker is gone or given up.

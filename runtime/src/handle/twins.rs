@@ -176,7 +176,7 @@ impl Handle {
 }
 
 /// Runs what may compute long or wait for a disk.
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
+pub(super) async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
     let (done, wait) = oneshot::channel();
     // Not of a pool: an idle runtime keeps no threads for it.
     let spawned = std::thread::Builder::new().name("twin-change".to_owned()).spawn(move || drop(done.send(work())));

@@ -95,7 +95,7 @@ impl Control {
     }
 
     /// The image that an instance is to run, as far as it is known.
-    pub(super) fn image_for(&self, spec: &InstanceSpec, images: &BTreeMap<String, String>) -> Option<String> {
+    pub(crate) fn image_for(&self, spec: &InstanceSpec, images: &BTreeMap<String, String>) -> Option<String> {
         match self.meaning(spec, images, None).kept {
             Image::Here { digest, .. } | Image::Comes { digest } => Some(digest),
             Image::Missing(_) | Image::Quarantined(_) => None,
