@@ -150,19 +150,6 @@ fn judge_mount(mount: &Mount) -> Finding {
     gathered("state-mount", format!("{} on {point}", mount.kind), "its file system is not fit for it", problems)
 }
 
-/// Bytes that are free for the state directory, and bytes of its file system; `None` where that cannot be said.
-#[cfg(unix)]
-pub fn disk_space(state: &Path) -> Option<(u64, u64)> {
-    let stat = rustix::fs::statvfs(state).ok()?;
-    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
-}
-
-/// Bytes that are free for the state directory, and bytes of its file system; `None` where that cannot be said.
-#[cfg(not(unix))]
-pub fn disk_space(_: &Path) -> Option<(u64, u64)> {
-    None
-}
-
 #[cfg(unix)]
 fn room(state: &Path) -> Vec<Finding> {
     let Ok(stat) = rustix::fs::statvfs(state) else {

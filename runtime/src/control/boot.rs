@@ -14,7 +14,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::database::tables::queue::{self, ClockMark, LossRow};
 use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
-use crate::database::{Database, DatabaseError, File, StoreError};
+use crate::database::{Database, DatabaseError, File, StoreError, disk_space};
 use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{self, Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
@@ -24,6 +24,7 @@ use crate::instance::spec::{DeviceTwin, InstanceSpec};
 use crate::instance::state::Hold;
 use crate::log::Logs;
 use crate::queue::LaneLimits;
+use crate::queue::budget::Limits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::queue::losses::Loss;
@@ -143,7 +144,10 @@ pub fn boot(
     let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
     let limits = LaneLimits { messages: config.queue.lane_messages as u64, bytes: config.queue.lane_bytes as u64 };
     let ingest = Arc::new(Ingest::new(identities.device_id(), epoch, limits));
-    let disk = Arc::new(Disk::open(database.clone(), config.queue.store_bytes, clock_mark(&database)?)?);
+    let share = || super::budgets::share_of_disk(disk_space(&folders.state).map(|(_, size)| size));
+    // Those of the deployment in force follow when it is taken up.
+    let limits = Limits { total: config.queue.store_bytes.unwrap_or_else(share), ..Limits::default() };
+    let disk = Arc::new(Disk::open(database.clone(), limits, clock_mark(&database)?)?);
     let directory = Arc::<Directory>::default();
     let (changes, _) = tokio::sync::watch::channel(0);
     let changes = Arc::new(changes);

@@ -12,6 +12,7 @@
 mod adding;
 mod bars;
 pub mod boot;
+mod budgets;
 mod deploying;
 mod edge_agent;
 mod event;

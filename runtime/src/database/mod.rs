@@ -13,6 +13,7 @@ mod error;
 mod migrate;
 mod open;
 mod recovery;
+mod space;
 pub mod tables;
 mod writer;
 
@@ -25,6 +26,7 @@ use rusqlite::{Connection, Transaction};
 
 pub use damage::damage;
 pub use error::{DatabaseError, StoreError};
+pub use space::disk_space;
 pub use writer::{Completion, Figures, Job, Work};
 
 /// One of the two files.

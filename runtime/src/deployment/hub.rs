@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::modules::schema_version;
 use super::reader::{Object, Reader};
+use super::store::{StoreConfiguration, read_store};
 use crate::clock::spoken;
 use crate::document::{Document, Format, Problem};
 use crate::instance::spec::InstanceSpec;
@@ -27,10 +28,8 @@ pub(super) const MAX_MAX_MESSAGE_BYTES: i64 = 256 * 1024 * 1024;
 pub struct HubSection {
     /// The routes, in the order of the manifest.
     pub routes: Vec<RouteSpec>,
-    /// How long messages wait unless their route says otherwise; `None`: until the byte budget is spent.
-    pub time_to_live: Option<Duration>,
-    /// Bound of the store in bytes; `None`: the runtime's own.
-    pub store_max_bytes: Option<u64>,
+    /// How long messages wait, and how many bytes of them.
+    pub store: StoreConfiguration,
 }
 
 /// Reads the desired properties of `$edgeHub`.
@@ -64,7 +63,7 @@ pub fn read_hub(reader: &mut Reader<'_>, hub: &Object<'_>, modules: &BTreeMap<St
         }
     }
     if let Some(store) = reader.member_object(hub, "storeAndForwardConfiguration") {
-        read_store(reader, &store, &mut section);
+        section.store = read_store(reader, &store);
     }
     section
 }
@@ -154,22 +153,7 @@ fn read_text(reader: &mut Reader<'_>, path: &str, name: &str, text: &str) -> Opt
     }
 }
 
-fn read_store(reader: &mut Reader<'_>, store: &Object<'_>, section: &mut HubSection) {
-    reader.known_keys(store, &["timeToLiveSecs", "storeLimits"]);
-    let ttl = reader.integer(store, "timeToLiveSecs", i64::from(i32::MIN)..=i64::from(i32::MAX));
-    // Negative: for ever. Source: IoT Edge.
-    section.time_to_live = ttl.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs);
-    if let Some(ttl) = section.time_to_live {
-        note_time_to_live(reader, "$edgeHub", ttl);
-    }
-    if let Some(limits) = reader.member_object(store, "storeLimits") {
-        reader.known_keys(&limits, &["maxSizeBytes"]);
-        section.store_max_bytes =
-            reader.integer(&limits, "maxSizeBytes", 1..=i64::MAX).and_then(|bytes| u64::try_from(bytes).ok());
-    }
-}
-
-fn note_time_to_live(reader: &mut Reader<'_>, whose: &str, ttl: Duration) {
+pub(super) fn note_time_to_live(reader: &mut Reader<'_>, whose: &str, ttl: Duration) {
     if ttl < WEEKEND {
         let span = spoken(ttl);
         reader.note(format!(

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::hub::read_hub;
 use super::modules::{DEFAULT_HEALTH, read_agent, read_health};
 use super::reader::{Object, Reader};
+use super::store::StoreConfiguration;
 use crate::document::{Document, Format, Problem, child_path};
 use crate::instance::spec::InstanceSpec;
 use crate::routing::RouteSpec;
@@ -35,10 +36,8 @@ pub struct Manifest {
     pub routes: Vec<RouteSpec>,
     /// How long what was changed must stay up before the deployment counts as good; zero: nobody looks.
     pub health: Duration,
-    /// How long messages wait unless their route says otherwise; `None`: until the byte budget is spent.
-    pub time_to_live: Option<Duration>,
-    /// Bound of the store in bytes; `None`: the runtime's own.
-    pub store_max_bytes: Option<u64>,
+    /// How long messages wait, and how many bytes of them.
+    pub store: StoreConfiguration,
 }
 
 /// What a manifest says about the desired properties of one module.
@@ -202,8 +201,7 @@ fn read(reader: &mut Reader<'_>, text: &str, root: &Value, check: ImageCheck<'_>
         desired,
         routes: section.routes,
         health,
-        time_to_live: section.time_to_live,
-        store_max_bytes: section.store_max_bytes,
+        store: section.store,
     })
 }
 

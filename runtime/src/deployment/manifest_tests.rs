@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::deployment::{EndpointConfiguration, EndpointOrder};
 
 /// A manifest whose `$edgeAgent` modules, `$edgeHub` routes and further sections are given.
 fn manifest(modules: Value, routes: Value, sections: Value) -> String {
@@ -314,7 +315,43 @@ fn a_time_to_live_below_zero_is_for_ever() {
         text["modulesContent"]["$edgeHub"]["properties.desired"]["storeAndForwardConfiguration"] =
             json!({"timeToLiveSecs": secs, "storeLimits": {"maxSizeBytes": 5_000_000_000_u64}});
         let manifest = taken(&text.to_string()).manifest;
-        assert_eq!((manifest.time_to_live, manifest.store_max_bytes), (ttl, Some(5_000_000_000)));
+        assert_eq!((manifest.store.time_to_live, manifest.store.max_bytes), (ttl, Some(5_000_000_000)));
+    }
+}
+
+fn with_store(store: Value) -> String {
+    let mut text: Value = serde_json::from_str(&manifest(json!({}), json!({}), json!({}))).unwrap();
+    text["modulesContent"]["$edgeHub"]["properties.desired"]["storeAndForwardConfiguration"] = store;
+    text.to_string()
+}
+
+#[test]
+fn the_store_has_a_budget_altogether_and_for_single_endpoints() {
+    let read = taken(&with_store(json!({"maxBytes": 1_000_000, "endpoints": {
+        "$upstream": {"maxBytes": 2_000_000},
+        "/modules/b/inputs/in": {"order": "liveFirst"},
+    }})));
+
+    let store = &read.manifest.store;
+    assert_eq!(store.max_bytes, Some(1_000_000));
+    let upstream = EndpointConfiguration { max_bytes: Some(2_000_000), order: EndpointOrder::OldestFirst };
+    let input = EndpointConfiguration { max_bytes: None, order: EndpointOrder::LiveFirst };
+    let expected = [("$upstream".to_owned(), upstream), ("/modules/b/inputs/in".to_owned(), input)];
+    assert_eq!(store.endpoints, expected.into());
+    assert!(read.notes.iter().any(|note| note.contains("maxBytes of 2000000 have no effect")), "{:?}", read.notes);
+}
+
+#[test]
+fn budgets_that_mean_nothing_are_refused_with_their_place() {
+    for (store, message) in [
+        (json!({"maxBytes": 0}), "expected a whole number from 1 "),
+        (json!({"maxBytes": 300_000, "storeLimits": {"maxSizeBytes": 300_000}}), "says the same as maxBytes"),
+        (json!({"endpoints": {"upstream": {}}}), "is no endpoint"),
+        (json!({"endpoints": {"$upstream": {"max": 1}}}), "unknown key"),
+        (json!({"endpoints": {"$upstream": {"order": "newest"}}}), "expected oldestFirst or liveFirst"),
+    ] {
+        let found = problem(&with_store(store.clone())).to_string();
+        assert!(found.contains(message) && found.contains("storeAndForwardConfiguration"), "{store}: {found}");
     }
 }
 

@@ -15,6 +15,7 @@ pub mod rollout;
 mod route_changes;
 pub mod schema;
 pub mod step;
+mod store;
 
 pub use crate::document::{Format, Place, Problem};
 pub use export::{Export, export};
@@ -23,6 +24,7 @@ pub use manifest::{DesiredSection, Manifest, Parsed, own_section};
 pub use plan::{Actual, ActualInstance, Image, Meaning, plan};
 pub use rollout::{Order, Rollout, Standing, StepRecord, StepState};
 pub use step::{Plan, Step};
+pub use store::{EndpointConfiguration, Order as EndpointOrder, StoreConfiguration};
 
 /// A manifest to plan or to apply.
 #[derive(Debug, Clone, Default)]

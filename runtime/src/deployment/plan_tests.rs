@@ -21,8 +21,7 @@ fn manifest(modules: Vec<InstanceSpec>) -> Manifest {
         desired: BTreeMap::new(),
         routes: Vec::new(),
         health: Duration::ZERO,
-        time_to_live: None,
-        store_max_bytes: None,
+        store: Default::default(),
     }
 }
 

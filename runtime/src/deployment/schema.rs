@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 use super::hub;
 use super::manifest::EXPORT;
 use super::modules::{DEFAULT_HEALTH, MAX_HEALTH_SECS};
+#[cfg(test)]
+use super::store;
+use super::store::Order;
 use crate::instance::spec::{
     DEFAULT_STOP_GRACE, DesiredStatus, DeviceTwin, Isolation, LAST_STARTUP_ORDER, PullPolicy, RestartPolicy,
 };
@@ -319,10 +322,26 @@ fn hub_section() -> Value {
                         "minimum": i32::MIN,
                         "maximum": i32::MAX,
                     },
+                    "maxBytes": store_bytes("Bytes of messages that may wait on disk altogether."),
+                    "endpoints": {
+                        "description": "What holds for single endpoints: $upstream, or /modules/MODULE/inputs/INPUT.",
+                        "type": "object",
+                        "additionalProperties": {
+                            "type": "object",
+                            "properties": {
+                                "maxBytes": store_bytes("Bytes of messages that may wait on disk for it."),
+                                "order": words(
+                                    "What goes first where older messages wait on disk.", Order::WORDS,
+                                    Some(Order::default())
+                                ),
+                            },
+                            "additionalProperties": false,
+                        },
+                    },
                     "storeLimits": {
                         "type": "object",
                         "properties": {"maxSizeBytes": {
-                            "description": "Bound of the store.",
+                            "description": "As maxBytes.",
                             "type": "integer",
                             "minimum": 1,
                             "maximum": i64::MAX,
@@ -336,6 +355,10 @@ fn hub_section() -> Value {
         },
         "additionalProperties": false,
     })
+}
+
+fn store_bytes(description: &str) -> Value {
+    json!({"description": description, "type": "integer", "minimum": 1, "maximum": i64::MAX})
 }
 
 fn route() -> Value {
@@ -391,6 +414,11 @@ fn known_keys() -> Vec<(&'static str, Vec<&'static str>)> {
         ("/$defs/createOptions", options::KEYS.to_vec()),
         ("/$defs/createOptions/properties/limits", options::LIMITS.to_vec()),
         ("/$defs/hub", hub::HUB.to_vec()),
+        ("/$defs/hub/properties/storeAndForwardConfiguration", store::STORE.to_vec()),
+        (
+            "/$defs/hub/properties/storeAndForwardConfiguration/properties/endpoints/additionalProperties",
+            store::ENDPOINT.to_vec(),
+        ),
         ("/$defs/route/anyOf/2", hub::ROUTE.to_vec()),
     ]
 }

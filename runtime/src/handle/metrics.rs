@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Answer, Handle, Refusal, RefusalKind};
-use crate::check;
 use crate::clock;
 use crate::control::Control;
+use crate::database::disk_space;
 use crate::image::{Library, Verdict};
 use crate::log::Dropped;
 use crate::method::{DURATION_BUCKETS_US, Durations, Outcome};
@@ -201,7 +201,7 @@ impl Handle {
                 scrape.add("database_file", [file], found.len());
             }
         }
-        if let Some((free, size)) = check::state::disk_space(&self.folders.state) {
+        if let Some((free, size)) = disk_space(&self.folders.state) {
             scrape.add("disk_free", [], free);
             scrape.add("disk_size", [], size);
         }

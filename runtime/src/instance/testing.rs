@@ -19,6 +19,7 @@ use crate::database::{Database, File};
 use crate::identity::Identities;
 use crate::image::Library;
 use crate::queue::LaneLimits;
+use crate::queue::budget::Limits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::{Ingest, Outgoing, OutgoingBody, SendError, Sink, TargetSpec};
 use crate::queue::lane::Source;
@@ -195,7 +196,10 @@ impl House {
         let links = directory.clone();
         let services = Arc::new(Services {
             ingest: Arc::new(Ingest::new("d", 1, LaneLimits { messages: 1024, bytes: 1 << 20 })),
-            disk: Arc::new(Disk::open(database.clone(), budget, ClockMark::default()).unwrap()),
+            disk: Arc::new(
+                Disk::open(database.clone(), Limits { total: budget, ..Limits::default() }, ClockMark::default())
+                    .unwrap(),
+            ),
             twins: twins.clone(),
             identities: identities.clone(),
             secrets: Secrets::open(&database, identities.master()).unwrap().0,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::budget::{self, Budget, Limits};
 use super::ingest::SendError;
 use super::lane::lock;
 use crate::database::tables::queue::{self, ClockMark, StoredMessage};
@@ -19,7 +20,7 @@ const MAX_RETRY_BYTES: usize = 4 << 20;
 #[derive(Clone)]
 pub struct Disk {
     database: Database,
-    budget: u64,
+    budget: Arc<Budget>,
     mark: ClockMark,
     shared: Arc<Shared>,
 }
@@ -27,7 +28,6 @@ pub struct Disk {
 #[derive(Default)]
 struct Shared {
     messages: AtomicU64,
-    bytes: AtomicU64,
     parked: AtomicU64,
     staged: Mutex<Staged>,
     /// Counts up with each failure of staged rows: what was in line behind them then fails as well, and waits behind them.
@@ -54,31 +54,32 @@ struct Batch {
 pub type Stored = Box<dyn FnOnce() + Send>;
 
 impl Disk {
-    /// Counts what is there. `budget`: bytes of messages that may wait, over all endpoints.
-    pub fn open(database: Database, budget: u64, mark: ClockMark) -> Result<Disk, StoreError> {
-        let shared = Shared::default();
-        for count in database.read(File::Queue, queue::counts)? {
+    /// Counts what is there. `limits`: bytes of messages that may wait.
+    pub fn open(database: Database, limits: Limits, mark: ClockMark) -> Result<Disk, StoreError> {
+        let (shared, budget) = (Shared::default(), Budget::new(limits));
+        let counts = database.read(File::Queue, queue::counts)?;
+        for count in &counts {
             let counter = if count.is_parked { &shared.parked } else { &shared.messages };
             counter.fetch_add(count.messages, Ordering::Relaxed);
-            shared.bytes.fetch_add(count.bytes, Ordering::Relaxed);
         }
-        Ok(Disk { database, budget, mark, shared: Arc::new(shared) })
+        budget.counted(counts.into_iter().map(|count| (count.endpoint.into(), count.bytes)));
+        Ok(Disk { database, budget: Arc::new(budget), mark, shared: Arc::new(shared) })
     }
 
     /// Messages that wait, messages that are parked, and bytes of both.
     pub fn stored(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.shared.messages), read(&self.shared.parked), read(&self.shared.bytes))
+        (read(&self.shared.messages), read(&self.shared.parked), self.budget.held().0)
+    }
+
+    /// How much may wait, and how much does.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// Whether the byte budget allows these rows.
     pub fn check(&self, rows: &[StoredMessage]) -> Result<(), SendError> {
-        let stored = self.shared.bytes.load(Ordering::Relaxed);
-        if stored + size(rows) > self.budget {
-            let endpoint = rows.first().map_or(String::new(), |row| row.endpoint.to_string());
-            return Err(SendError::StoreFull { endpoint, stored, budget: self.budget });
-        }
-        Ok(())
+        self.budget.check_rows(rows)
     }
 
     /// Puts messages in line for the next commit. `[any thread]`; waits only while the disk is far behind.
@@ -87,24 +88,23 @@ impl Disk {
         rows: Vec<StoredMessage>,
         done: impl FnOnce(Result<(), String>) + Send + 'static,
     ) -> Result<(), SendError> {
-        self.check(&rows)?;
         if !lock(&self.shared.staged).waiting.is_empty() {
             // It would be stored before what was sent earlier.
             let endpoint = rows.first().map_or(String::new(), |row| row.endpoint.to_string());
             return Err(SendError::NotStored { endpoint });
         }
-        let (count, bytes) = (rows.len() as u64, size(&rows));
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let shared = self.shared.clone();
+        self.budget.take_rows(&rows)?;
+        let rows = Arc::new(rows);
+        let (shared, budget, taken) = (self.shared.clone(), self.budget.clone(), rows.clone());
         self.submit(
-            Arc::new(rows),
+            rows,
             Box::new(move |outcome| match outcome {
                 Ok(()) => {
-                    shared.messages.fetch_add(count, Ordering::Relaxed);
+                    shared.messages.fetch_add(taken.len() as u64, Ordering::Relaxed);
                     done(Ok(()));
                 }
                 Err(error) => {
-                    shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    budget.give_rows(&taken);
                     done(Err(error.to_string()));
                 }
             }),
@@ -114,7 +114,7 @@ impl Disk {
 
     /// Puts in line what a handler staged, in order; it cannot be refused any more, so it is tried until it is stored.
     pub fn enqueue_staged(&self, rows: Vec<StoredMessage>, stored: Stored) {
-        self.shared.bytes.fetch_add(size(&rows), Ordering::Relaxed);
+        self.budget.take_rows_anyway(&rows);
         let batch = Arc::new(Batch { rows, stored: Mutex::new(Some(stored)) });
         let mut staged = lock(&self.shared.staged);
         staged.last += 1;
@@ -199,12 +199,11 @@ impl Disk {
 
     /// Sets one message aside as poisonous. `lost` hears why where that is not possible; on the writer's thread, must not wait.
     pub fn park(&self, row: StoredMessage, reason: &str, lost: impl FnOnce(&str) + Send + 'static) {
-        if let Err(error) = self.check(std::slice::from_ref(&row)) {
+        if let Err(error) = self.budget.take_rows(std::slice::from_ref(&row)) {
             return lost(&error.to_string());
         }
-        let (shared, mark, bytes) = (self.shared.clone(), self.mark, size(std::slice::from_ref(&row)));
-        let reason = reason.to_owned();
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let (shared, mark, budget) = (self.shared.clone(), self.mark, self.budget.clone());
+        let (reason, endpoint, bytes) = (reason.to_owned(), row.endpoint.clone(), budget::size(&row));
         self.database.submit(
             File::Queue,
             Box::new(move |tx| {
@@ -214,7 +213,7 @@ impl Disk {
             Box::new(move |outcome| match outcome {
                 Ok(()) => drop(shared.parked.fetch_add(1, Ordering::Relaxed)),
                 Err(error) => {
-                    shared.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    budget.give(&endpoint, bytes);
                     lost(&error.to_string());
                 }
             }),
@@ -228,7 +227,7 @@ impl Disk {
         let purged = self.database.call(File::Queue, move |tx| queue::purge(tx, &prefix, reason))?;
         self.shared.messages.fetch_sub(purged.messages, Ordering::Relaxed);
         self.shared.parked.fetch_sub(purged.parked, Ordering::Relaxed);
-        self.shared.bytes.fetch_sub(purged.bytes, Ordering::Relaxed);
+        purged.bytes.iter().for_each(|(endpoint, bytes)| self.budget.give(endpoint, *bytes));
         Ok(purged.messages + purged.parked)
     }
 
@@ -248,8 +247,4 @@ impl Disk {
         let job = Box::new(move |tx: &rusqlite::Transaction<'_>| queue::enqueue(tx, &rows, mark).map(drop));
         self.database.submit_work(Work::new(completion).job(File::Queue, job).bytes(held));
     }
-}
-
-fn size(rows: &[StoredMessage]) -> u64 {
-    rows.iter().map(|row| (row.meta.len() + row.body.len()) as u64).sum()
 }

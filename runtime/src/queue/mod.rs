@@ -8,6 +8,7 @@
 //! before its consumer has decided about it. Invariant: a lane is on the ready list, or in its consumer's hands, exactly while
 //! its `scheduled` flag is set.
 
+pub mod budget;
 pub mod disk;
 pub mod inbox;
 pub mod ingest;

@@ -2,6 +2,7 @@
 
 use dinrail_plugin::abi::DrBuffer;
 
+use super::budget::Bound;
 use super::lane::MetaWriter;
 
 /// A message as a sender hands it in.
@@ -46,16 +47,18 @@ pub enum SendError {
         endpoint: String,
     },
     /// The byte budget of the store is spent.
-    #[error(
-        "the store is full: {stored} of {budget} bytes wait for {endpoint}; nothing more is taken until some are gone"
-    )]
+    #[error("no room in the store for {bytes} bytes to {endpoint}: {stored} of {budget} bytes are taken; {bound}")]
     StoreFull {
         /// Endpoint.
         endpoint: String,
-        /// Bytes that wait.
+        /// Bytes of the message.
+        bytes: u64,
+        /// Bytes that wait, for it or altogether.
         stored: u64,
-        /// Bytes that may wait.
+        /// Bytes that may.
         budget: u64,
+        /// Which of the two; says what to do.
+        bound: Bound,
     },
     /// The disk does not take what was sent before.
     #[error("messages for {endpoint} cannot be stored at present; send again later, or see the log for the cause")]

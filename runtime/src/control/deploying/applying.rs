@@ -320,6 +320,7 @@ impl Control {
         let table = RouteTable::compile(&manifest.routes).map_err(|errors| {
             errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
         })?;
+        self.put_budgets_in_force(&manifest.store);
         self.listeners.set_routes(table);
         Ok(())
     }

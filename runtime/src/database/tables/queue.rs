@@ -3,6 +3,7 @@
 //! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of
 //! an endpoint. All of this is in the queue's file.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -237,14 +238,14 @@ pub fn delete_endpoint(conn: &Connection, endpoint: &str) -> rusqlite::Result<us
 }
 
 /// What was removed for a module: messages that waited, messages that were parked, bytes of both.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Purged {
     /// Messages that waited.
     pub messages: u64,
     /// Messages that were parked.
     pub parked: u64,
-    /// Bytes of both.
-    pub bytes: u64,
+    /// Bytes of both, by endpoint.
+    pub bytes: BTreeMap<Arc<str>, u64>,
 }
 
 /// Removes everything that waits or is parked for an endpoint that begins with `prefix`, and counts it as lost for `reason`.
@@ -261,7 +262,7 @@ pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<
             let (epoch, count, parked) = (number(3)?, number(6)?, number(8)?);
             purged.messages += count - parked;
             purged.parked += parked;
-            purged.bytes += number(7)?;
+            *purged.bytes.entry(row.get(2)?).or_default() += number(7)?;
             Ok(LossRow {
                 sender: row.get(0)?,
                 output: row.get(1)?,
