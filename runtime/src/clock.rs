@@ -12,12 +12,15 @@ pub fn wall_us() -> i64 {
 
 /// [`wall_us`] at the resolution of the kernel's tick (1–4 ms), for a few nanoseconds: what every message is stamped with.
 pub fn coarse_wall_us() -> i64 {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        // Through the C library, as std reads the other clocks: where somebody preloads another time, all agree about it.
+        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the pointer is to a value of ours, which is written before the call returns. This clock is always there.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &mut now) };
         now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
     wall_us()
 }
 

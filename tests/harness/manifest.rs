@@ -42,8 +42,13 @@ impl Manifest {
     }
 
     /// With a route.
-    pub fn route(mut self, name: &str, text: &str) -> Manifest {
-        self.routes.insert(name.to_owned(), text.into());
+    pub fn route(self, name: &str, text: &str) -> Manifest {
+        self.any_route(name, text.into())
+    }
+
+    /// With a route as it stands in a manifest, text or object.
+    pub fn any_route(mut self, name: &str, route: Value) -> Manifest {
+        self.routes.insert(name.to_owned(), route);
         self
     }
 

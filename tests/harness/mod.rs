@@ -4,6 +4,8 @@ mod api;
 mod build;
 mod bystanders;
 mod manifest;
+pub mod numbering;
+mod preload;
 mod remote;
 mod runtime;
 

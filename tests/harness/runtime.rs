@@ -46,6 +46,8 @@ pub struct Runtime {
     state: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    preloaded: Vec<PathBuf>,
+    run_environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
 }
 
@@ -62,7 +64,15 @@ impl Runtime {
             ("XDG_RUNTIME_DIR".to_owned(), home.join("run").into()),
             ("PATH".to_owned(), std::env::var_os("PATH").unwrap_or_default()),
         ];
-        let runtime = Runtime { folder, state, arguments: Vec::new(), environment, child: None };
+        let runtime = Runtime {
+            folder,
+            state,
+            arguments: Vec::new(),
+            environment,
+            preloaded: Vec::new(),
+            run_environment: Vec::new(),
+            child: None,
+        };
         runtime.args(["--device-id", "Hannover01"])
     }
 
@@ -75,6 +85,14 @@ impl Runtime {
     /// With a variable in the environment of it and of its clients.
     pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Runtime {
         self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With a library that is loaded before all others into the runtime, and not into its clients, and what it reads from the
+    /// environment.
+    pub(super) fn preload(mut self, library: &Path, variables: Vec<(&'static str, OsString)>) -> Runtime {
+        self.preloaded.push(library.to_owned());
+        self.run_environment.extend(variables);
         self
     }
 
@@ -146,6 +164,10 @@ impl Runtime {
     pub fn run_command(&self) -> Command {
         let mut run = self.command(&["run"]);
         run.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(self.log_for_writing());
+        if !self.preloaded.is_empty() {
+            run.env("LD_PRELOAD", std::env::join_paths(&self.preloaded).unwrap());
+        }
+        run.envs(self.run_environment.iter().map(|(name, value)| (name, value)));
         run
     }
 
