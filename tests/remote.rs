@@ -1,5 +1,6 @@
 //! The runtime on another machine: `dinrail -H HOST`, by TLS and tokens only, with roles and a record of who did what.
 
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
@@ -282,4 +283,25 @@ fn whoever_takes_a_key_or_a_token_is_recorded_and_whoever_sees_none_is_not() {
     }
     let audit = std::fs::read_to_string(runtime.state().join("logs/audit.jsonl")).unwrap();
     assert!(!audit.contains(&runtime.policy_key("reader")), "{audit}");
+}
+
+#[test]
+fn a_live_view_ends_with_the_token_that_it_was_asked_for_with() {
+    let runtime = reached();
+    let mut stream = runtime.tls();
+    let token = runtime.token("reader", FOREVER);
+    let request = format!("GET /logs?follow=true HTTP/1.1\r\nhost: localhost\r\nauthorization: {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut begin = [0; 12];
+    stream.read_exact(&mut begin).unwrap();
+    assert_eq!(&begin, b"HTTP/1.1 200");
+
+    let (status, _) = runtime.api().ask("POST", "/policies/reader/rotate", Some(&json!({"key": "primary"}))).unwrap();
+    assert_eq!(status, 200);
+
+    let mut rest = Vec::new();
+    // The end comes as the end of the connection, in the middle of the answer.
+    let end = stream.read_to_end(&mut rest).map_err(|error| error.kind());
+    assert!(!matches!(end, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "it went on");
+    assert!(!String::from_utf8_lossy(&rest).ends_with("0\r\n\r\n"), "it was told as whole");
 }

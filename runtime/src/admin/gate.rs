@@ -102,6 +102,11 @@ impl Gate {
         Err(Stranger { answer: Box::new(answer), is_told: false })
     }
 
+    /// Whether the token of a request that was let in holds still: neither expired nor of a key that was replaced.
+    pub(super) fn holds(&self, token: &HeaderValue, reached_at: IpAddr) -> bool {
+        token.to_str().is_ok_and(|text| (self.authenticate)(text, &self.audience(reached_at)).is_ok())
+    }
+
     /// Refuses an identity that says in [`MODULE_ID`] that it is another one than its token is of. A policy is nobody in particular.
     fn check_named(&self, headers: &HeaderMap, principal: &Principal) -> Result<(), Stranger> {
         for value in headers.get_all(MODULE_ID) {

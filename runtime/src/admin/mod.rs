@@ -39,10 +39,12 @@ mod support;
 mod twins;
 mod unread;
 pub mod waiting;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::handle::Handle;
 use crate::identity::Role;
@@ -136,7 +138,9 @@ pub fn serve(
             authority = view.authority.as_deref().unwrap_or("as configured"),
             "the management API is reached from other machines, by TLS and tokens"
         );
-        Gate::new(Box::new(move |token, names| handle.authenticate(token, names)), bound.names.clone(), figures)
+        let gate =
+            Gate::new(Box::new(move |token, names| handle.authenticate(token, names)), bound.names.clone(), figures);
+        Arc::new(gate)
     });
     if let Some(bound) = &remote {
         handle.reached_by(bound.view.clone());

@@ -34,6 +34,7 @@ use super::remote::{self, BoundRemote};
 use super::seats::{LocalSeats, Seat, Seats};
 use super::socket::Place;
 use super::unread::Unread;
+use super::watched::watched;
 use crate::handle::{AccessFigures, Unproven};
 use crate::identity::Role;
 
@@ -60,7 +61,7 @@ impl Ending {
 pub(super) struct Hall {
     pub(super) router: Router,
     /// For those from other machines.
-    pub(super) gate: Option<Gate>,
+    pub(super) gate: Option<Arc<Gate>>,
     /// Takes the record of what was done.
     pub(super) record: Box<dyn Fn(Entry) -> oneshot::Receiver<()> + Send + Sync>,
     /// What users of this system may do who are neither root nor the runtime's own.
@@ -406,6 +407,7 @@ async fn answer(
         write_down(hall, entry).await;
         return answer;
     }
+    let token = request.headers().get(header::AUTHORIZATION).cloned();
     request.extensions_mut().insert(caller);
     request.extensions_mut().insert(ending);
     let silence = hall.limits.body_silence * if bounds::is_upload(&request) { 3 } else { 1 };
@@ -416,6 +418,13 @@ async fn answer(
     let answer = match seats {
         Some(seats) => seats.admit(answer).unwrap_or_else(|| closed(too_many_views(hall))),
         None => answer,
+    };
+    let answer = match (peer, hall.gate.clone(), token) {
+        (Peer::Remote { reached_at, .. }, Some(gate), Some(token)) => {
+            let reached_at = *reached_at;
+            watched(answer, move || gate.holds(&token, reached_at))
+        }
+        _ => answer,
     };
     let entry = audit::entry(&asked, &answer);
     write_down(hall, entry).await;
