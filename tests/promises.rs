@@ -10,6 +10,7 @@ mod c_module;
 mod check;
 mod clock_jumps;
 mod completions;
+mod crash;
 mod deployments;
 mod desired;
 mod device_twin;

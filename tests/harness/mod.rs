@@ -3,6 +3,7 @@
 mod api;
 mod build;
 mod bystanders;
+mod chance;
 mod manifest;
 pub mod numbering;
 mod preload;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use api::{Api, Exchange, Listener};
 pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, unloadable_module, workspace};
+pub use chance::Chance;
 pub use manifest::Manifest;
 pub use remote::{LISTEN, Tls, body, connect, say, tls_config};
 pub use runtime::{Output, Runtime};

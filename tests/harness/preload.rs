@@ -1,5 +1,6 @@
-//! What is put between the runtime and the system: another time, a slow disk.
+//! What is put between the runtime and the system: another time, a slow disk, a record of what is written.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,14 @@ impl SlowDisk {
     }
 }
 
+/// What happens to some files of a state directory: see `tests/fixtures/preload/record.c`.
+pub struct Recording {
+    /// Where the records are.
+    pub file: PathBuf,
+    /// The folder whose files are recorded.
+    pub folder: PathBuf,
+}
+
 impl Runtime {
     /// With a wall clock that the test sets; right until then. Call it once.
     pub fn clock(self) -> (Runtime, Clock) {
@@ -67,5 +76,22 @@ impl Runtime {
         disk.set(delay);
         let library = LIBRARY.get_or_init(|| library("delay"));
         (self.preload(library, vec![("DINRAIL_SYNC_DELAY_FILE", file.into())]), disk)
+    }
+
+    /// With a record of all changes of the files of these names in the state directory, in all its runs. Call it once, and not
+    /// together with [`Runtime::slow_disk`].
+    pub fn record(self, names: &[&str]) -> (Runtime, Recording) {
+        static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+        std::fs::create_dir_all(self.state()).unwrap();
+        // As the system names it: the record has the paths of what was opened.
+        let folder = std::fs::canonicalize(self.state()).unwrap();
+        let recording = Recording { file: self.folder().join("record"), folder };
+        let variables = vec![
+            ("DINRAIL_RECORD", recording.file.clone().into()),
+            ("DINRAIL_RECORD_UNDER", recording.folder.clone().into()),
+            ("DINRAIL_RECORD_NAMES", OsString::from(names.join(":"))),
+        ];
+        let library = LIBRARY.get_or_init(|| library("record"));
+        (self.preload(library, variables), recording)
     }
 }
