@@ -24,7 +24,7 @@ fn nothing_lost_says_so() {
     let runtime = started();
     assert_eq!(runtime.cli(&["losses"]).ok().stdout, "nothing was lost or set aside\n");
     assert_eq!(runtime.cli(&["losses", "w"]).ok().stdout, "nothing of it or for it was lost or set aside\n");
-    assert_eq!(runtime.json(&["losses"]), json!({"lost": 0, "parked": 0, "entries": []}));
+    assert_eq!(runtime.json(&["losses"]), json!({"lost": 0, "parked": 0, "deadLetters": 0, "epoch": 1, "entries": []}));
 }
 
 #[test]
@@ -68,4 +68,57 @@ fn unknown_name_is_refused_with_the_nearest_also_of_one_that_is_gone() {
     runtime.cli(&["send", "pressure", "in", "m"]).ok();
     runtime.cli(&["remove", "pressure", "--purge"]).ok();
     runtime.cli(&["losses", "presure"]).refused(1, &["did you mean 'pressure'?"]);
+}
+
+/// Epoch and sequence of what `a` sends when it is asked to.
+fn next_number(runtime: &Runtime) -> (u64, u64) {
+    let mut passing = runtime.listen("FROM /messages/modules/a/*");
+    runtime.cli(&["send", "a", "in", "x"]).ok();
+    let stamp = &passing.next()["systemProperties"];
+    (stamp["epoch"].as_u64().unwrap(), stamp["sequenceNumber"].as_u64().unwrap())
+}
+
+fn connected() -> Runtime {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&Manifest::new().module("a", "wayward").module("b", "wayward").connect("a", "b"));
+    runtime
+}
+
+#[test]
+fn sequences_go_on_over_an_orderly_restart_without_a_gap_and_without_a_loss() {
+    let mut runtime = connected();
+    assert_eq!(next_number(&runtime), (1, 1));
+    for expected in 2..4 {
+        wait_until(SOON, "b has it", || runtime.events("b").iter().any(|event| event.ends_with(" x")));
+        runtime.stop();
+        runtime.launch();
+        assert_eq!(next_number(&runtime), (1, expected));
+    }
+    assert_eq!(runtime.json(&["losses"])["entries"], json!([]));
+}
+
+#[test]
+fn gap_that_kill_9_leaves_in_the_sequences_is_in_the_ledger() {
+    let mut runtime = connected();
+    runtime.cli(&["send", "a", "send", r#"{"count": 100000}"#]).ok();
+    let received =
+        |runtime: &Runtime| runtime.events("b").iter().filter(|event| event.starts_with("message")).count() as u64;
+    wait_until(SOON, "b gets some", || received(&runtime) > 100);
+    runtime.kill9();
+    let before = received(&runtime);
+    runtime.launch();
+
+    let (epoch, number) = next_number(&runtime);
+
+    let told = runtime.json(&["losses", "a"]);
+    let died: Vec<&Value> = told["entries"].as_array().unwrap().iter().filter(|e| e["output"] == "out").collect();
+    let [died] = died[..] else { panic!("{told}") };
+    assert_eq!((&died["reason"], &died["isUpperBound"]), (&json!("runtimeDied"), &json!(true)), "{told}");
+    assert_eq!(died["last"], json!({"epoch": epoch, "sequence": number - 1}), "up to the next one: {told}");
+    assert!(died["first"]["sequence"].as_u64().unwrap() <= before + 1, "{told}");
+    assert!(number > before, "no number comes twice");
+    let table = runtime.cli(&["losses", "a"]).ok();
+    assert!(table.stdout.contains("≤ "), "{}", table.stdout);
+    assert!(runtime.log().contains("the last run ended without a word"), "{}", runtime.log());
+    assert_eq!(runtime.json(&["losses", "a"]), told, "and stays so");
 }

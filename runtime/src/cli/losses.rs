@@ -9,8 +9,9 @@ use crate::view::{LossEntry, LossPlace, LossesView};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-FIRST and LAST are epoch.sequence: the epoch counts the runs of the runtime, the sequence what a sender has sent to an output. \
-Messages that are parked are set aside as poisonous and not lost yet.
+FIRST and LAST are epoch.sequence: the sequence counts what a sender has sent to an output, over restarts too; the epoch changes \
+only when the book of sequences was lost. ≤ marks what nobody was left to count, ~ a range of which not every message was lost. \
+Messages that are parked are set aside as poisonous and not lost yet; notAcknowledged are numbers that no acknowledged message has.
 
 Examples:
   dinrail losses
@@ -35,9 +36,15 @@ pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure
         });
     }
     out.text(&table(&losses.entries).render(out.width(), out.has_colour()))?;
-    let LossesView { lost, parked, .. } = losses;
-    out.note(format!("{lost} lost, {parked} parked"));
+    out.note(sum(&losses));
     Ok(())
+}
+
+fn sum(losses: &LossesView) -> String {
+    let LossesView { lost, parked, .. } = losses;
+    let bound =
+        if losses.entries.iter().any(|entry| entry.is_upper_bound && entry.count > 0) { "at most " } else { "" };
+    format!("{bound}{lost} lost, {parked} parked")
 }
 
 fn table(entries: &[LossEntry]) -> Table {
@@ -46,9 +53,9 @@ fn table(entries: &[LossEntry]) -> Table {
         table.row(
             [
                 entry.reason.clone(),
-                entry.count.to_string(),
+                if entry.is_upper_bound { format!("≤ {}", entry.count) } else { entry.count.to_string() },
                 place(entry.first),
-                place(entry.last),
+                format!("{}{}", place(entry.last), if entry.is_covering { " ~" } else { "" }),
                 entry.sender.clone(),
                 entry.output.clone(),
                 entry.endpoint.clone(),

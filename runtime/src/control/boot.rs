@@ -12,7 +12,8 @@ use super::switchboard::Switchboard;
 use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::Config;
-use crate::database::tables::queue::{self, ClockMark, LossRow};
+use crate::database::tables::loss::{self, LossRow};
+use crate::database::tables::queue::{self, ClockMark};
 use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
 use crate::database::{Database, DatabaseError, File, StoreError, disk_space};
 use crate::deployment::{DeployRequest, Manifest};
@@ -23,11 +24,13 @@ use crate::instance::services::Services;
 use crate::instance::spec::{DeviceTwin, InstanceSpec};
 use crate::instance::state::Hold;
 use crate::log::Logs;
+use crate::name::EDGE_HUB;
 use crate::queue::LaneLimits;
 use crate::queue::budget::Limits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
-use crate::queue::losses::Loss;
+use crate::queue::losses::{Loss, RUNTIME_DIED};
+use crate::queue::sequences::Book;
 use crate::refusal::Refusal;
 use crate::secret::Secrets;
 use crate::state_folder::Folders;
@@ -141,9 +144,11 @@ pub fn boot(
     secret_notes.iter().for_each(|note| tracing::error!("{note}: dinrail secret list"));
     notes.extend(secret_notes);
     let store = Arc::new(ImageStore::open(&folders.state.join("images"))?);
-    let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
+    let (book, left) =
+        Book::open(&database, &folders.state, &format!("/devices/{}/modules/{EDGE_HUB}", identities.device_id()))?;
     let limits = LaneLimits { messages: config.queue.lane_messages as u64, bytes: config.queue.lane_bytes as u64 };
-    let ingest = Arc::new(Ingest::new(identities.device_id(), epoch, limits));
+    let ingest = Arc::new(Ingest::new(identities.device_id(), book, limits));
+    notes.extend(unclean_note(&left));
     let share = || super::budgets::share_of_disk(disk_space(&folders.state).map(|(_, size)| size));
     // Those of the deployment in force follow when it is taken up.
     let limits = Limits { total: config.queue.store_bytes.unwrap_or_else(share), ..Limits::default() };
@@ -220,6 +225,7 @@ pub fn boot(
         watched: Vec::new(),
         notes,
         random: (clock::wall_us() as u32) | 1,
+        ticks: 0,
         upkeep: edge_agent::Upkeep::new(),
         has_grown: true,
     };
@@ -251,6 +257,20 @@ fn clock_mark(database: &Database) -> Result<ClockMark, StoreError> {
     let now = clock::wall_us();
     let boot = database.call(File::Queue, move |tx| queue::open_boot(tx, boot_id.trim(), now))?;
     Ok(ClockMark { boot: Some(boot), monotonic_us: None, clock_doubted: false })
+}
+
+/// What a person should know of an end without a word; `None` where nothing may be missing.
+fn unclean_note(left: &[LossRow]) -> Option<String> {
+    let is_died = |row: &&LossRow| row.reason == RUNTIME_DIED;
+    let outputs = left.iter().filter(is_died).count();
+    let count: u64 = left.iter().filter(is_died).map(|row| row.count).sum();
+    let note = format!(
+        "the last run ended without a word: of {outputs} outputs at most {count} messages that were in memory are lost; `dinrail losses` has the ranges"
+    );
+    (outputs > 0).then(|| {
+        tracing::error!("{note}");
+        note
+    })
 }
 
 /// Desired changes go straight from the commit to the instance.
@@ -291,12 +311,13 @@ pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, losses: Ve
             first: (loss.epoch, loss.first),
             last: (loss.epoch, loss.last),
             count: loss.count,
+            is_upper_bound: false,
         })
         .collect();
     let ingest = ingest.clone();
     database.submit(
         File::Queue,
-        Box::new(move |tx| queue::add_losses(tx, &rows)),
+        Box::new(move |tx| loss::add(tx, &rows, clock::wall_us())),
         Box::new(move |outcome| {
             if let Err(error) = outcome {
                 tracing::error!("counted losses could not be stored: {error}");

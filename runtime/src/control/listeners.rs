@@ -127,11 +127,12 @@ fn target(spec: routing::TargetSpec) -> TargetSpec {
 mod tests {
     use super::*;
     use crate::queue::ingest::{Outgoing, OutgoingBody};
+    use crate::queue::sequences::Book;
 
     #[test]
     fn a_listener_that_leaves_while_messages_wait_for_it_leaves_no_memory_behind() {
         let limits = LaneLimits { messages: 10, bytes: 1 << 20 };
-        let ingest = Arc::new(Ingest::new("d", 1, limits));
+        let ingest = Arc::new(Ingest::new("d", Book::unkept(1), limits));
         let listeners = Listeners::new(ingest.clone());
         let output = ingest.output(&Identity::module("d", "m").unwrap(), "out");
         let send = || {

@@ -57,6 +57,8 @@ use crate::twin::Twins;
 
 /// Time between two looks at what has no event of its own: losses to be stored, rows to be tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Looks at what has no event of its own, between two at how far messages are settled: each is a write.
+const SETTLE_TICKS: u32 = 10;
 /// Events between two looks at the clock.
 const MAX_EVENTS: usize = 256;
 
@@ -100,6 +102,8 @@ pub struct Control {
     watched: Vec<(WatchedFolder, Option<String>)>,
     notes: Vec<String>,
     random: u32,
+    /// Looks at what has no event of its own.
+    ticks: u32,
     /// The twins of the runtime's own identities.
     upkeep: edge_agent::Upkeep,
     /// Much has happened since memory was last given back: workers were started, or a deployment ended.
@@ -194,8 +198,25 @@ impl Control {
         self.services.disk.retry();
         self.services.completions.watch();
         self.twins.rest();
-        self.keep_losses();
+        self.settle_sequences();
         self.look_for_activity();
+    }
+
+    /// Brings the ledger to the disk, and now and then how far messages are settled.
+    fn settle_sequences(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        let is_due = self.ticks.is_multiple_of(SETTLE_TICKS);
+        let settled =
+            if is_due { self.services.ingest.settled(&|module| self.holds_messages(module)) } else { Vec::new() };
+        // What was lost of them goes first.
+        self.keep_losses();
+        self.services.ingest.keep_settled(settled);
+    }
+
+    /// Whether the instance of a module has taken messages out of their lanes without having decided about them.
+    fn holds_messages(&self, module: &str) -> bool {
+        let Ok(known) = self.directory.read() else { return true };
+        known.get(module).is_some_and(|link| link.deliveries.has_kept())
     }
 
     /// Brings the ledger to the disk.

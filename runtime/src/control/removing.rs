@@ -15,11 +15,9 @@ use crate::database::tables::removed::{self as removed_table, RemovedRow};
 use crate::instance::spec::Origin;
 use crate::instance::state::Input;
 use crate::name::{Identity, folder_name};
+use crate::queue::losses::PURGED;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::view::RemovedView;
-
-/// Why messages of a removed instance are lost.
-const PURGED: &str = "purged";
 
 /// A removal that has begun.
 #[derive(Debug, Clone, Copy)]

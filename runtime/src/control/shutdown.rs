@@ -6,7 +6,7 @@ use super::Control;
 use super::instances::Entry;
 use crate::clock;
 use crate::instance::state::{By, Input, Settings};
-use crate::queue::Source;
+use crate::queue::{Source, losses};
 
 /// A shutdown under way.
 pub(super) struct Shutdown {
@@ -83,10 +83,11 @@ impl Control {
         }
         for row in disk.take_unstored() {
             let source = Source { identity: row.sender, output: row.output, epoch: row.epoch };
-            ingest.losses().count(&source, &row.endpoint, "notStored", row.sequence);
+            ingest.losses().count(&source, &row.endpoint, losses::NOT_STORED, row.sequence);
         }
-        ingest.count_waiting_as_lost("stopped");
+        ingest.count_waiting_as_lost(losses::STOPPED);
         self.keep_losses();
+        ingest.close_sequences();
     }
 
     /// Names of instances whose thread did not return.

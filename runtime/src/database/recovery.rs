@@ -106,7 +106,7 @@ fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
     old.pragma_update(None, "writable_schema", true)?;
     let tables: Vec<String> = fresh
         .prepare(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'format'",
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('format', 'book')",
         )?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_, _>>()?;

@@ -1,6 +1,8 @@
 //! What was lost, as the ledger has it.
 
 use super::{Answer, Handle, Refusal, RefusalKind};
+use crate::clock;
+use crate::database::tables::loss::LossLine;
 use crate::spelling::nearest;
 use crate::view::{LossEntry, LossPlace, LossesView};
 
@@ -13,16 +15,7 @@ impl Handle {
             let hint = error.hint().unwrap_or("ask again; `dinrail check` looks at the state directory");
             Refusal::new(RefusalKind::Failed, format!("the ledger of losses cannot be read: {error}"), hint)
         })?;
-        let all = rows.into_iter().map(|row| LossEntry {
-            sender: row.sender,
-            output: row.output,
-            endpoint: row.endpoint,
-            reason: row.reason,
-            count: row.count,
-            first: LossPlace { epoch: row.first.0, sequence: row.first.1 },
-            last: LossPlace { epoch: row.last.0, sequence: row.last.1 },
-        });
-        let all: Vec<LossEntry> = all.collect();
+        let all: Vec<LossEntry> = rows.into_iter().map(entry).collect();
         let entries = match name {
             None => all,
             Some(name) => {
@@ -37,7 +30,9 @@ impl Handle {
         let sum = |is_parked: bool| {
             entries.iter().filter(|entry| (entry.reason == "parked") == is_parked).map(|entry| entry.count).sum()
         };
-        Ok(LossesView { lost: sum(false), parked: sum(true), entries })
+        let (_, dead_letters, _) = self.services.disk.stored();
+        let epoch = self.services.ingest.epoch();
+        Ok(LossesView { lost: sum(false), parked: sum(true), dead_letters, epoch, entries })
     }
 
     fn concerns(&self, entry: &LossEntry, name: &str) -> bool {
@@ -68,5 +63,23 @@ impl Handle {
             }
             _ => Err(unknown),
         }
+    }
+}
+
+fn entry(LossLine { row, times }: LossLine) -> LossEntry {
+    // Those that nobody knows the sequences of are no range.
+    let is_range = row.first.0 == row.last.0 && row.first.1 > 0;
+    LossEntry {
+        is_covering: !row.is_upper_bound && is_range && row.last.1 - row.first.1 + 1 > row.count,
+        sender: row.sender,
+        output: row.output,
+        endpoint: row.endpoint,
+        reason: row.reason,
+        count: row.count,
+        first: LossPlace { epoch: row.first.0, sequence: row.first.1 },
+        last: LossPlace { epoch: row.last.0, sequence: row.last.1 },
+        is_upper_bound: row.is_upper_bound,
+        first_time_utc: times.0.map(clock::rfc3339),
+        last_time_utc: times.1.map(clock::rfc3339),
     }
 }

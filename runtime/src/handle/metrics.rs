@@ -179,7 +179,7 @@ impl Handle {
                 scrape.add("messages_taken", [&sender, &output, endpoint], count);
             }
         }
-        for row in self.services.disk.losses().unwrap_or_default() {
+        for row in self.services.disk.loss_totals().unwrap_or_default() {
             scrape.add("messages_lost", [&row.sender, &row.output, &row.endpoint, &row.reason], row.count);
         }
         let (waiting, parked, bytes) = self.services.disk.stored();

@@ -14,6 +14,7 @@ use crate::message::{Meta, MetaKind};
 use crate::name::Identity;
 use crate::queue::ingest::DiskMessage;
 use crate::queue::kept::Kept;
+use crate::queue::losses::{NOT_STORED, PARKED};
 use crate::queue::{Consumer, QueueLane, Record, Source};
 
 /// Faults and panics over one message, before it is set aside as poisonous.
@@ -76,6 +77,9 @@ pub struct Delivering {
 impl Delivering {
     /// Nothing in hand.
     pub fn new(link: Arc<Link>, inputs: Vec<String>) -> Delivering {
+        if link.inbox.returned().0 > 0 {
+            link.deliveries.keeps();
+        }
         Delivering {
             link,
             lane: None,
@@ -331,11 +335,11 @@ impl Delivering {
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
         let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
         let (ingest, endpoint) = (self.link.services.ingest.clone(), row.endpoint.clone());
-        ingest.losses().count(&source, &endpoint, "parked", sequence);
+        ingest.losses().count(&source, &endpoint, PARKED, sequence);
         let name = self.link.name.clone();
         self.link.services.disk.park(row, reason, move |error| {
             tracing::error!(module = &*name, sequence, "a parked message is lost: {error}");
-            ingest.losses().count(&source, &endpoint, "notStored", sequence);
+            ingest.losses().count(&source, &endpoint, NOT_STORED, sequence);
         });
     }
 

@@ -38,6 +38,7 @@ pub struct Deliveries {
     message: AtomicPtr<DrMessage>,
     has_stage: AtomicBool,
     has_ending: AtomicBool,
+    has_kept: AtomicBool,
     deferred: AtomicUsize,
     uncommitted: AtomicUsize,
     is_blocked: AtomicBool,
@@ -130,8 +131,19 @@ impl Deliveries {
         stage
     }
 
+    /// Whether messages were ever kept by this worker outside of their lanes.
+    pub fn has_kept(&self) -> bool {
+        self.has_kept.load(Ordering::Acquire)
+    }
+
+    /// A message is outside of its lane from now on. `[worker]`
+    pub fn keeps(&self) {
+        self.has_kept.store(true, Ordering::Release);
+    }
+
     /// Keeps a message until its delivery is completed.
     pub fn defer(&self, delivery: u64, message: Kept) {
+        self.keeps();
         let mut open = lock(&self.open);
         open.deferred.insert(delivery, message);
         self.deferred.store(open.deferred.len(), Ordering::Relaxed);

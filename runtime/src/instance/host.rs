@@ -23,6 +23,7 @@ use crate::name::Identity;
 use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
+use crate::queue::losses::NOT_STORED;
 use crate::twin::TwinSnapshot;
 
 /// Largest message that can be carried at all; routes allow far less.
@@ -230,7 +231,7 @@ unsafe extern "C" fn send(
             let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             link.services.disk.enqueue(rows, move |outcome| {
                 for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
-                    ingest.losses().count(&source, endpoint, "notStored", *sequence);
+                    ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
                 }
                 match (completion, outcome) {
                     (Some(completion), Ok(())) => completion.done(DR_OK, ""),

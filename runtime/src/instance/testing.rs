@@ -23,6 +23,7 @@ use crate::queue::budget::Limits;
 use crate::queue::disk::Disk;
 use crate::queue::ingest::{Ingest, Outgoing, OutgoingBody, SendError, Sink, TargetSpec};
 use crate::queue::lane::Source;
+use crate::queue::sequences::Book;
 use crate::secret::Secrets;
 use crate::twin::Twins;
 
@@ -195,7 +196,7 @@ impl House {
         let directory = Arc::new(Mutex::new(HashMap::<String, Arc<Link>>::new()));
         let links = directory.clone();
         let services = Arc::new(Services {
-            ingest: Arc::new(Ingest::new("d", 1, LaneLimits { messages: 1024, bytes: 1 << 20 })),
+            ingest: Arc::new(Ingest::new("d", Book::unkept(1), LaneLimits { messages: 1024, bytes: 1 << 20 })),
             disk: Arc::new(
                 Disk::open(database.clone(), Limits { total: budget, ..Limits::default() }, ClockMark::default())
                     .unwrap(),

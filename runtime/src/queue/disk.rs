@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use super::budget::{self, Budget, Limits};
 use super::ingest::SendError;
 use super::lane::lock;
+use crate::database::tables::loss::{self, LossLine, LossTotal};
 use crate::database::tables::queue::{self, ClockMark, StoredMessage};
 use crate::database::{Database, File, StoreError, Work};
 
@@ -237,8 +238,13 @@ impl Disk {
     }
 
     /// The ledger of losses, sorted. Reads, and waits for nobody's commit.
-    pub fn losses(&self) -> Result<Vec<queue::LossRow>, StoreError> {
-        self.database.read(File::Queue, queue::losses)
+    pub fn losses(&self) -> Result<Vec<LossLine>, StoreError> {
+        self.database.read(File::Queue, loss::all)
+    }
+
+    /// The ledger without its ranges, sorted.
+    pub fn loss_totals(&self) -> Result<Vec<LossTotal>, StoreError> {
+        self.database.read(File::Queue, loss::totals)
     }
 
     fn submit(&self, rows: Arc<Vec<StoredMessage>>, completion: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {

@@ -75,7 +75,7 @@ impl Inbox {
     }
 
     /// Messages, and the bytes of their bodies, that were put back.
-    pub(super) fn returned(&self) -> (u64, u64) {
+    pub fn returned(&self) -> (u64, u64) {
         let returned = lock(&self.returned);
         (returned.len() as u64, returned.iter().map(|kept| kept.message().body_len as u64).sum())
     }

@@ -13,7 +13,9 @@ use dinrail_plugin::abi::DrText;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
 use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
+use super::losses::{FULL, NOT_STORED, STORE_FULL};
 pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
+use super::sequences::{Book, Sequence};
 pub use super::target::{Router, Sink, TargetSpec};
 use super::{Inbox, Queue, QueueLane, WhenFull};
 use crate::clock;
@@ -22,6 +24,9 @@ use crate::name::Identity;
 
 /// Longest that a sender is held by a slower receiver in one send.
 pub const MAX_HOLD: Duration = Duration::from_millis(50);
+
+/// Longest wait for a sender at the end of the runtime.
+const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// Name of the output that stands for what an operator sends straight to an input. No module can have it.
 const OPERATOR: &str = "$operator";
@@ -63,7 +68,7 @@ impl Output {
 
 #[derive(Default)]
 struct Sending {
-    sequence: u64,
+    sequence: Sequence,
     version: u64,
     targets: Vec<Target>,
 }
@@ -99,29 +104,31 @@ type OutputKey = (Arc<str>, Arc<str>);
 /// All outputs, queues and inboxes of the runtime.
 pub struct Ingest {
     device: Arc<str>,
-    epoch: u64,
+    book: Book,
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
     version: AtomicU64,
     outputs: Mutex<HashMap<OutputKey, Arc<Output>>>,
     inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
-    queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
+    pub(super) queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
+    pub(super) marks: Mutex<super::settled::Marks>,
     losses: super::losses::Losses,
 }
 
 impl Ingest {
-    /// No routes yet. `epoch` is larger than in every earlier run of the runtime.
-    pub fn new(device: &str, epoch: u64, limits: LaneLimits) -> Ingest {
+    /// No routes yet. `book`: where sequences go on.
+    pub fn new(device: &str, book: Book, limits: LaneLimits) -> Ingest {
         let nowhere: Box<Router> = Box::new(|_| Vec::new());
         Ingest {
             device: device.into(),
-            epoch,
+            book,
             limits,
             router: ArcSwap::from_pointee(nowhere),
             version: AtomicU64::new(1),
             outputs: Mutex::default(),
             inboxes: Mutex::default(),
             queues: Mutex::default(),
+            marks: Mutex::default(),
             losses: super::losses::Losses::default(),
         }
     }
@@ -130,6 +137,11 @@ impl Ingest {
     pub fn set_router(&self, router: Box<Router>) {
         self.router.store(Arc::new(router));
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The epoch of the sequences of this run.
+    pub fn epoch(&self) -> u64 {
+        self.book.epoch()
     }
 
     /// What was lost, and why.
@@ -145,7 +157,7 @@ impl Ingest {
             .entry((sender.clone(), output.clone()))
             .or_insert_with(|| {
                 Arc::new(Output {
-                    source: Arc::new(Source { identity: sender, output, epoch: self.epoch }),
+                    source: Arc::new(Source { identity: sender, output, epoch: self.book.epoch() }),
                     sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
@@ -201,13 +213,13 @@ impl Ingest {
             let endpoint = target.endpoint().to_owned();
             return Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint });
         }
-        sending.sequence += 1;
+        let sequence = sending.sequence.take(&self.book, &output.source)?;
         output.sent.fetch_add(1, Ordering::Relaxed);
         if sending.targets.is_empty() {
             output.unrouted.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
-        let stamp = (sending.sequence, clock::coarse_wall_us());
+        let stamp = (sequence, clock::coarse_wall_us());
         let outcome = self.push_all(output, &sending.targets, message, stamp, held, disk);
         if outcome.is_err() {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
@@ -226,34 +238,20 @@ impl Ingest {
         message: &Outgoing<'_>,
     ) -> Result<(), SendError> {
         let queue = self.queue(module, input);
-        // One output for each endpoint, so that its lock guards its lane.
-        let key: (Arc<str>, Arc<str>) = (sender.to_string().into(), format!("{OPERATOR}>{}", queue.endpoint()).into());
-        let output = lock(&self.outputs)
-            .entry(key)
-            .or_insert_with(|| {
-                let source = Source { identity: sender.to_string().into(), output: OPERATOR.into(), epoch: self.epoch };
-                Arc::new(Output {
-                    source: Arc::new(source),
-                    sending: FairMutex::default(),
-                    sent: AtomicU64::new(0),
-                    unrouted: AtomicU64::new(0),
-                })
-            })
-            .clone();
+        // One output for all endpoints, as its sequences are; what goes where is not for the routes to say.
+        let output = self.output(sender, OPERATOR);
         let (mut sending, _) = output.lock();
-        if sending.targets.is_empty() {
-            let to = To::Lane(queue.lane(&output.source, 0));
-            sending.targets.push(Target {
-                to,
-                priority: 0,
-                ttl_secs: None,
-                max_bytes: crate::message::MAX_MESSAGE_BYTES,
-            });
-        }
-        sending.sequence += 1;
-        let stamp = (sending.sequence, clock::coarse_wall_us());
+        sending.sequence.goes_to_memory();
+        let sequence = sending.sequence.take(&self.book, &output.source)?;
+        let target = Target {
+            to: To::Lane(queue.lane(&output.source, 0)),
+            priority: 0,
+            ttl_secs: None,
+            max_bytes: crate::message::MAX_MESSAGE_BYTES,
+        };
+        let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.push_all(&output, &sending.targets, message, stamp, MAX_HOLD, &mut |_| Ok(()))
+        self.push_all(&output, &[target], message, stamp, MAX_HOLD, &mut |_| Ok(()))
     }
 
     fn push_all(
@@ -314,7 +312,7 @@ impl Ingest {
                     }
                     match lane.queue.when_full() {
                         WhenFull::Skip => lane.queue.count_skipped(),
-                        WhenFull::Wait => self.losses.count(&output.source, lane.queue.endpoint(), "full", sequence),
+                        WhenFull::Wait => self.losses.count(&output.source, lane.queue.endpoint(), FULL, sequence),
                     }
                 }
                 To::Disk(endpoint) => {
@@ -344,8 +342,8 @@ impl Ingest {
         let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
         let stored = disk(rows);
         let reason = match stored {
-            Err(SendError::StoreFull { .. }) => Some("storeFull"),
-            Err(SendError::NotStored { .. }) => Some("notStored"),
+            Err(SendError::StoreFull { .. }) => Some(STORE_FULL),
+            Err(SendError::NotStored { .. }) => Some(NOT_STORED),
             _ => None,
         };
         if let Some(reason) = reason {
@@ -370,6 +368,9 @@ impl Ingest {
                 Target { to, priority: spec.priority, ttl_secs: spec.ttl_secs, max_bytes: spec.max_bytes }
             })
             .collect();
+        if sending.targets.iter().any(Target::is_memory) {
+            sending.sequence.goes_to_memory();
+        }
         sending.version = version;
     }
 
@@ -421,6 +422,34 @@ impl Ingest {
         discarded
     }
 
+    /// Outputs that have sent something in this run and do not send just now, and their last numbers.
+    pub(super) fn outputs_in_use(&self) -> Vec<(Arc<Source>, u64)> {
+        let outputs: Vec<Arc<Output>> = lock(&self.outputs).values().cloned().collect();
+        let last = |output: &Arc<Output>| Some((output.source.clone(), output.sending.try_lock()?.sequence.last()?));
+        outputs.iter().filter_map(last).collect()
+    }
+
+    /// Whether a module has put messages back that are in no lane.
+    pub(super) fn has_returned(&self, module: &str) -> bool {
+        lock(&self.inboxes).get(module).is_some_and(|inbox| inbox.returned().0 > 0)
+    }
+
+    /// Notes how far messages are settled, see [`Ingest::settled`]. Does not wait for the disk.
+    pub fn keep_settled(&self, settled: Vec<(Arc<Source>, u64)>) {
+        self.book.settle(settled);
+    }
+
+    /// Ends all sequences at their last numbers; nothing can be sent any more. For the end of the runtime.
+    pub fn close_sequences(&self) {
+        let outputs: Vec<Arc<Output>> = lock(&self.outputs).values().cloned().collect();
+        let close = |output: &Arc<Output>| {
+            // One that is sending all the same is left to the next start, which goes on behind its block.
+            let mut sending = output.sending.try_lock_for(LAST_WAIT)?;
+            Some((output.source.clone(), sending.sequence.close()?))
+        };
+        self.book.close(outputs.iter().filter_map(close).collect());
+    }
+
     /// What all endpoints of a module's inputs begin with.
     pub fn endpoints_of(&self, module: &str) -> String {
         endpoint(&self.device, module, "")
@@ -450,6 +479,11 @@ fn endpoint(device: &str, module: &str, input: &str) -> String {
 }
 
 impl Target {
+    /// Whether messages for it are gone when the runtime ends without a word. What a listener misses is nobody's loss.
+    fn is_memory(&self) -> bool {
+        matches!(&self.to, To::Lane(lane) if lane.queue.when_full() != WhenFull::Skip)
+    }
+
     fn endpoint(&self) -> &str {
         match &self.to {
             To::Lane(lane) => lane.queue.endpoint(),

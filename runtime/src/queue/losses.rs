@@ -1,11 +1,42 @@
-//! What was lost, counted by sender, output, endpoint and reason, with the range of sequences it happened in.
+//! What was lost, counted by sender, output, endpoint and reason, with the ranges of sequences it happened in.
+//!
+//! Whoever loses a message counts it here, at once and in memory; the control loop brings it to the disk within a second and tells
+//! those who listen for it. A message is counted once for each endpoint that does not get it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::lane::{Source, lock};
 
-/// One line of the ledger.
+/// A queue had no room, and the sender was told.
+pub const FULL: &str = "full";
+/// It waited longer than its time to live.
+pub const EXPIRED: &str = "expired";
+/// The byte budget of the store is spent.
+pub const STORE_FULL: &str = "storeFull";
+/// The disk failed.
+pub const NOT_STORED: &str = "notStored";
+/// Set aside as poisonous, which is not lost yet.
+pub const PARKED: &str = "parked";
+/// Discarded by a person.
+pub const PURGED: &str = "purged";
+/// Waited in memory when the runtime ended.
+pub const STOPPED: &str = "stopped";
+/// Was in memory, or on its way, when the runtime ended without a word: at most so many.
+pub const RUNTIME_DIED: &str = "runtimeDied";
+/// Made room for a newer one.
+pub const DROP_OLDEST: &str = "dropOldest";
+/// There was no room for it, and the route says that it is to go.
+pub const DROP_NEWEST: &str = "dropNewest";
+/// Numbers that were skipped at an unclean end: whatever had one of them and is not on disk was never acknowledged. Nothing is lost.
+pub const NOT_ACKNOWLEDGED: &str = "notAcknowledged";
+/// The book of sequences was lost, and another epoch began. Nothing is counted.
+pub const BOOK_LOST: &str = "bookLost";
+
+/// Ranges of one line that are told apart between two looks.
+const MAX_RANGES: usize = 8;
+
+/// One range of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// Sender.
@@ -14,13 +45,11 @@ pub struct Loss {
     pub output: Arc<str>,
     /// Endpoint that did not get the messages.
     pub endpoint: Arc<str>,
-    /// `full`: a lane had no room · `storeFull`: the byte budget is spent · `notStored`: the disk failed · `parked`: set
-    /// aside as poisonous, which is not lost yet · `stopped`: waited in memory when the runtime ended · `purged`: discarded by
-    /// a person who removed the receiver.
+    /// One of the constants of this module.
     pub reason: &'static str,
     /// Epoch of both sequences.
     pub epoch: u64,
-    /// Sequence of the first message that was lost.
+    /// Sequence of the first message that was lost; 0 where it is not known.
     pub first: u64,
     /// Sequence of the last message that was lost.
     pub last: u64,
@@ -33,7 +62,7 @@ type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
 /// The ledger of this run; what was counted since the last [`Losses::take`] is not on disk yet.
 #[derive(Default)]
 pub struct Losses {
-    fresh: Mutex<HashMap<Key, Loss>>,
+    fresh: Mutex<HashMap<Key, Vec<Loss>>>,
 }
 
 impl Losses {
@@ -49,9 +78,7 @@ impl Losses {
 
     fn add(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, sequence: u64, count: u64) {
         let key = (source.identity.clone(), source.output.clone(), endpoint.clone(), reason, source.epoch);
-        let mut fresh = lock(&self.fresh);
-        let is_first = !fresh.contains_key(&key);
-        let loss = fresh.entry(key).or_insert_with(|| Loss {
+        let loss = Loss {
             sender: source.identity.clone(),
             output: source.output.clone(),
             endpoint: endpoint.clone(),
@@ -59,13 +86,15 @@ impl Losses {
             epoch: source.epoch,
             first: sequence,
             last: sequence,
-            count: 0,
-        });
-        loss.last = sequence;
-        loss.count += count;
+            count,
+        };
+        let mut fresh = lock(&self.fresh);
+        let ranges = fresh.entry(key).or_default();
+        let is_first = ranges.is_empty();
+        append(ranges, loss);
         drop(fresh);
         // Parked is not lost: whoever parks says more about it.
-        if is_first && reason != "parked" {
+        if is_first && reason != PARKED {
             // In the log of whose it was: however often it happens, it takes nobody else's room.
             let module = source.identity.rsplit_once("/modules/").map(|(_, name)| name);
             tracing::error!(module, sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");
@@ -77,19 +106,75 @@ impl Losses {
         let mut fresh = lock(&self.fresh);
         for loss in losses {
             let (sender, output, endpoint) = (loss.sender.clone(), loss.output.clone(), loss.endpoint.clone());
-            fresh
-                .entry((sender, output, endpoint, loss.reason, loss.epoch))
-                .and_modify(|later| {
-                    later.first = later.first.min(loss.first);
-                    later.last = later.last.max(loss.last);
-                    later.count += loss.count;
-                })
-                .or_insert(loss);
+            append(fresh.entry((sender, output, endpoint, loss.reason, loss.epoch)).or_default(), loss);
         }
     }
 
     /// What was counted since the last call.
     pub fn take(&self) -> Vec<Loss> {
-        lock(&self.fresh).drain().map(|(_, loss)| loss).collect()
+        std::mem::take(&mut *lock(&self.fresh)).into_values().flatten().collect()
+    }
+}
+
+/// Adds to the ranges of one line. What there is no range left for widens the last one.
+fn append(ranges: &mut Vec<Loss>, loss: Loss) {
+    let is_full = ranges.len() == MAX_RANGES;
+    // Those that nobody knows the sequences of, together.
+    let goes_on = |range: &&mut Loss| {
+        loss.first == range.last + u64::from(loss.first > 0) && (range.last > 0) == (loss.first > 0)
+    };
+    if let Some(range) = ranges.iter_mut().rev().find(goes_on) {
+        range.last = loss.last;
+        range.count += loss.count;
+        return;
+    }
+    match ranges.iter_mut().rev().find(|range| is_full && range.last > 0) {
+        Some(range) => {
+            if loss.first > 0 {
+                (range.first, range.last) = (range.first.min(loss.first), range.last.max(loss.last));
+            }
+            range.count += loss.count;
+        }
+        None => ranges.push(loss),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(sequences: &[u64]) -> Vec<(u64, u64, u64)> {
+        let source = Source { identity: "/devices/d/modules/m".into(), output: "out".into(), epoch: 3 };
+        let losses = Losses::default();
+        sequences.iter().for_each(|n| losses.count(&source, &"e".into(), FULL, *n));
+        losses.take().iter().map(|loss| (loss.first, loss.last, loss.count)).collect()
+    }
+
+    #[test]
+    fn ranges_that_do_not_meet_are_told_apart() {
+        assert_eq!(counted(&[4, 5, 6, 9, 10, 20]), [(4, 6, 3), (9, 10, 2), (20, 20, 1)]);
+        assert_eq!(counted(&[0, 7, 0, 8]), [(0, 0, 2), (7, 8, 2)], "those without a number are counted beside");
+    }
+
+    #[test]
+    fn so_many_ranges_that_there_is_no_end_are_one_that_covers_them() {
+        let every_other: Vec<u64> = (1..=100).map(|n| n * 2).collect();
+        let ranges = counted(&every_other);
+        assert_eq!(ranges.len(), MAX_RANGES);
+        assert_eq!(ranges.last(), Some(&(16, 200, 93)));
+        assert_eq!(ranges.iter().map(|range| range.2).sum::<u64>(), 100);
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_counted_on() {
+        let source = Source { identity: "/devices/d/modules/m".into(), output: "out".into(), epoch: 3 };
+        let losses = Losses::default();
+        losses.count(&source, &"e".into(), FULL, 1);
+        let taken = losses.take();
+        assert!(losses.take().is_empty());
+        losses.put_back(taken);
+        losses.count(&source, &"e".into(), FULL, 2);
+        let again = losses.take();
+        assert_eq!((again.len(), again[0].first, again[0].last, again[0].count), (1, 1, 2, 2));
     }
 }

@@ -16,6 +16,8 @@ pub mod kept;
 pub mod lane;
 pub mod losses;
 pub mod outgoing;
+pub mod sequences;
+mod settled;
 pub mod target;
 
 use std::collections::HashMap;
@@ -99,6 +101,11 @@ impl Queue {
             .or_insert_with(|| Arc::new(Lane::new(source.clone(), self.limits)))
             .clone();
         Arc::new(QueueLane { lane, queue: self.clone() })
+    }
+
+    /// All lanes.
+    pub(super) fn lanes(&self) -> Vec<Arc<Lane>> {
+        lane::lock(&self.lanes).values().cloned().collect()
     }
 
     /// How many messages of whom wait.

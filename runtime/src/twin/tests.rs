@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::database::tables::queue;
+use crate::database::tables::loss;
 use crate::database::{Database, File, StoreError};
 use crate::identity::Identities;
 use crate::name::Identity;
@@ -388,7 +388,7 @@ fn a_handlers_reports_are_one_change_and_its_messages_follow_only_when_it_is_com
     let house = House::new();
     let message = |text: &'static str| -> crate::database::Job {
         Box::new(move |tx| {
-            let loss = queue::LossRow {
+            let row = loss::LossRow {
                 sender: text.to_owned(),
                 output: String::new(),
                 endpoint: String::new(),
@@ -396,14 +396,15 @@ fn a_handlers_reports_are_one_change_and_its_messages_follow_only_when_it_is_com
                 first: (1, 1),
                 last: (1, 1),
                 count: 1,
+                is_upper_bound: false,
             };
-            if text == "fails" { Err(rusqlite::Error::InvalidQuery) } else { queue::add_losses(tx, &[loss]) }
+            if text == "fails" { Err(rusqlite::Error::InvalidQuery) } else { loss::add(tx, &[row], 1) }
         })
     };
     let report = |patches: &[Value], text| {
         Twins::wait(&house.filter, |done| house.twins.report(&house.filter, patches, Some(message(text)), done))
     };
-    let written = || house.database.read(File::Queue, queue::losses).unwrap().len();
+    let written = || house.database.read(File::Queue, loss::all).unwrap().len();
 
     let twin = report(&[json!({"a": 1}), json!({"b": 2, "a": null})], "sent").unwrap();
     assert_eq!((document(&twin.reported), twin.reported.revision, written()), (json!({"b": 2}), 2, 1));

@@ -6,9 +6,11 @@ pub mod barred;
 pub mod deployment;
 pub mod image;
 pub mod instance;
+pub mod loss;
 pub mod queue;
 pub mod removed;
 pub mod route;
+pub mod sequence;
 pub mod setting;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Messages that wait on disk, and the losses.
+//! Messages that wait on disk.
 //!
 //! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of
 //! an endpoint. All of this is in the queue's file.
@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::loss::{self, LossRow};
 
 /// Format of `meta` and `body` that this release writes.
 const FORMAT: u8 = 1;
@@ -71,25 +73,6 @@ pub struct Count {
     pub messages: u64,
     /// Bytes of their bodies and properties.
     pub bytes: u64,
-}
-
-/// Messages that did not arrive, for one reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LossRow {
-    /// Identity of the sender.
-    pub sender: String,
-    /// Output of the sender.
-    pub output: String,
-    /// Where they would have gone; empty where that is not known.
-    pub endpoint: String,
-    /// Such as `expired`, `queueFull`, `runtimeDied`.
-    pub reason: String,
-    /// Epoch and sequence of the first.
-    pub first: (u64, u64),
-    /// Epoch and sequence of the last.
-    pub last: (u64, u64),
-    /// How many: at most, for a `runtimeDied` range.
-    pub count: u64,
 }
 
 /// Bytes of memory that enqueuing `rows` holds while it waits for its commit: for
@@ -271,42 +254,13 @@ pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<
                 first: (epoch, number(4)?),
                 last: (epoch, number(5)?),
                 count,
+                is_upper_bound: false,
             })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    add_losses(conn, &losses)?;
+    loss::add(conn, &losses, crate::clock::wall_us())?;
     conn.execute(&format!("DELETE FROM message WHERE id IN (SELECT m.id {of_prefix})"), [prefix])?;
     Ok(purged)
-}
-
-/// Adds losses to what is counted already: counts add up, the range grows.
-pub fn add_losses(conn: &Connection, losses: &[LossRow]) -> rusqlite::Result<()> {
-    let mut add = conn.prepare_cached(
-        "INSERT INTO losses (sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         ON CONFLICT DO UPDATE SET
-           (first_epoch, first_seq) = (SELECT min_epoch, min_seq FROM (
-              SELECT first_epoch AS min_epoch, first_seq AS min_seq UNION ALL SELECT excluded.first_epoch, excluded.first_seq
-              ORDER BY 1, 2 LIMIT 1)),
-           (last_epoch, last_seq) = (SELECT max_epoch, max_seq FROM (
-              SELECT last_epoch AS max_epoch, last_seq AS max_seq UNION ALL SELECT excluded.last_epoch, excluded.last_seq
-              ORDER BY 1 DESC, 2 DESC LIMIT 1)),
-           count = count + excluded.count",
-    )?;
-    for l in losses {
-        add.execute(params![
-            l.sender,
-            l.output,
-            l.endpoint,
-            l.reason,
-            l.first.0 as i64,
-            l.first.1 as i64,
-            l.last.0 as i64,
-            l.last.1 as i64,
-            l.count as i64
-        ])?;
-    }
-    Ok(())
 }
 
 /// Parked messages, and losses: whether it was the sender, the reason, how many.
@@ -329,25 +283,4 @@ pub fn toll(conn: &Connection, sender: &str, prefix: &str) -> rusqlite::Result<T
         .query_map([sender, prefix], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)? as u64)))?
         .collect::<rusqlite::Result<_>>()?;
     Ok((parked as u64, losses))
-}
-
-/// All losses.
-pub fn losses(conn: &Connection) -> rusqlite::Result<Vec<LossRow>> {
-    conn.prepare(
-        "SELECT sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count FROM losses
-         ORDER BY sender, output, endpoint, reason",
-    )?
-    .query_map([], |row| {
-        let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
-        Ok(LossRow {
-            sender: row.get(0)?,
-            output: row.get(1)?,
-            endpoint: row.get(2)?,
-            reason: row.get(3)?,
-            first: (number(4)?, number(5)?),
-            last: (number(6)?, number(7)?),
-            count: number(8)?,
-        })
-    })?
-    .collect()
 }

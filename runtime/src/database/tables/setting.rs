@@ -12,6 +12,8 @@ pub mod key {
     pub const DEVICE_KEY_PRINT: &str = "device-key-print";
     /// The epoch of message sequences that was used last.
     pub const SEQUENCE_EPOCH: &str = "sequence-epoch";
+    /// The epoch of the book of sequences in the queue's file.
+    pub const SEQUENCE_BOOK: &str = "sequence-book";
 }
 
 /// The value of `key`, if it was ever set.

@@ -1,4 +1,5 @@
-use super::queue::{self, ClockMark, LossRow, StoredMessage};
+use super::loss::{self, LossRow};
+use super::queue::{self, ClockMark, StoredMessage};
 use super::{deployment, image, instance, setting};
 use crate::database::File;
 use crate::database::tests::{message, opened};
@@ -49,23 +50,54 @@ fn ids_of_handled_messages_are_not_used_again() {
     assert_eq!(enqueue(), first + 1);
 }
 
-#[test]
-fn losses_add_up_and_their_range_grows() {
-    let (_dir, database) = opened();
-    let loss = |first, last, count| LossRow {
+fn loss(epoch: u64, first: u64, last: u64) -> LossRow {
+    LossRow {
         sender: "s".to_owned(),
         output: "o".to_owned(),
         endpoint: "e".to_owned(),
         reason: "expired".to_owned(),
-        first,
-        last,
-        count,
-    };
-    for row in [loss((2, 5), (2, 9), 5), loss((1, 100), (1, 101), 2), loss((2, 7), (3, 1), 1)] {
-        database.call(File::Queue, move |tx| queue::add_losses(tx, std::slice::from_ref(&row))).unwrap();
+        first: (epoch, first),
+        last: (epoch, last),
+        count: if first == 0 { 1 } else { last - first + 1 },
+        is_upper_bound: false,
     }
+}
 
-    assert_eq!(database.read(File::Queue, queue::losses).unwrap(), [loss((1, 100), (3, 1), 8)]);
+fn ledger_of(rows: Vec<LossRow>) -> Vec<LossRow> {
+    let (_dir, database) = opened();
+    for row in rows {
+        database.call(File::Queue, move |tx| loss::add(tx, std::slice::from_ref(&row), 7)).unwrap();
+    }
+    let all = database.read(File::Queue, loss::all).unwrap();
+    let total: u64 = all.iter().map(|line| line.row.count).sum();
+    assert_eq!(database.read(File::Queue, loss::totals).unwrap()[0].count, total);
+    all.into_iter().map(|line| line.row).collect()
+}
+
+#[test]
+fn losses_add_up_and_ranges_that_do_not_meet_stay_apart() {
+    let found =
+        ledger_of(vec![loss(2, 5, 9), loss(2, 10, 11), loss(2, 20, 20), loss(3, 1, 1), loss(2, 0, 0), loss(2, 0, 0)]);
+
+    let unseen = LossRow { count: 2, ..loss(2, 0, 0) };
+    assert_eq!(found, [unseen, loss(2, 5, 11), loss(2, 20, 20), loss(3, 1, 1)]);
+}
+
+#[test]
+fn an_upper_bound_is_not_mixed_with_what_was_counted() {
+    let bound = LossRow { is_upper_bound: true, ..loss(2, 10, 12) };
+    assert_eq!(ledger_of(vec![loss(2, 5, 9), bound.clone()]), [loss(2, 5, 9), bound]);
+}
+
+#[test]
+fn of_very_many_ranges_the_oldest_are_put_together_and_none_is_forgotten() {
+    let many: Vec<LossRow> = (1..=40).map(|n| loss(2, n * 10, n * 10 + 1)).collect();
+    let found = ledger_of(many);
+
+    assert_eq!(found.len(), loss::MAX_RANGES as usize);
+    assert_eq!(found[0], LossRow { count: 50, ..loss(2, 10, 251) });
+    assert_eq!(found[1], loss(2, 260, 261));
+    assert_eq!(found.last(), Some(&loss(2, 400, 401)));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::*;
 const LIMITS: LaneLimits = LaneLimits { messages: 4, bytes: 1 << 20 };
 
 fn ingest() -> Ingest {
-    let ingest = Ingest::new("d", 1, LIMITS);
+    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
     ingest.set_router(Box::new(|_| {
         let sink = Sink::Input { module: "slow".into(), input: "in".into() };
         vec![TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: 1 << 16 }]

@@ -1,0 +1,419 @@
+//! Sequences: the numbers by which messages of an output are known, and the book that goes on with them over restarts.
+//!
+//! A message is (epoch, n) of its sender and output. n counts up by one with each message, over restarts too; the epoch changes only
+//! where the book is lost. Numbers are given out from a block that is on disk before its first number is used, so that no number is
+//! ever given twice: after an end without a word the next run goes on behind the block, and the ledger has what lies between.
+//!
+//! ```text
+//! closed at n ──first message──► open, block up to m ──orderly end──► closed at its last number
+//!                                 │ ▲          │
+//!                  half is used ──┘ │          └──any other end──► closed at m by the next start, and a line in the ledger
+//!                                   └── the next block is on disk long before this one is used up
+//! ```
+//!
+//! Blocks last [`BLOCK_LASTS`] at the rate of the output, so a sender waits for the disk with its first message, and for moments while
+//! it becomes very fast. Guarantee: what is given out costs a comparison.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::lane::{Source, lock};
+use super::outgoing::SendError;
+use crate::clock;
+use crate::database::tables::loss::{self, LossRow};
+use crate::database::tables::{sequence, setting};
+use crate::database::{Database, File, StoreError};
+
+/// For how long a block lasts, at the rate of the one before.
+const BLOCK_LASTS: Duration = Duration::from_secs(20);
+/// The first block of an output in a run.
+const FIRST_BLOCK: u64 = 256;
+/// The smallest block.
+const MIN_BLOCK: u64 = 64;
+/// The largest block.
+const MAX_BLOCK: u64 = 1 << 32;
+/// How much larger a block may be than the one before.
+const MAX_GROWTH: u64 = 64;
+/// Longest wait for a block. A disk that takes longer is as good as none.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// While no block can be had: numbers between two looks at it.
+const BESIDE: u64 = 1024;
+
+/// Name of the file which says that numbers were given out beside the book, because the disk did not take it.
+const MARKER: &str = "sequences.behind";
+
+/// The book. Clones are the same.
+#[derive(Clone)]
+pub struct Book(Arc<Inner>);
+
+struct Inner {
+    epoch: u64,
+    /// `None`: nothing is kept, for tests and tryouts.
+    file: Option<(Database, PathBuf)>,
+    is_behind: AtomicBool,
+}
+
+/// Where an output is in its numbers. To be kept behind the output's lock.
+#[derive(Default)]
+pub struct Sequence {
+    last: u64,
+    /// Up to here numbers are given out without a look at anything.
+    free: u64,
+    has_memory: bool,
+    is_closed: bool,
+    block: Option<Arc<Block>>,
+}
+
+/// What is on disk of an output's numbers. The writer's thread tells of it.
+struct Block {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// A request for a block.
+struct Request {
+    is_first: bool,
+    size: u64,
+    to: u64,
+    has_memory: bool,
+}
+
+struct State {
+    /// The last number before this run; `None` until it is read.
+    before: Option<u64>,
+    reserved: u64,
+    size: u64,
+    /// What is on disk says that there are routes in memory.
+    has_memory: bool,
+    is_in_line: bool,
+    /// The disk did not take the last request.
+    has_failed: bool,
+    /// When the last block was asked for, and at which number.
+    asked: (Instant, u64),
+}
+
+impl Book {
+    /// A book that is kept nowhere.
+    pub fn unkept(epoch: u64) -> Book {
+        Book(Arc::new(Inner { epoch, file: None, is_behind: AtomicBool::new(false) }))
+    }
+
+    /// Opens the book in `folder`, the state directory, and closes what an end without a word left open. Second: what the ledger has
+    /// of that; it is stored. `own`: the identity in whose name the book itself speaks.
+    pub fn open(database: &Database, folder: &Path, own: &str) -> Result<(Book, Vec<LossRow>), StoreError> {
+        let marker = folder.join(MARKER);
+        let known = database.read(File::Main, |conn| setting::get(conn, setting::key::SEQUENCE_BOOK))?;
+        let known: Option<u64> = known.and_then(|text| text.parse().ok());
+        let (found, is_any_open) =
+            database.read(File::Queue, |conn| Ok((sequence::epoch(conn)?, sequence::is_any_open(conn)?)))?;
+        let was_behind = marker.exists();
+        let (epoch, lines) = match found {
+            Some(epoch) if !was_behind && known.is_none_or(|known| known == epoch) => {
+                let lines = if is_any_open { close_left(database, epoch)? } else { Vec::new() };
+                (epoch, lines)
+            }
+            _ => begin(database, known, own)?,
+        };
+        if known != Some(epoch) {
+            let text = epoch.to_string();
+            database.call(File::Main, move |tx| setting::set(tx, setting::key::SEQUENCE_BOOK, &text))?;
+        }
+        if was_behind && let Err(error) = std::fs::remove_file(&marker) {
+            tracing::warn!("{} cannot be removed, so the next start begins another epoch: {error}", marker.display());
+        }
+        let file = Some((database.clone(), marker));
+        Ok((Book(Arc::new(Inner { epoch, file, is_behind: AtomicBool::new(false) })), lines))
+    }
+
+    /// The epoch of every number of this run.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// Notes up to where outputs have nothing in memory any more. Does not wait for the disk.
+    pub fn settle(&self, settled: Vec<(Arc<Source>, u64)>) {
+        let Some((database, _)) = self.0.file.as_ref().filter(|_| !settled.is_empty()) else { return };
+        database.submit(
+            File::Queue,
+            Box::new(move |tx| {
+                settled.iter().try_for_each(|(of, n)| sequence::settle(tx, &of.identity, &of.output, *n))
+            }),
+            Box::new(|outcome| {
+                if let Err(error) = outcome {
+                    tracing::debug!("how far messages are settled could not be stored: {error}");
+                }
+            }),
+        );
+    }
+
+    /// Closes outputs at their last numbers, see [`Sequence::close`]. Does not wait for the disk.
+    pub fn close(&self, closed: Vec<(Arc<Source>, u64)>) {
+        let Some((database, marker)) = &self.0.file else { return };
+        let (marker, book) = (marker.clone(), self.clone());
+        database.submit(
+            File::Queue,
+            Box::new(move |tx| closed.iter().try_for_each(|(of, n)| sequence::close(tx, &of.identity, &of.output, *n))),
+            Box::new(move |outcome| match outcome {
+                Ok(()) if book.0.is_behind.load(Ordering::Acquire) => drop(std::fs::remove_file(&marker)),
+                Ok(()) => {}
+                Err(error) => tracing::error!("the last sequences could not be stored: {error}"),
+            }),
+        );
+    }
+
+    /// The disk did not take a block: from now on numbers may be given out that it knows nothing of. `[writer]`
+    fn falls_behind(&self, error: &StoreError) {
+        let Some((_, marker)) = &self.0.file else { return };
+        if self.0.is_behind.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::error!(
+            "sequences cannot be reserved on disk and go on without; should the runtime end now without a word, the next start begins another epoch: {error}"
+        );
+        if let Err(error) = std::fs::write(marker, b"") {
+            tracing::error!("{} cannot be written: {error}", marker.display());
+        }
+    }
+
+    /// Puts a request for numbers up to `to` in line, which the block has been told of. The first one of an output opens it. Not with
+    /// the block locked: whoever puts something in line may have to wait for the writer, and the writer tells the block.
+    fn ask(&self, block: &Arc<Block>, source: &Arc<Source>, request: &Request) {
+        let Some((database, _)) = &self.0.file else { return };
+        let &Request { is_first, size, to, has_memory } = request;
+        let of = source.clone();
+        let opened = Arc::new(Mutex::new(0));
+        let open = opened.clone();
+        let (book, told, of_reader) = (self.clone(), block.clone(), source.clone());
+        let reader = database.clone();
+        database.submit(
+            File::Queue,
+            Box::new(move |tx| {
+                if !is_first {
+                    return sequence::reserve(tx, &of.identity, &of.output, to, has_memory);
+                }
+                *lock(&open) = sequence::open(tx, &of.identity, &of.output, size, has_memory)?;
+                Ok(())
+            }),
+            Box::new(move |outcome| {
+                let failed = outcome.err();
+                if let Some(error) = &failed {
+                    book.falls_behind(error);
+                }
+                // One that cannot be opened goes on from what can be read.
+                let before = match failed {
+                    Some(_) if is_first => {
+                        let read =
+                            |conn: &rusqlite::Connection| sequence::last(conn, &of_reader.identity, &of_reader.output);
+                        reader.read(File::Queue, read).ok()
+                    }
+                    _ => Some(*lock(&opened)),
+                };
+                let mut state = lock(&told.state);
+                state.is_in_line = false;
+                state.has_failed = failed.is_some();
+                if is_first {
+                    state.before = before;
+                    state.reserved = before.unwrap_or(0);
+                }
+                if failed.is_none() {
+                    state.reserved = state.reserved.max(if is_first { state.reserved + size } else { to });
+                    state.has_memory |= has_memory;
+                }
+                drop(state);
+                told.changed.notify_all();
+            }),
+        );
+    }
+}
+
+impl Sequence {
+    /// Gives out the next number.
+    ///
+    /// # Errors
+    /// The runtime ends, or the disk has not said for [`PATIENCE`] where this output goes on.
+    #[inline]
+    pub fn take(&mut self, book: &Book, source: &Arc<Source>) -> Result<u64, SendError> {
+        if self.last < self.free {
+            self.last += 1;
+            return Ok(self.last);
+        }
+        self.take_slowly(book, source, PATIENCE)
+    }
+
+    /// [`Sequence::take`] for whoever must not wait: `None` where that would have to. What it takes is on its way then.
+    pub fn take_now(&mut self, book: &Book, source: &Arc<Source>) -> Option<u64> {
+        self.take_slowly(book, source, Duration::ZERO).ok()
+    }
+
+    /// The last number; `None` where this run has given out none.
+    pub fn last(&self) -> Option<u64> {
+        self.block.as_ref().filter(|_| self.last > 0).map(|_| self.last)
+    }
+
+    /// Says that messages go into memory, which the book has to know before the first one does.
+    pub fn goes_to_memory(&mut self) {
+        if !self.has_memory {
+            self.has_memory = true;
+            self.free = 0;
+        }
+    }
+
+    /// Ends it: nothing is given out any more. Gives the last number, where this run has asked for any.
+    pub fn close(&mut self) -> Option<u64> {
+        (self.free, self.is_closed) = (0, true);
+        let block = self.block.as_ref()?;
+        // One that was opened and gave out nothing stays where it was.
+        if self.last > 0 { Some(self.last) } else { lock(&block.state).before }
+    }
+
+    #[cold]
+    fn take_slowly(&mut self, book: &Book, source: &Arc<Source>, patience: Duration) -> Result<u64, SendError> {
+        if self.is_closed {
+            return Err(SendError::Refused("the runtime is ending".to_owned()));
+        }
+        if book.0.file.is_none() {
+            (self.last, self.free) = (self.last + 1, u64::MAX);
+            self.block.get_or_insert_with(Block::new);
+            return Ok(self.last);
+        }
+        let block = self.block.get_or_insert_with(Block::new).clone();
+        let mut state = lock(&block.state);
+        let until = clock::now() + patience;
+        loop {
+            self.last = self.last.max(state.before.unwrap_or(0));
+            let is_known = state.before.is_some() && (state.has_memory || !self.has_memory);
+            let left = state.reserved.saturating_sub(self.last);
+            if !state.is_in_line && (!is_known || left <= state.size / 2) {
+                let size = state.next_size(self.last);
+                state.is_in_line = true;
+                let (is_first, to) = (state.before.is_none(), self.last + left + size);
+                drop(state);
+                book.ask(&block, source, &Request { is_first, size, to, has_memory: self.has_memory });
+                state = lock(&block.state);
+                continue;
+            }
+            // What has failed and goes on without was asked for again just now.
+            let goes_without = state.before.is_some() && state.has_failed;
+            if (is_known && self.last < state.reserved) || goes_without {
+                break;
+            }
+            let wait = until.saturating_duration_since(clock::now());
+            if wait.is_zero() {
+                return Err(SendError::NotStored {
+                    endpoint: format!("{}, output {}", source.identity, source.output),
+                });
+            }
+            state = block.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.last += 1;
+        self.free = match state.reserved.checked_sub(self.last) {
+            None => self.last + BESIDE,
+            Some(_) if state.is_in_line => state.reserved,
+            Some(_) => self.last.max(state.reserved - state.size / 2),
+        };
+        Ok(self.last)
+    }
+}
+
+impl Block {
+    fn new() -> Arc<Block> {
+        let state = State {
+            before: None,
+            reserved: 0,
+            size: FIRST_BLOCK,
+            has_memory: false,
+            is_in_line: false,
+            has_failed: false,
+            asked: (clock::now(), 0),
+        };
+        Arc::new(Block { state: Mutex::new(state), changed: Condvar::new() })
+    }
+}
+
+impl State {
+    /// The size of the block to be asked for at the number `last`, from how fast the last ones went.
+    fn next_size(&mut self, last: u64) -> u64 {
+        let now = clock::now();
+        if self.before.is_some() && last > self.asked.1 && self.asked.1 > 0 {
+            self.size = block_size(self.size, last - self.asked.1, now - self.asked.0);
+        }
+        self.asked = (now, last.max(1));
+        self.size
+    }
+}
+
+/// The size of a block after one of `size`, where `used` numbers took `time`.
+fn block_size(size: u64, used: u64, time: Duration) -> u64 {
+    let wanted = used as f64 * BLOCK_LASTS.as_secs_f64() / time.as_secs_f64().max(1e-9);
+    (wanted as u64).clamp(MIN_BLOCK, size.saturating_mul(MAX_GROWTH).min(MAX_BLOCK))
+}
+
+/// The lines of the ledger for what an end without a word left open, which it closes.
+fn close_left(database: &Database, epoch: u64) -> Result<Vec<LossRow>, StoreError> {
+    database.call(File::Queue, move |tx| {
+        let lines: Vec<LossRow> = sequence::open_ones(tx)?.iter().filter_map(|open| line(open, epoch)).collect();
+        loss::add(tx, &lines, clock::wall_us())?;
+        sequence::close_all(tx)?;
+        Ok(lines)
+    })
+}
+
+/// What the ledger says of an output that was left open; `None` where nothing can be missing.
+fn line(open: &sequence::Open, epoch: u64) -> Option<LossRow> {
+    let (first, last) = (open.settled + 1, open.reserved);
+    if first > last {
+        return None;
+    }
+    let (reason, count) = match open.has_memory {
+        true => (super::losses::RUNTIME_DIED, last - first + 1),
+        // What was acknowledged is on disk; the numbers are skipped all the same, and whoever counts them is to know.
+        false => (super::losses::NOT_ACKNOWLEDGED, 0),
+    };
+    Some(LossRow {
+        sender: open.sender.clone(),
+        output: open.output.clone(),
+        endpoint: String::new(),
+        reason: reason.to_owned(),
+        first: (epoch, first),
+        last: (epoch, last),
+        count,
+        is_upper_bound: true,
+    })
+}
+
+/// Begins another epoch. Where there was a book before, the ledger says so.
+fn begin(database: &Database, known: Option<u64>, own: &str) -> Result<(u64, Vec<LossRow>), StoreError> {
+    let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
+    let own = own.to_owned();
+    let lines = database.call(File::Queue, move |tx| {
+        let left = sequence::open_ones(tx)?;
+        let mut lines: Vec<LossRow> =
+            left.iter().filter_map(|open| line(open, known.unwrap_or(epoch.saturating_sub(1)))).collect();
+        if let Some(known) = known {
+            lines.push(LossRow {
+                sender: own.clone(),
+                output: String::new(),
+                endpoint: String::new(),
+                reason: super::losses::BOOK_LOST.to_owned(),
+                first: (known, 0),
+                last: (epoch, 0),
+                count: 0,
+                is_upper_bound: true,
+            });
+        }
+        loss::add(tx, &lines, clock::wall_us())?;
+        sequence::begin(tx, epoch)?;
+        Ok(lines)
+    })?;
+    if known.is_some() {
+        tracing::error!(
+            "the book of message sequences is lost: sequences begin again at 1, in epoch {epoch}; see `dinrail losses`"
+        );
+    }
+    Ok((epoch, lines))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! No number is given out twice, and what an end without a word leaves is told.
+
+use super::*;
+
+struct House {
+    folder: tempfile::TempDir,
+    lines: Vec<LossRow>,
+    book: Book,
+    database: Database,
+}
+
+fn source() -> Arc<Source> {
+    Arc::new(Source { identity: "/devices/d/modules/m".into(), output: "out".into(), epoch: 1 })
+}
+
+impl House {
+    fn new() -> House {
+        House::open(tempfile::tempdir().unwrap())
+    }
+
+    fn open(folder: tempfile::TempDir) -> House {
+        let database = Database::open(folder.path()).unwrap();
+        let (book, lines) = Book::open(&database, folder.path(), "/devices/d/modules/$edgeHub").unwrap();
+        House { folder, lines, book, database }
+    }
+
+    /// As a start after whatever end there was.
+    fn again(self) -> House {
+        self.database.close();
+        House::open(self.folder)
+    }
+
+    fn take(&self, sequence: &mut Sequence, count: u64) -> u64 {
+        (0..count).map(|_| sequence.take(&self.book, &source()).unwrap()).last().unwrap()
+    }
+
+    fn ranges(&self) -> Vec<(&str, u64, u64, u64)> {
+        self.lines.iter().map(|line| (&*line.reason, line.first.1, line.last.1, line.count)).collect()
+    }
+}
+
+#[test]
+fn numbers_go_on_without_a_gap_after_an_orderly_end() {
+    let mut house = House::new();
+    let mut expected = 0;
+    for _ in 0..3 {
+        let mut sequence = Sequence::default();
+        for _ in 0..1000 {
+            expected += 1;
+            assert_eq!(sequence.take(&house.book, &source()).unwrap(), expected);
+        }
+        assert_eq!(sequence.close(), Some(expected));
+        assert!(sequence.take(&house.book, &source()).is_err(), "nothing is sent any more");
+        house.book.close(vec![(source(), expected)]);
+        let epoch = house.book.epoch();
+        house = house.again();
+        assert_eq!((house.book.epoch(), house.ranges()), (epoch, vec![]));
+    }
+}
+
+#[test]
+fn after_an_end_without_a_word_numbers_go_on_behind_the_block_and_the_ledger_has_what_lies_between() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    let last = house.take(&mut sequence, 100);
+    house.book.settle(vec![(source(), 40)]);
+    let house = house.again();
+
+    let [(reason, first, end, count)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert_eq!((reason, first, count), ("runtimeDied", 41, end - 40));
+    assert!(house.lines[0].is_upper_bound && end >= last);
+    let mut sequence = Sequence::default();
+    assert_eq!(house.take(&mut sequence, 1), end + 1);
+
+    // Nothing of that run was in memory, and nothing is lost.
+    let house = house.again();
+    let [("notAcknowledged", first, _, 0)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert_eq!(first, end + 1);
+    let stored = house.database.read(File::Queue, loss::all).unwrap();
+    assert_eq!(stored.len(), 2);
+    assert_eq!(house.again().ranges(), [], "it is told once");
+}
+
+#[test]
+fn a_route_into_memory_that_comes_later_is_in_the_book_before_the_first_message_is_in_memory() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    house.take(&mut sequence, 10);
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 1);
+    assert_eq!(house.again().ranges()[0].0, "runtimeDied");
+}
+
+#[test]
+fn a_lost_book_begins_another_epoch_and_the_ledger_says_so() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    house.take(&mut sequence, 10);
+    let epoch = house.book.epoch();
+    house.database.close();
+    std::fs::remove_file(house.folder.path().join("queue.db")).unwrap();
+    let house = House::open(house.folder);
+
+    assert_eq!(house.book.epoch(), epoch + 1);
+    assert_eq!(house.ranges(), [("bookLost", 0, 0, 0)]);
+    assert_eq!((house.lines[0].first.0, house.lines[0].last.0), (epoch, epoch + 1));
+    assert_eq!(house.take(&mut Sequence::default(), 1), 1);
+    let house = house.again();
+    assert_eq!(house.book.epoch(), epoch + 1, "once");
+}
+
+#[test]
+fn numbers_given_out_beside_the_book_are_never_given_out_again() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 10);
+    let epoch = house.book.epoch();
+    let fails = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute_batch("CREATE TRIGGER no BEFORE UPDATE ON sequence BEGIN SELECT raise(ABORT, 'no'); END")
+    };
+    house.database.call(File::Queue, fails).unwrap();
+    assert_eq!(house.take(&mut sequence, 100_000), 100_010, "a sender goes on");
+
+    let house = house.again();
+    assert_eq!(house.book.epoch(), epoch + 1);
+    assert_eq!(house.ranges().iter().map(|line| line.0).collect::<Vec<_>>(), ["runtimeDied", "bookLost"]);
+    assert_eq!(house.again().book.epoch(), epoch + 1);
+}
+
+#[test]
+fn who_must_not_wait_is_told_and_gets_its_number_soon() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    assert_eq!(sequence.take_now(&house.book, &source()), None);
+    house.database.flush().unwrap();
+    assert_eq!(sequence.take_now(&house.book, &source()), Some(1));
+}
+
+#[test]
+fn blocks_last_for_seconds_at_any_rate_and_waste_nothing_at_a_low_one() {
+    let second = Duration::from_secs(1);
+    let after = |rate: u64| (0..20).fold(FIRST_BLOCK, |size, _| block_size(size, rate.max(1), second));
+    assert_eq!(after(10_000_000), 200_000_000);
+    assert_eq!(after(1000), 20_000);
+    assert_eq!(block_size(FIRST_BLOCK, 1, Duration::from_secs(3600)), MIN_BLOCK);
+    assert_eq!(block_size(FIRST_BLOCK, 128, Duration::ZERO), FIRST_BLOCK * MAX_GROWTH, "not at once");
+}
+
+#[test]
+fn ten_thousand_closed_outputs_are_not_looked_at_by_a_start() {
+    let house = House::new();
+    let outputs = (0..10_000).map(|at| {
+        let output: Arc<str> = at.to_string().into();
+        (Arc::new(Source { identity: "/devices/d/modules/m".into(), output, epoch: 1 }), 7)
+    });
+    house.book.close(outputs.collect());
+    let house = house.again();
+    let plan = |conn: &rusqlite::Connection| {
+        conn.query_row("EXPLAIN QUERY PLAN SELECT 1 FROM sequence WHERE is_open", [], |row| row.get::<_, String>(3))
+    };
+    let plan = house.database.read(File::Queue, plan).unwrap();
+    assert!(plan.contains("sequence_open"), "{plan}");
+    let tenth = Arc::new(Source { identity: "/devices/d/modules/m".into(), output: "9999".into(), epoch: 1 });
+    assert_eq!(Sequence::default().take(&house.book, &tenth).unwrap(), 8);
+}
