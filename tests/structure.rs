@@ -27,7 +27,10 @@ const IMPORTS: [(&str, &[&str]); 32] = [
     ("method", &["clock", "log", "name"]),
     (
         "instance",
-        &["clock", "identity", "image", "log", "message", "method", "name", "queue", "secret", "twin", "view"],
+        &[
+            "clock", "identity", "image", "log", "memory", "message", "method", "name", "queue", "secret", "twin",
+            "view",
+        ],
     ),
     ("deployment", &["clock", "document", "instance", "name", "routing", "spelling", "view"]),
     ("config", &["identity", "instance", "log", "spelling", "twin"]),

@@ -15,6 +15,30 @@ pub fn give_back() {
     give_back_code();
 }
 
+/// Gives back what a deep moment of this thread's stack of `stack_bytes` has left below: for a thread that begins deep and then
+/// mostly rests. To be called where the stack is shallow.
+pub fn give_back_stack(stack_bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        const DEPTH: usize = 256 << 10;
+        let page = rustix::param::page_size();
+        let here = 0u8;
+        // The page that this stands in, and the one below it, belong to the calls that are under way.
+        let end = ((&raw const here).addr() & !(page - 1)).saturating_sub(page);
+        let bytes = DEPTH.min(stack_bytes / 2) & !(page - 1);
+        if bytes < 16 * page {
+            return;
+        }
+        // SAFETY: this thread's own stack, which grows down from above `here`: below the calls under way nothing lives, and what is
+        // called later finds zeroes where it would find remains. Half of the stack's size lies inside it, seen from its shallow end.
+        let _ = unsafe {
+            rustix::mm::madvise((end - bytes) as *mut std::ffi::c_void, bytes, rustix::mm::Advice::LinuxDontNeed)
+        };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stack_bytes;
+}
+
 /// Unmaps the pages of this program's code: what runs is mapped again as it is needed, from the system's cache.
 ///
 /// An idle runtime is mostly code that ran once, at the start. Under a debugger nothing is done: its breakpoints stand in these
@@ -59,6 +83,24 @@ mod tests {
         assert_eq!(code_of("/opt/din rail", &line("r--p", "/opt/din rail")), None, "constants may be relocated");
         assert_eq!(code_of("/opt/dinrail", &line("r-xp", "/lib/libc.so.6")), None);
         assert_eq!(code_of("/opt/dinrail", "1000-3000 r-xp 0 0:0 0"), None);
+    }
+
+    #[test]
+    fn a_thread_runs_on_without_the_remains_of_its_deepest_moment() {
+        #[inline(never)]
+        fn deep(levels: u32) -> u64 {
+            let filled = std::hint::black_box([levels; 1000]);
+            let below = if levels == 0 { 0 } else { deep(levels - 1) };
+            below + u64::from(filled[levels as usize % 1000])
+        }
+        let work = || {
+            let before = deep(100);
+            give_back_stack(2 << 20);
+            (before, deep(100))
+        };
+        let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap();
+        let (before, after) = thread.join().unwrap();
+        assert_eq!(before, after);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::timers::Timers;
 use super::{guest, host, ticket};
 use crate::clock;
 use crate::image::Library;
+use crate::memory;
 use crate::method::{CallError, MethodRequest};
 use crate::queue::Consumer;
 use crate::twin::{Accepted, Acknowledgement, DesiredChange};
@@ -130,6 +131,7 @@ fn serve_out(assignment: &Assignment, consumer: Consumer, guest: Guest, desired:
         Ok(()) => {
             link.is_started.store(true, Ordering::Release);
             (assignment.report)(WorkerEvent::Started);
+            memory::give_back_stack(assignment.stack_bytes);
             // What it has in hand is given back whatever happens.
             catch_unwind(AssertUnwindSafe(|| worker.serve())).unwrap_or_else(|_| internal_error())
         }
