@@ -24,6 +24,18 @@ pub fn coarse_wall_us() -> i64 {
     wall_us()
 }
 
+/// Microseconds since the machine was started, with the time that it slept: together with the machine's boot id, when something was,
+/// whatever the wall clock said. `None` where the system does not tell.
+pub fn monotonic_us() -> Option<i64> {
+    #[cfg(target_os = "linux")]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Some(now.tv_sec * 1_000_000 + now.tv_nsec / 1_000)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// The monotonic clock.
 pub fn now() -> Instant {
     Instant::now()

@@ -11,6 +11,7 @@
 //! | `queue.lane_messages` | 1024 | messages in memory for each sending thread and endpoint |
 //! | `queue.lane_bytes` | 16 MiB | their bytes |
 //! | `queue.store_bytes` | a quarter of the disk, 8 GiB at most | bytes of messages that may wait on disk, unless the deployment says otherwise |
+//! | `queue.max_attempts` | 10,000 | deliveries of one message, before it is set aside however often its handler retries it (at the longest wait of the runtime's own choice that is three and a half days) |
 //! | `twin.history_changes` | 200 | changes of desired properties and tags that are kept of each twin; 0: none |
 //! | `twin.history_bytes` | 256 KiB | their bytes |
 //! | `twin.history_days` | 365 | their age; the ten newest are kept whatever theirs |
@@ -110,11 +111,13 @@ pub struct QueueConfig {
     pub lane_bytes: usize,
     /// Bytes of messages that may wait on disk; `None`: as the size of the disk allows.
     pub store_bytes: Option<u64>,
+    /// Deliveries of one message at most, before it is set aside however often its handler asks for another one.
+    pub max_attempts: u32,
 }
 
 impl Default for QueueConfig {
     fn default() -> QueueConfig {
-        QueueConfig { lane_messages: 1024, lane_bytes: 16 << 20, store_bytes: None }
+        QueueConfig { lane_messages: 1024, lane_bytes: 16 << 20, store_bytes: None, max_attempts: 10_000 }
     }
 }
 
@@ -211,6 +214,7 @@ const KEYS: &[(&str, &str, Set)] = &[
     ("queue", "lane_messages", |c, v| whole(v, 1..=1 << 24).map(|n| c.queue.lane_messages = n)),
     ("queue", "lane_bytes", |c, v| whole(v, 1 << 12..=1 << 40).map(|n| c.queue.lane_bytes = n)),
     ("queue", "store_bytes", |c, v| whole(v, 1 << 20..=1 << 50).map(|n| c.queue.store_bytes = Some(n))),
+    ("queue", "max_attempts", |c, v| whole(v, 1..=1 << 31).map(|n| c.queue.max_attempts = n)),
     ("twin", "history_changes", |c, v| whole(v, 0..=100_000).map(|n| c.twin.history.changes = n)),
     ("twin", "history_bytes", |c, v| whole(v, 1 << 10..=1 << 30).map(|n| c.twin.history.bytes = n)),
     ("twin", "history_days", |c, v| {
@@ -375,6 +379,7 @@ mod tests {
             lane_messages = 1_000
             lane_bytes = 0x10000
             store_bytes = 2000000
+            max_attempts = 50
             [twin]
             history_changes = 7
             history_bytes = 5000
@@ -392,7 +397,10 @@ mod tests {
         let config = parse(text).unwrap();
 
         assert_eq!(config.restart.first_delay, Duration::from_millis(500));
-        assert_eq!(config.queue, QueueConfig { lane_messages: 1000, lane_bytes: 65_536, store_bytes: Some(2_000_000) });
+        assert_eq!(
+            config.queue,
+            QueueConfig { lane_messages: 1000, lane_bytes: 65_536, store_bytes: Some(2_000_000), max_attempts: 50 }
+        );
         assert_eq!(config.watch, WatchConfig { poll: true, poll_interval: Duration::from_secs(30) });
         let history = HistoryLimits { changes: 7, bytes: 5000, age: Duration::from_secs(2 * 86_400) };
         assert_eq!(config.twin.history, history);

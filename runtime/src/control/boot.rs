@@ -165,6 +165,7 @@ pub fn boot(
         twins: twins.clone(),
         identities: identities.clone(),
         secrets: secrets.clone(),
+        max_attempts: config.queue.max_attempts,
         completions: Default::default(),
         calls: Default::default(),
         logs,

@@ -22,9 +22,11 @@ pub(super) fn steps(file: File) -> &'static [&'static str] {
             include_str!("migrations/main/0006_twin_history.sql"),
             include_str!("migrations/main/0007_secrets.sql"),
         ],
-        File::Queue => {
-            &[include_str!("migrations/queue/0001_messages.sql"), include_str!("migrations/queue/0002_sequences.sql")]
-        }
+        File::Queue => &[
+            include_str!("migrations/queue/0001_messages.sql"),
+            include_str!("migrations/queue/0002_sequences.sql"),
+            include_str!("migrations/queue/0003_attempts.sql"),
+        ],
     }
 }
 

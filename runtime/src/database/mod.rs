@@ -132,6 +132,11 @@ impl Database {
         self.0.inbox.push(work)
     }
 
+    /// True on the writer's own thread, which must not wait for itself.
+    pub(crate) fn is_writer(&self) -> bool {
+        self.0.inbox.is_writer()
+    }
+
     /// Makes a change and waits until it is committed and synced.
     pub fn call<T: Send + 'static>(
         &self,

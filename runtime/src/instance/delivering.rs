@@ -4,25 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dinrail_plugin::abi::*;
-use serde_json::Value;
 
 use super::guest::Guest;
 use super::link::Link;
+use super::settle::{HandedOver, is_fault, row_behind};
 use super::worker::Due;
 use crate::clock;
 use crate::message::{Meta, MetaKind};
-use crate::name::Identity;
-use crate::queue::ingest::DiskMessage;
+use crate::queue::disk::{RowBehind, Settling};
 use crate::queue::kept::Kept;
-use crate::queue::losses::{NOT_STORED, PARKED};
-use crate::queue::{Consumer, QueueLane, Record, Source};
+use crate::queue::settling::Tries;
+use crate::queue::{Consumer, QueueLane, Record};
 
-/// Faults and panics over one message, before it is set aside as poisonous.
-const MAX_FAULTS: u32 = 5;
-/// Wait before the second delivery where the handler does not say; doubled for each further one.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-/// Longest such wait.
-const MAX_RETRY: Duration = Duration::from_secs(30);
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
@@ -39,7 +32,7 @@ pub enum Step {
 }
 
 /// What happens to the lane after a message.
-enum Then {
+pub(super) enum Then {
     Next,
     Hold(Duration),
     Panic(String),
@@ -63,7 +56,7 @@ enum Place {
 
 /// See the module's documentation.
 pub struct Delivering {
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     lane: Option<Arc<QueueLane>>,
     held: Vec<(Instant, Arc<QueueLane>)>,
     held_back: Vec<(Instant, Kept)>,
@@ -72,6 +65,7 @@ pub struct Delivering {
     properties: Vec<DrProperty>,
     inputs: Vec<String>,
     is_hot: bool,
+    pub(super) settling: Option<Arc<Settling>>,
 }
 
 impl Delivering {
@@ -80,7 +74,10 @@ impl Delivering {
         if link.inbox.returned().0 > 0 {
             link.deliveries.keeps();
         }
+        // What the worker before has left to be committed counts for this one.
+        let settling = link.services.disk.find_settling(&link.identity.to_string());
         Delivering {
+            settling,
             link,
             lane: None,
             held: Vec::new(),
@@ -104,10 +101,10 @@ impl Delivering {
         if !self.held.is_empty() || !self.held_back.is_empty() {
             self.release_due(consumer);
         }
-        if !self.blocked.is_empty() && !self.link.deliveries.block() {
+        if !self.blocked.is_empty() && self.may_deliver() {
             self.blocked.drain(..).for_each(|lane| consumer.give_back(lane));
         }
-        if let Some(kept) = consumer.take_returned() {
+        if let Some(kept) = if self.may_settle() { consumer.take_returned() } else { None } {
             return match survive(|| self.deliver_kept(guest, &kept)) {
                 Some(Then::Panic(reason)) => Step::Panicked(reason),
                 Some(_) => Step::Busy,
@@ -164,7 +161,7 @@ impl Delivering {
                     false => Place::InHand,
                 };
             };
-            if !self.link.deliveries.may_deliver() && self.link.deliveries.block() {
+            if !self.may_deliver() {
                 return Place::Blocked;
             }
             match self.deliver(guest, lane, input_index, &record) {
@@ -177,15 +174,32 @@ impl Delivering {
         Place::Ready
     }
 
+    /// True when one more message may be delivered; else there is a nudge once that changes.
+    #[inline]
+    fn may_deliver(&self) -> bool {
+        self.link.deliveries.may_deliver() && self.may_settle()
+    }
+
+    /// Not too many ends of deliveries are uncommitted.
+    #[inline]
+    fn may_settle(&self) -> bool {
+        self.settling.as_ref().is_none_or(|settling| settling.has_room() || !settling.block())
+    }
+
     fn deliver(&mut self, guest: &mut Guest, lane: &Arc<QueueLane>, input_index: u32, record: &Record<'_>) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
         // SAFETY: this worker holds the inbox's one consumer.
-        let attempt = unsafe { lane.lane.begin_attempt() };
+        let mut tries = unsafe { Tries { attempts: lane.lane.begin_attempt(), faults: lane.lane.faults() } };
+        let row = row_behind(None, &lane.queue, record.meta.len(), record.body.len());
+        if let Some(row) = &row {
+            let before = self.link.services.disk.tries(row.id.get());
+            tries = Tries { attempts: tries.attempts + before.attempts, faults: tries.faults + before.faults };
+        }
         let source = lane.lane.source();
         let mut message = DrMessage {
             size: size_of::<DrMessage>() as u32,
-            attempt,
+            attempt: tries.attempts,
             input: DrText::new(lane.queue.input()),
             input_index,
             property_count: 0,
@@ -206,18 +220,14 @@ impl Delivering {
         if !record.meta.is_empty() {
             self.unpack(record.meta, &mut message);
         }
-        // SAFETY: as above.
-        let faults = unsafe { lane.lane.faults() };
-        let (verdict, reason) = self.hand_over(guest, delivery, &message, faults);
+        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries.faults, row.as_ref());
         if verdict.kind == DR_ACCEPT {
-            if let Some(stage) = self.link.deliveries.take_stage(delivery) {
-                self.commit(stage);
-            }
+            self.accept(delivery, row);
             // SAFETY: this worker holds the inbox's one consumer; nothing refers to the record any more.
             unsafe { lane.lane.advance() };
             return Then::Next;
         }
-        self.decide(verdict, &reason, delivery, &message, lane)
+        self.decide(verdict, &reason, delivery, HandedOver { message: &message, row, tries }, lane)
     }
 
     #[cold]
@@ -226,7 +236,7 @@ impl Delivering {
         verdict: DrVerdict,
         reason: &str,
         delivery: u64,
-        message: &DrMessage,
+        mut handed: HandedOver<'_>,
         lane: &Arc<QueueLane>,
     ) -> Then {
         let (then, is_done) = match verdict.kind {
@@ -234,11 +244,12 @@ impl Delivering {
             DR_DEFER => (Then::Next, true),
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
-                // SAFETY: this worker holds the inbox's one consumer.
-                let faults = unsafe { lane.lane.faults() } + u32::from(is_fault(kind));
-                // SAFETY: as above.
-                unsafe { lane.lane.set_faults(faults) };
-                self.after_failure(kind, verdict.retry_after_ms, reason, message, faults)
+                if is_fault(kind) {
+                    handed.tries.faults += 1;
+                    // SAFETY: this worker holds the inbox's one consumer.
+                    unsafe { lane.lane.set_faults(lane.lane.faults() + 1) };
+                }
+                self.after_failure(kind, verdict.retry_after_ms, reason, &handed)
             }
         };
         if is_done {
@@ -252,23 +263,23 @@ impl Delivering {
     fn deliver_kept(&mut self, guest: &mut Guest, kept: &Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
-        let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults());
+        let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults(), kept.row().as_ref());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
     fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: &Kept) -> Then {
         match verdict.kind {
             DR_ACCEPT => {
-                if let Some(stage) = self.link.deliveries.take_stage(delivery) {
-                    self.commit(stage);
-                }
+                self.accept(delivery, kept.row());
                 Then::Next
             }
             DR_DEFER => Then::Next,
             kind => {
                 let _discarded = self.link.deliveries.take_stage(delivery);
                 let faults = kept.faults() + u32::from(is_fault(kind));
-                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, kept.message(), faults);
+                let tries = Tries { attempts: kept.message().attempt, faults };
+                let handed = HandedOver { message: kept.message(), row: kept.row(), tries };
+                let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, &handed);
                 let wait = if let Then::Hold(wait) = then { wait } else { Duration::ZERO };
                 if !is_done {
                     self.held_back.push((clock::now() + wait, kept.next_attempt(faults)));
@@ -287,97 +298,22 @@ impl Delivering {
         }
     }
 
-    fn hand_over(&mut self, guest: &mut Guest, delivery: u64, message: &DrMessage, faults: u32) -> (DrVerdict, String) {
+    fn hand_over(
+        &mut self,
+        guest: &mut Guest,
+        delivery: u64,
+        message: &DrMessage,
+        faults: u32,
+        row: Option<&RowBehind>,
+    ) -> (DrVerdict, String) {
         self.link.deliveries.begin(delivery, message);
         let (verdict, reason) = guest.on_message(delivery, message);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
-            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults) });
+            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults, row.cloned()) });
         }
         self.link.deliveries.end();
         (verdict, reason)
-    }
-
-    /// Holds, parks or gives up, for every verdict that is neither acceptance nor deferral. True: the message is done with.
-    fn after_failure(
-        &self,
-        kind: DrVerdictKind,
-        retry_after_ms: u64,
-        reason: &str,
-        message: &DrMessage,
-        faults: u32,
-    ) -> (Then, bool) {
-        let module = &*self.link.name;
-        let is_poison = faults >= MAX_FAULTS && is_fault(kind);
-        let is_parked = kind == DR_PARK || is_poison;
-        if is_parked {
-            self.park(message, reason);
-        }
-        let then = match kind {
-            DR_PANIC => Then::Panic(reason.to_owned()),
-            _ if is_parked => Then::Next,
-            DR_RETRY if retry_after_ms > 0 => Then::Hold(Duration::from_millis(retry_after_ms)),
-            DR_RETRY => Then::Hold(backoff(message.attempt)),
-            _ => {
-                let (sequence, attempt) = (message.sequence, message.attempt);
-                tracing::warn!(module, sequence, attempt, "message not handled, will be delivered again: {reason}");
-                Then::Hold(backoff(faults))
-            }
-        };
-        (then, is_parked)
-    }
-
-    /// Sets a message aside, on disk, where a person finds it.
-    fn park(&self, message: &DrMessage, reason: &str) {
-        // SAFETY: the message is in place during its handling.
-        let row = unsafe { disk_message(message, &format!("{}/inputs/", self.link.identity)) };
-        let (module, sequence) = (&*self.link.name, message.sequence);
-        tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
-        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
-        let (ingest, endpoint) = (self.link.services.ingest.clone(), row.endpoint.clone());
-        ingest.losses().count(&source, &endpoint, PARKED, sequence);
-        let name = self.link.name.clone();
-        self.link.services.disk.park(row, reason, move |error| {
-            tracing::error!(module = &*name, sequence, "a parked message is lost: {error}");
-            ingest.losses().count(&source, &endpoint, NOT_STORED, sequence);
-        });
-    }
-
-    /// What a handler staged takes effect: the report first, then the messages.
-    #[cold]
-    fn commit(&self, stage: super::link::Stage) {
-        if !stage.reported.is_empty() {
-            self.report(&self.link.identity, &stage.reported);
-        }
-        if let (false, Some(device)) = (stage.device_reported.is_empty(), self.link.device()) {
-            self.report(&device, &stage.device_reported);
-        }
-        if !stage.messages.is_empty() {
-            self.link.deliveries.begin_commit();
-            let link = self.link.clone();
-            let stored = Box::new(move || {
-                if link.deliveries.end_commit() {
-                    link.inbox.nudge();
-                }
-            });
-            self.link.services.disk.enqueue_staged(stage.messages, stored);
-        }
-    }
-
-    fn report(&self, identity: &Identity, patches: &[Value]) {
-        let module = self.link.name.clone();
-        let lost = move |error: &crate::twin::TwinError| {
-            tracing::error!(module = &*module, "what a handler reported is lost: {error}");
-        };
-        let later = lost.clone();
-        let outcome = self.link.services.twins.report(identity, patches, None, move |outcome| {
-            if let Err(error) = outcome {
-                later(&error);
-            }
-        });
-        if let Err(error) = outcome {
-            lost(&error);
-        }
     }
 
     fn unpack(&mut self, meta: &[u8], message: &mut DrMessage) {
@@ -424,14 +360,6 @@ fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
 }
 
-fn is_fault(kind: DrVerdictKind) -> bool {
-    matches!(kind, DR_FAULT | DR_PANIC)
-}
-
-fn backoff(attempt: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
-}
-
 /// Waits a moment for the next message of a busy lane: cheaper for both sides than sleeping and being woken.
 fn gather(lane: &QueueLane) -> bool {
     let since = clock::now();
@@ -456,39 +384,5 @@ fn gather(lane: &QueueLane) -> bool {
         if waited > HOT_GAP {
             return false;
         }
-    }
-}
-
-/// # Safety
-/// The message and everything that it points to is readable.
-unsafe fn disk_message(message: &DrMessage, endpoint_prefix: &str) -> DiskMessage {
-    // SAFETY: the caller's promise.
-    let owned = unsafe { Kept::copy(message, 0) };
-    let message = owned.message();
-    // SAFETY: points into `owned`.
-    let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
-    let mut whole = crate::message::Message::new(Vec::new());
-    let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
-    whole.system.message_id = some(message.message_id);
-    whole.system.correlation_id = some(message.correlation_id);
-    whole.system.content_type = some(message.content_type);
-    whole.system.content_encoding = some(message.content_encoding);
-    for at in 0..message.property_count as usize {
-        // SAFETY: `property_count` says how many there are.
-        let property = unsafe { *message.properties.add(at) };
-        whole.properties.push((text(property.key), text(property.value)));
-    }
-    DiskMessage {
-        endpoint: format!("{endpoint_prefix}{}", text(message.input)).into(),
-        priority: 0,
-        ttl_secs: None,
-        sender: text(message.sender).into(),
-        output: text(message.output).into(),
-        epoch: message.epoch,
-        sequence: message.sequence,
-        created_us: message.created_us,
-        meta: whole.encode_meta(),
-        // SAFETY: points into `owned`, or into its buffer.
-        body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
     }
 }

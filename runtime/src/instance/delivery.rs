@@ -28,9 +28,6 @@ pub enum NotStaged {
     Full,
 }
 
-/// Most handlers of one instance whose staged messages are not committed yet; beyond it, messages wait.
-const MAX_UNCOMMITTED: usize = 64;
-
 /// The deliveries of one instance.
 #[derive(Default)]
 pub struct Deliveries {
@@ -40,8 +37,6 @@ pub struct Deliveries {
     has_ending: AtomicBool,
     has_kept: AtomicBool,
     deferred: AtomicUsize,
-    uncommitted: AtomicUsize,
-    is_blocked: AtomicBool,
     open: Mutex<Open>,
 }
 
@@ -149,28 +144,10 @@ impl Deliveries {
         self.deferred.store(open.deferred.len(), Ordering::Relaxed);
     }
 
-    /// True when one more message may be delivered: neither too many are deferred, nor are the ends of too many uncommitted.
+    /// True when one more message may be delivered: not too many are deferred.
     #[inline]
     pub fn may_deliver(&self) -> bool {
         self.deferred.load(Ordering::Relaxed) < MAX_DEFERRED
-            && self.uncommitted.load(Ordering::SeqCst) < MAX_UNCOMMITTED
-    }
-
-    /// [`Deliveries::may_deliver`], with the promise that there is a nudge once a commit changes that. `[worker]`
-    pub fn block(&self) -> bool {
-        self.is_blocked.store(true, Ordering::SeqCst);
-        !self.may_deliver()
-    }
-
-    /// What a handler staged is on its way to the disk. `[worker]`
-    pub fn begin_commit(&self) {
-        self.uncommitted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// It is there; true when the worker waits for that and is to be nudged. `[any thread]`
-    pub fn end_commit(&self) -> bool {
-        self.uncommitted.fetch_sub(1, Ordering::SeqCst);
-        self.is_blocked.swap(false, Ordering::SeqCst)
     }
 
     /// Ends a deferred delivery.

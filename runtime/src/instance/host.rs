@@ -234,8 +234,8 @@ unsafe extern "C" fn send(
                     ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
                 }
                 match (completion, outcome) {
-                    (Some(completion), Ok(())) => completion.done(DR_OK, ""),
-                    (Some(completion), Err(reason)) => completion.done(DR_FAILED, &reason),
+                    (Some(completion), Ok(_)) => completion.done(DR_OK, ""),
+                    (Some(completion), Err(error)) => completion.done(DR_FAILED, &error.to_string()),
                     (None, _) => {}
                 }
             })?;
@@ -412,7 +412,7 @@ unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *con
         let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
         let kept = match current {
             // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
-            Some(current) => Some(unsafe { Kept::copy(&*current, 0) }.into_shared()),
+            Some(current) => Some(unsafe { Kept::copy(&*current, 0, None) }.into_shared()),
             None => link.deliveries.keep_deferred(delivery),
         };
         let Some(kept) = kept else { return DR_GONE };

@@ -16,6 +16,7 @@ pub mod host;
 pub mod link;
 mod pacing;
 pub mod services;
+mod settle;
 mod signing;
 pub mod spec;
 pub mod state;

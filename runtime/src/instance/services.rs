@@ -26,6 +26,8 @@ pub struct Services {
     pub identities: Identities,
     /// Secrets.
     pub secrets: Secrets,
+    /// Deliveries of one message at most, before it is set aside however often its handler asks for another one.
+    pub max_attempts: u32,
     /// Tells modules what has ended.
     pub completions: Completions,
     /// Direct method calls under way.

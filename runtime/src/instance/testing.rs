@@ -204,6 +204,7 @@ impl House {
             twins: twins.clone(),
             identities: identities.clone(),
             secrets: Secrets::open(&database, identities.master()).unwrap().0,
+            max_attempts: 20,
             completions: Default::default(),
             calls: Default::default(),
             logs: crate::log::Logs::nowhere(),

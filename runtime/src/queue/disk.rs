@@ -1,58 +1,83 @@
 //! The durable end of the queues: messages that are on disk before their sender hears "done".
 //!
-//! Guarantee: a message whose completion said `Ok` is committed and synced. Rows that a handler staged and that could not be
-//! committed are kept in memory in their order and tried again, until the disk takes them or the runtime ends.
+//! Guarantee: a message whose completion said `Ok` is committed and synced. What is sent while a commit is being synced gathers
+//! and goes with the next one, in one change: the more senders, the larger the groups. What handlers did is brought here by
+//! [`Settling`], and is never refused.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
-use super::budget::{self, Budget, Limits};
+use super::Inbox;
+use super::budget::{Budget, Limits};
 use super::ingest::SendError;
 use super::lane::lock;
+pub use super::settling::{End, RowBehind, Settlement, Settling};
+use crate::clock;
 use crate::database::tables::loss::{self, LossLine, LossTotal};
-use crate::database::tables::queue::{self, ClockMark, StoredMessage};
+pub use crate::database::tables::queue::ReadLimits;
+use crate::database::tables::queue::{self, ClockMark, Endpoints, ReadMessage, StoredMessage, Tries};
 use crate::database::{Database, File, StoreError, Work};
 
-/// Bytes of staged rows that are tried again in one change, and the batch that goes beyond.
-const MAX_RETRY_BYTES: usize = 4 << 20;
+/// Bytes that may gather for the next commit; one more sender is always let in when nothing has.
+const MAX_GATHERED_BYTES: usize = 8 << 20;
+/// Rows tried before that are remembered at most; beyond it, their count begins anew.
+const MAX_TRIED: usize = 100_000;
 
 /// See the module's documentation. Clones are the same.
 #[derive(Clone)]
 pub struct Disk {
-    database: Database,
-    budget: Arc<Budget>,
-    mark: ClockMark,
-    shared: Arc<Shared>,
+    pub(super) database: Database,
+    pub(super) budget: Arc<Budget>,
+    pub(super) mark: ClockMark,
+    pub(super) shared: Arc<Shared>,
 }
 
 #[derive(Default)]
-struct Shared {
-    messages: AtomicU64,
-    parked: AtomicU64,
-    staged: Mutex<Staged>,
-    /// Counts up with each failure of staged rows: what was in line behind them then fails as well, and waits behind them.
-    run: AtomicU64,
+pub(super) struct Shared {
+    pub messages: AtomicU64,
+    pub parked: AtomicU64,
+    pub arrived: OnceLock<Box<Arrived>>,
+    gathered: Mutex<Gathered>,
+    has_room: Condvar,
+    /// Touched by the writer's thread only.
+    taken: Mutex<Taken>,
+    lines: Mutex<HashMap<Arc<str>, Arc<Settling>>>,
+    /// How many of them wait for the disk to work again.
+    pub paused: AtomicUsize,
+    tried: Mutex<HashMap<i64, Tries>>,
+    tried_count: AtomicUsize,
 }
 
-/// What handlers staged and accepted: it cannot be refused any more.
+/// Hears which rows are committed, in the order of their ids; the first has this id and the others follow it. `[writer]`, must
+/// not wait.
+pub type Arrived = dyn Fn(&[StoredMessage], i64) + Send + Sync;
+
+/// What was sent since the last change was made.
 #[derive(Default)]
-struct Staged {
-    last: u64,
-    /// In line for a commit.
-    in_line: usize,
-    /// What could not be committed, or came after that.
-    waiting: BTreeMap<u64, Arc<Batch>>,
+struct Gathered {
+    entries: Vec<Entry>,
+    bytes: usize,
+    /// A change that will take it is at the writer.
+    has_work: bool,
 }
 
-/// What one handler staged.
-struct Batch {
+/// What one sender handed in.
+struct Entry {
     rows: Vec<StoredMessage>,
-    stored: Mutex<Option<Stored>>,
+    monotonic_us: Option<i64>,
+    done: Box<dyn FnOnce(Result<i64, StoreError>) + Send>,
 }
 
-/// Hears that the rows of a handler are committed; on the writer's thread, must not wait.
-pub type Stored = Box<dyn FnOnce() + Send>;
+/// What the change under way stores.
+#[derive(Default)]
+struct Taken {
+    entries: Vec<Entry>,
+    has_run: bool,
+    first: i64,
+    endpoints: Endpoints,
+}
 
 impl Disk {
     /// Counts what is there. `limits`: bytes of messages that may wait.
@@ -65,6 +90,12 @@ impl Disk {
         }
         budget.counted(counts.into_iter().map(|count| (count.endpoint.into(), count.bytes)));
         Ok(Disk { database, budget: Arc::new(budget), mark, shared: Arc::new(shared) })
+    }
+
+    /// Says who hears of committed rows; once, before anything is sent.
+    pub fn on_arrival(&self, arrived: impl Fn(&[StoredMessage], i64) + Send + Sync + 'static) {
+        // A second one would be a defect of ours, and the first goes on hearing everything.
+        let _ = self.shared.arrived.set(Box::new(arrived));
     }
 
     /// Messages that wait, messages that are parked, and bytes of both.
@@ -83,142 +114,105 @@ impl Disk {
         self.budget.check_rows(rows)
     }
 
-    /// Puts messages in line for the next commit. `[any thread]`; waits only while the disk is far behind.
+    /// Puts messages in line for the next commit; `done` hears the id of the first, which the others follow, or why they are not
+    /// stored: on the writer's thread, must not wait. `[any thread]`; waits only while the disk is far behind.
     pub fn enqueue(
         &self,
         rows: Vec<StoredMessage>,
-        done: impl FnOnce(Result<(), String>) + Send + 'static,
+        done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
     ) -> Result<(), SendError> {
-        if !lock(&self.shared.staged).waiting.is_empty() {
-            // It would be stored before what was sent earlier.
-            let endpoint = rows.first().map_or(String::new(), |row| row.endpoint.to_string());
-            return Err(SendError::NotStored { endpoint });
+        let Some(first) = rows.first() else {
+            done(Ok(0));
+            return Ok(());
+        };
+        if self.shared.paused.load(Ordering::Relaxed) > 0 && self.is_paused(&first.sender) {
+            // It would be stored before what its sender's handlers did earlier.
+            return Err(SendError::NotStored { endpoint: first.endpoint.to_string() });
         }
         self.budget.take_rows(&rows)?;
-        let rows = Arc::new(rows);
-        let (shared, budget, taken) = (self.shared.clone(), self.budget.clone(), rows.clone());
-        self.submit(
-            rows,
-            Box::new(move |outcome| match outcome {
-                Ok(()) => {
-                    shared.messages.fetch_add(taken.len() as u64, Ordering::Relaxed);
-                    done(Ok(()));
-                }
-                Err(error) => {
-                    budget.give_rows(&taken);
-                    done(Err(error.to_string()));
-                }
-            }),
-        );
+        let held = queue::held_bytes(&rows);
+        let entry = Entry { rows, monotonic_us: clock::monotonic_us(), done: Box::new(done) };
+        let mut gathered = lock(&self.shared.gathered);
+        while gathered.bytes > 0 && gathered.bytes + held > MAX_GATHERED_BYTES && !self.database.is_writer() {
+            gathered = self.shared.has_room.wait(gathered).unwrap_or_else(PoisonError::into_inner);
+        }
+        gathered.bytes += held;
+        gathered.entries.push(entry);
+        let has_work = std::mem::replace(&mut gathered.has_work, true);
+        drop(gathered);
+        if !has_work {
+            let (storing, stored, mark, budget) =
+                (self.shared.clone(), self.shared.clone(), self.mark, self.budget.clone());
+            let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, mark);
+            let completion = move |outcome: Result<(), StoreError>| stored.stored(outcome, &budget);
+            self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
+        }
         Ok(())
     }
 
-    /// Puts in line what a handler staged, in order; it cannot be refused any more, so it is tried until it is stored.
-    pub fn enqueue_staged(&self, rows: Vec<StoredMessage>, stored: Stored) {
-        self.budget.take_rows_anyway(&rows);
-        let batch = Arc::new(Batch { rows, stored: Mutex::new(Some(stored)) });
-        let mut staged = lock(&self.shared.staged);
-        staged.last += 1;
-        let id = staged.last;
-        if !staged.waiting.is_empty() {
-            staged.waiting.insert(id, batch);
-            return;
+    /// Reads messages that wait for an endpoint, with ids above `after_id`, in order. `[any thread]`; takes turns with other
+    /// readers, and waits for nobody's commit.
+    pub fn read_after(
+        &self,
+        endpoint: &Arc<str>,
+        priority: u32,
+        after_id: i64,
+        limits: ReadLimits,
+    ) -> Result<Vec<ReadMessage>, StoreError> {
+        let read = |conn: &_| queue::read_after(conn, endpoint, priority, after_id, limits);
+        let found = self.database.read(File::Queue, read)?;
+        let tried = found.iter().filter(|message| message.tries != Tries::default());
+        let tried: Vec<_> = tried.map(|message| (message.id, message.tries)).collect();
+        if !tried.is_empty() {
+            let mut known = lock(&self.shared.tried);
+            known.extend(tried);
+            if known.len() > MAX_TRIED {
+                known.clear();
+            }
+            self.shared.tried_count.store(known.len(), Ordering::Relaxed);
         }
-        staged.in_line += 1;
-        drop(staged);
-        self.submit_staged(vec![(id, batch)]);
+        Ok(found)
+    }
+
+    /// How often a row had been delivered before it was read from disk.
+    pub fn tries(&self, row: i64) -> Tries {
+        if self.shared.tried_count.load(Ordering::Relaxed) == 0 {
+            return Tries::default();
+        }
+        lock(&self.shared.tried).get(&row).copied().unwrap_or_default()
+    }
+
+    /// Where the ends of an instance's deliveries are brought to the disk, the same over all its lives. `inbox` is nudged when
+    /// the instance waits for that.
+    pub fn settling(&self, identity: &Arc<str>, inbox: &Arc<Inbox>) -> Arc<Settling> {
+        let mut lines = lock(&self.shared.lines);
+        let make = || Arc::new(Settling::new(identity.clone(), inbox.clone(), self.clone()));
+        lines.entry(identity.clone()).or_insert_with(make).clone()
+    }
+
+    /// [`Disk::settling`] where there is one already.
+    pub fn find_settling(&self, identity: &str) -> Option<Arc<Settling>> {
+        lock(&self.shared.lines).get(identity).cloned()
+    }
+
+    fn is_paused(&self, identity: &str) -> bool {
+        lock(&self.shared.lines).get(identity).is_some_and(|line| line.is_paused())
     }
 
     /// Tries again what could not be committed. To be called now and then.
     pub fn retry(&self) {
-        let mut staged = lock(&self.shared.staged);
-        // What is still in line belongs behind what has failed, or is a retry itself.
-        if staged.in_line > 0 || staged.waiting.is_empty() {
+        if self.shared.paused.load(Ordering::Relaxed) == 0 {
             return;
         }
-        staged.in_line += 1;
-        let mut bytes = 0;
-        let chunk = staged.waiting.iter().take_while(|(_, batch)| {
-            let is_in = bytes < MAX_RETRY_BYTES;
-            bytes += queue::held_bytes(&batch.rows);
-            is_in
-        });
-        let chunk = chunk.map(|(id, batch)| (*id, batch.clone())).collect();
-        drop(staged);
-        self.submit_staged(chunk);
+        let lines: Vec<_> = lock(&self.shared.lines).values().cloned().collect();
+        lines.iter().for_each(|line| line.retry());
     }
 
-    fn submit_staged(&self, batches: Vec<(u64, Arc<Batch>)>) {
-        let (disk, run) = (self.clone(), self.shared.run.load(Ordering::Acquire));
-        let batches = Arc::new(batches);
-        let (shared, rows, mark) = (self.shared.clone(), batches.clone(), self.mark);
-        let job = move |tx: &rusqlite::Transaction<'_>| {
-            if shared.run.load(Ordering::Acquire) != run {
-                return Err(rusqlite::Error::StatementChangedRows(0));
-            }
-            let done = rows.iter().try_for_each(|(_, batch)| queue::enqueue(tx, &batch.rows, mark).map(drop));
-            if done.is_err() {
-                shared.run.fetch_max(run + 1, Ordering::AcqRel);
-            }
-            done
-        };
-        let held = batches.iter().map(|(_, batch)| queue::held_bytes(&batch.rows)).sum();
-        let completion = Box::new(move |outcome: Result<(), StoreError>| disk.staged_end(run, &batches, outcome));
-        self.database.submit_work(Work::new(completion).job(File::Queue, Box::new(job)).bytes(held));
-    }
-
-    /// `[writer]`
-    fn staged_end(&self, run: u64, batches: &[(u64, Arc<Batch>)], outcome: Result<(), StoreError>) {
-        let mut staged = lock(&self.shared.staged);
-        staged.in_line -= 1;
-        if let Err(error) = outcome {
-            self.shared.run.fetch_max(run + 1, Ordering::AcqRel);
-            if staged.waiting.is_empty() {
-                tracing::error!("messages cannot be stored and wait in memory: {error}");
-            }
-            staged.waiting.extend(batches.iter().cloned());
-            return;
-        }
-        let mut count = 0;
-        for (id, batch) in batches {
-            staged.waiting.remove(id);
-            count += batch.rows.len() as u64;
-        }
-        drop(staged);
-        self.shared.messages.fetch_add(count, Ordering::Relaxed);
-        for (_, batch) in batches {
-            lock(&batch.stored).take().into_iter().for_each(|stored| stored());
-        }
-        self.retry();
-    }
-
-    /// What handlers staged and no disk took, for the end of the runtime.
+    /// What handlers staged, or set aside, and no disk took, for the end of the runtime: only what is not made anew from a row
+    /// that is still there.
     pub fn take_unstored(&self) -> Vec<StoredMessage> {
-        let waiting = std::mem::take(&mut lock(&self.shared.staged).waiting);
-        waiting.into_values().flat_map(|batch| batch.rows.clone()).collect()
-    }
-
-    /// Sets one message aside as poisonous. `lost` hears why where that is not possible; on the writer's thread, must not wait.
-    pub fn park(&self, row: StoredMessage, reason: &str, lost: impl FnOnce(&str) + Send + 'static) {
-        if let Err(error) = self.budget.take_rows(std::slice::from_ref(&row)) {
-            return lost(&error.to_string());
-        }
-        let (shared, mark, budget) = (self.shared.clone(), self.mark, self.budget.clone());
-        let (reason, endpoint, bytes) = (reason.to_owned(), row.endpoint.clone(), budget::size(&row));
-        self.database.submit(
-            File::Queue,
-            Box::new(move |tx| {
-                let id = queue::enqueue(tx, std::slice::from_ref(&row), mark)?;
-                queue::park(tx, &[id], &reason)
-            }),
-            Box::new(move |outcome| match outcome {
-                Ok(()) => drop(shared.parked.fetch_add(1, Ordering::Relaxed)),
-                Err(error) => {
-                    budget.give(&endpoint, bytes);
-                    lost(&error.to_string());
-                }
-            }),
-        );
+        let lines: Vec<_> = lock(&self.shared.lines).values().cloned().collect();
+        lines.iter().flat_map(|line| line.take_unstored()).collect()
     }
 
     /// Removes everything that is stored for an endpoint that begins with `prefix`, counted as lost for `reason`. Waits for the
@@ -246,11 +240,75 @@ impl Disk {
     pub fn loss_totals(&self) -> Result<Vec<LossTotal>, StoreError> {
         self.database.read(File::Queue, loss::totals)
     }
+}
 
-    fn submit(&self, rows: Arc<Vec<StoredMessage>>, completion: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {
-        let mark = self.mark;
-        let held = queue::held_bytes(&rows);
-        let job = Box::new(move |tx: &rusqlite::Transaction<'_>| queue::enqueue(tx, &rows, mark).map(drop));
-        self.database.submit_work(Work::new(completion).job(File::Queue, job).bytes(held));
+impl Shared {
+    /// Stores what has gathered. May be run again where the change failed with others. `[writer]`
+    fn store(&self, tx: &rusqlite::Transaction<'_>, mark: ClockMark) -> rusqlite::Result<()> {
+        let mut taken = lock(&self.taken);
+        let Taken { entries, has_run, first, endpoints } = &mut *taken;
+        if !*has_run {
+            (*has_run, *entries) = (true, self.take_gathered());
+        }
+        endpoints.settle(false);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut all = Vec::with_capacity(entries.iter().map(|entry| entry.rows.len()).sum());
+        entries.iter().for_each(|entry| all.extend(entry.rows.iter().map(|row| (row, entry.monotonic_us))));
+        *first = queue::append(tx, &all, mark, endpoints)?;
+        Ok(())
+    }
+
+    fn take_gathered(&self) -> Vec<Entry> {
+        let mut gathered = lock(&self.gathered);
+        (gathered.bytes, gathered.has_work) = (0, false);
+        let entries = std::mem::take(&mut gathered.entries);
+        drop(gathered);
+        self.has_room.notify_all();
+        entries
+    }
+
+    /// Tells who waits for it. `[writer]`
+    fn stored(&self, outcome: Result<(), StoreError>, budget: &Budget) {
+        let mut taken = lock(&self.taken);
+        // A change that did not even begin, or whose database is closed, fails with all that waits for it.
+        let entries = if taken.has_run { std::mem::take(&mut taken.entries) } else { self.take_gathered() };
+        taken.has_run = false;
+        taken.endpoints.settle(outcome.is_ok());
+        let mut first = taken.first;
+        drop(taken);
+        for Entry { rows, done, .. } in entries {
+            let tell = || match &outcome {
+                Ok(()) => {
+                    self.messages.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                    self.tell_arrived(&rows, first);
+                    done(Ok(first));
+                }
+                Err(error) => {
+                    budget.give_rows(&rows);
+                    done(Err(error.clone()));
+                }
+            };
+            // One that panics must not keep the others from hearing.
+            if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                tracing::error!("a completion of a durable send panicked");
+            }
+            first += rows.len() as i64;
+        }
+    }
+
+    pub fn tell_arrived(&self, rows: &[StoredMessage], first: i64) {
+        if let Some(arrived) = self.arrived.get() {
+            arrived(rows, first);
+        }
+    }
+
+    pub fn forget_tries(&self, row: i64) {
+        if self.tried_count.load(Ordering::Relaxed) > 0 {
+            let mut tried = lock(&self.tried);
+            tried.remove(&row);
+            self.tried_count.store(tried.len(), Ordering::Relaxed);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dinrail_plugin::abi::{DrBuffer, DrMessage, DrProperty, DrText};
 
 use super::lane;
+use super::settling::RowBehind;
 
 /// A reference to a kept message; the last one frees it.
 pub struct Kept(*const DrMessage);
@@ -17,6 +18,7 @@ struct Whole {
     properties: Vec<DrProperty>,
     buffer: Option<Box<DrBuffer>>,
     faults: u32,
+    row: Option<RowBehind>,
 }
 
 // SAFETY: as of `Kept`, which is all that refers to it.
@@ -31,11 +33,12 @@ unsafe impl Send for Kept {}
 unsafe impl Sync for Kept {}
 
 impl Kept {
-    /// Copies a message whose handling failed `faults` times so far; a body in a buffer is shared instead.
+    /// Copies a message whose handling failed `faults` times so far; a body in a buffer is shared instead. `row`: where it came
+    /// from disk, and is still there.
     ///
     /// # Safety
     /// `message` and everything that it points to is readable during the call.
-    pub unsafe fn copy(message: &DrMessage, faults: u32) -> Kept {
+    pub unsafe fn copy(message: &DrMessage, faults: u32, row: Option<RowBehind>) -> Kept {
         // SAFETY: the caller's promise.
         unsafe {
             let properties = if message.property_count == 0 {
@@ -92,7 +95,7 @@ impl Kept {
                 content_type: copies[5],
                 content_encoding: copies[6],
             };
-            Kept(Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults })).cast())
+            Kept(Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults, row })).cast())
         }
     }
 
@@ -106,6 +109,12 @@ impl Kept {
     pub fn faults(&self) -> u32 {
         // SAFETY: this reference keeps it alive, and it is a `Whole`.
         unsafe { (*self.0.cast::<Whole>()).faults }
+    }
+
+    /// The row behind it: it is not lost when this copy is.
+    pub fn row(&self) -> Option<RowBehind> {
+        // SAFETY: as above.
+        unsafe { (*self.0.cast::<Whole>()).row.clone() }
     }
 
     /// Adds a reference and gives it to a module, which ends it with `message_release`.
@@ -135,7 +144,7 @@ impl Kept {
     pub fn next_attempt(&self, faults: u32) -> Kept {
         let message = DrMessage { attempt: self.message().attempt.saturating_add(1), ..*self.message() };
         // SAFETY: what it points to is kept alive by this reference during the copy.
-        unsafe { Kept::copy(&message, faults) }
+        unsafe { Kept::copy(&message, faults, self.row()) }
     }
 }
 

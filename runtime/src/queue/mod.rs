@@ -18,6 +18,7 @@ pub mod losses;
 pub mod outgoing;
 pub mod sequences;
 mod settled;
+pub mod settling;
 pub mod target;
 
 use std::collections::HashMap;

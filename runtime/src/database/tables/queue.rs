@@ -3,10 +3,10 @@
 //! A message has one row per endpoint. Ids count up and are never used twice; with the priority they are the order of
 //! an endpoint. All of this is in the queue's file.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
 use super::loss::{self, LossRow};
 
@@ -58,6 +58,17 @@ pub struct ReadMessage {
     pub message: StoredMessage,
     /// Wall time from which the time to live counts.
     pub ttl_from_us: Option<i64>,
+    /// How often it was delivered before.
+    pub tries: Tries,
+}
+
+/// How often a message was delivered without being settled, and how often that was a fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// Deliveries.
+    pub attempts: u32,
+    /// Of these, the ones that ended with a fault or a panic.
+    pub faults: u32,
 }
 
 /// What an endpoint holds in one priority and state.
@@ -87,41 +98,118 @@ pub fn open_boot(conn: &Connection, boot_id: &str, now_us: i64) -> rusqlite::Res
     conn.query_row("SELECT id FROM boot WHERE boot_id = ?1", [boot_id], |row| row.get(0))
 }
 
-/// Appends messages; gives the id of the last.
+/// Appends messages; gives the id of the first, which the others follow without a gap.
 pub fn enqueue(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) -> rusqlite::Result<i64> {
-    let mut insert = conn.prepare_cached(
-        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us,
-         clock_trusted, ttl_left_us, ttl_from_us, format, meta, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-    )?;
-    let mut known: Option<(&Arc<str>, i64)> = None;
-    for m in rows {
-        let endpoint = match known {
-            Some((name, id)) if *name == m.endpoint => id,
-            _ => endpoint_id(conn, &m.endpoint)?,
-        };
-        known = Some((&m.endpoint, endpoint));
-        let ttl_left_us = m.ttl_secs.map(|s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
-        insert.execute(params![
-            endpoint,
-            m.priority,
-            (m.meta.len() + m.body.len()) as i64,
-            m.sender,
-            m.output,
-            m.epoch as i64,
-            m.sequence as i64,
-            m.created_us,
-            mark.boot,
-            mark.monotonic_us,
-            !mark.clock_doubted,
-            ttl_left_us,
-            ttl_left_us.map(|_| m.created_us),
-            FORMAT,
-            m.meta,
-            m.body,
-        ])?;
+    let rows: Vec<_> = rows.iter().map(|row| (row, mark.monotonic_us)).collect();
+    append(conn, &rows, mark, &mut Endpoints::default())
+}
+
+/// Numbers of endpoints, so that they are not looked up for each message.
+#[derive(Debug, Default)]
+pub struct Endpoints {
+    /// From committed changes.
+    known: HashMap<Arc<str>, i64>,
+    /// From a change that may still be rolled back.
+    fresh: Vec<(Arc<str>, i64)>,
+}
+
+impl Endpoints {
+    /// What was found since the last call is committed, or was rolled back.
+    pub fn settle(&mut self, is_committed: bool) {
+        let fresh = self.fresh.drain(..);
+        if is_committed {
+            self.known.extend(fresh);
+        }
     }
-    Ok(conn.last_insert_rowid())
+
+    fn id(&mut self, conn: &Connection, name: &Arc<str>) -> rusqlite::Result<i64> {
+        if let Some(id) = self.known.get(name) {
+            return Ok(*id);
+        }
+        if let Some((_, id)) = self.fresh.iter().find(|(known, _)| known == name) {
+            return Ok(*id);
+        }
+        let id = endpoint_id(conn, name)?;
+        self.fresh.push((name.clone(), id));
+        Ok(id)
+    }
+}
+
+/// Messages that one statement appends: a statement costs as much as the row that it brings.
+const APPEND_ROWS: [usize; 3] = [16, 4, 1];
+/// Parameters that all rows of such a statement share, and those of each.
+const SHARED: usize = 2;
+const OWN: usize = 13;
+
+static APPEND: LazyLock<[String; 3]> = LazyLock::new(|| {
+    APPEND_ROWS.map(|rows| {
+        let row = |at: usize| {
+            let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", SHARED + at * OWN + n)).collect();
+            format!("({}, ?1, ?2, {FORMAT})", own.join(", "))
+        };
+        let rows: Vec<String> = (0..rows).map(row).collect();
+        format!(
+            "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
+             ttl_left_us, ttl_from_us, meta, body, boot, clock_trusted, format) VALUES {}",
+            rows.join(", ")
+        )
+    })
+});
+
+/// [`enqueue`] of messages with the monotonic time of each. `endpoints` are those of this change and of those before it that
+/// are committed.
+pub fn append(
+    conn: &Connection,
+    rows: &[(&StoredMessage, Option<i64>)],
+    mark: ClockMark,
+    endpoints: &mut Endpoints,
+) -> rusqlite::Result<i64> {
+    let mut left = rows;
+    for (count, sql) in APPEND_ROWS.into_iter().zip(APPEND.iter()) {
+        if left.len() < count {
+            continue;
+        }
+        let mut insert = conn.prepare_cached(sql)?;
+        insert.raw_bind_parameter(1, mark.boot)?;
+        insert.raw_bind_parameter(2, !mark.clock_doubted)?;
+        while left.len() >= count {
+            let (now, later) = left.split_at(count);
+            for (at, (message, monotonic_us)) in now.iter().enumerate() {
+                let endpoint = endpoints.id(conn, &message.endpoint)?;
+                bind(&mut insert, SHARED + at * OWN, endpoint, message, *monotonic_us)?;
+            }
+            insert.raw_execute()?;
+            left = later;
+        }
+    }
+    Ok(conn.last_insert_rowid() - rows.len() as i64 + 1)
+}
+
+fn bind(
+    insert: &mut CachedStatement<'_>,
+    before: usize,
+    endpoint: i64,
+    m: &StoredMessage,
+    monotonic_us: Option<i64>,
+) -> rusqlite::Result<()> {
+    let ttl_left_us = m.ttl_secs.map(|s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
+    let ttl_from_us = ttl_left_us.map(|_| m.created_us);
+    let own: [&dyn ToSql; OWN] = [
+        &endpoint,
+        &m.priority,
+        &((m.meta.len() + m.body.len()) as i64),
+        &m.sender,
+        &m.output,
+        &(m.epoch as i64),
+        &(m.sequence as i64),
+        &m.created_us,
+        &monotonic_us,
+        &ttl_left_us,
+        &ttl_from_us,
+        &m.meta,
+        &m.body,
+    ];
+    own.into_iter().zip(before + 1..).try_for_each(|(value, at)| insert.raw_bind_parameter(at, value))
 }
 
 fn endpoint_id(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
@@ -164,25 +252,64 @@ pub fn read_batch(
     after_id: i64,
     limit: u32,
 ) -> rusqlite::Result<Vec<ReadMessage>> {
-    let endpoint: Arc<str> = endpoint.into();
-    conn.prepare_cached(
-        "SELECT id, sender, output, epoch, sequence, created_us, ttl_left_us, ttl_from_us, meta, body FROM message
-         WHERE endpoint = (SELECT id FROM endpoint WHERE name = ?1) AND state = 0 AND priority = ?2 AND id > ?3
-         ORDER BY id LIMIT ?4",
-    )?
-    .query_map(params![endpoint, priority, after_id, limit], |row| read(row, &endpoint, priority))?
-    .collect()
+    read_after(conn, &endpoint.into(), priority, after_id, ReadLimits { messages: limit, bytes: u64::MAX })
 }
 
-fn read(row: &Row<'_>, endpoint: &Arc<str>, priority: u32) -> rusqlite::Result<ReadMessage> {
+/// How much is read at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Messages.
+    pub messages: u32,
+    /// Bytes of their bodies and properties: what is read ends with the message that reaches it.
+    pub bytes: u64,
+}
+
+/// [`read_batch`] that stops at so many bytes as well.
+pub fn read_after(
+    conn: &Connection,
+    endpoint: &Arc<str>,
+    priority: u32,
+    after_id: i64,
+    limits: ReadLimits,
+) -> rusqlite::Result<Vec<ReadMessage>> {
+    let mut select = conn.prepare_cached(
+        "SELECT id, sender, output, epoch, sequence, created_us, ttl_left_us, ttl_from_us, meta, body, attempts, faults
+         FROM message
+         WHERE endpoint = (SELECT id FROM endpoint WHERE name = ?1) AND state = 0 AND priority = ?2 AND id > ?3
+         ORDER BY id LIMIT ?4",
+    )?;
+    let mut rows = select.query(params![endpoint, priority, after_id, limits.messages])?;
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let message = read(row, endpoint, priority, found.last())?;
+        bytes += (message.message.meta.len() + message.message.body.len()) as u64;
+        found.push(message);
+        if bytes >= limits.bytes {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn read(
+    row: &Row<'_>,
+    endpoint: &Arc<str>,
+    priority: u32,
+    before: Option<&ReadMessage>,
+) -> rusqlite::Result<ReadMessage> {
+    // Neighbours are mostly of one sender.
+    let shared = |at: usize, before: Option<&Arc<str>>| -> rusqlite::Result<Arc<str>> {
+        let text = row.get_ref(at)?.as_str()?;
+        Ok(before.filter(|before| &***before == text).cloned().unwrap_or_else(|| text.into()))
+    };
     Ok(ReadMessage {
         id: row.get(0)?,
         message: StoredMessage {
             endpoint: endpoint.clone(),
             priority,
             ttl_secs: row.get::<_, Option<i64>>(6)?.map(|us| us as u64 / 1_000_000),
-            sender: row.get(1)?,
-            output: row.get(2)?,
+            sender: shared(1, before.map(|before| &before.message.sender))?,
+            output: shared(2, before.map(|before| &before.message.output))?,
             epoch: row.get::<_, i64>(3)? as u64,
             sequence: row.get::<_, i64>(4)? as u64,
             created_us: row.get(5)?,
@@ -190,6 +317,7 @@ fn read(row: &Row<'_>, endpoint: &Arc<str>, priority: u32) -> rusqlite::Result<R
             body: row.get(9)?,
         },
         ttl_from_us: row.get(7)?,
+        tries: Tries { attempts: row.get(10)?, faults: row.get(11)? },
     })
 }
 
@@ -203,13 +331,33 @@ pub fn delete(conn: &Connection, ids: &[i64]) -> rusqlite::Result<usize> {
     Ok(count)
 }
 
-/// Sets messages aside: kept, counted, not delivered again by themselves.
-pub fn park(conn: &Connection, ids: &[i64], reason: &str) -> rusqlite::Result<()> {
-    let mut park = conn.prepare_cached("UPDATE message SET state = 1, reason = ?2 WHERE id = ?1")?;
-    for id in ids {
-        park.execute(params![id, reason])?;
-    }
-    Ok(())
+/// Why and when a message was set aside, and what had been tried until then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parking {
+    /// Why: what the handler said, or that it was delivered too often.
+    pub reason: String,
+    /// Wall time.
+    pub at_us: i64,
+    /// Deliveries until then.
+    pub tries: Tries,
+}
+
+/// Sets a message aside: kept, counted, not delivered again by itself. False where it is not there, or set aside already.
+pub fn park(conn: &Connection, id: i64, parking: &Parking) -> rusqlite::Result<bool> {
+    let count = conn
+        .prepare_cached(
+            "UPDATE message SET state = 1, reason = ?2, parked_us = ?3, attempts = ?4, faults = ?5
+             WHERE id = ?1 AND state = 0",
+        )?
+        .execute(params![id, parking.reason, parking.at_us, parking.tries.attempts, parking.tries.faults])?;
+    Ok(count > 0)
+}
+
+/// Notes how often a message was delivered without being settled.
+pub fn note_tries(conn: &Connection, id: i64, tries: Tries) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE message SET attempts = ?2, faults = ?3 WHERE id = ?1")?
+        .execute(params![id, tries.attempts, tries.faults])
+        .map(drop)
 }
 
 /// Removes everything that waits for an endpoint; gives how many messages that were.

@@ -28,7 +28,10 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
     database
         .call(File::Queue, move |tx| {
             assert_eq!(queue::delete(tx, &[delete, 999])?, 1);
-            queue::park(tx, &[park], "poison")
+            let parking = queue::Parking { reason: "poison".to_owned(), at_us: 7, tries: queue::Tries::default() };
+            assert!(queue::park(tx, park, &parking)?);
+            assert!(!queue::park(tx, park, &parking)?, "it is set aside already");
+            Ok(())
         })
         .unwrap();
     let counts = database.read(File::Queue, queue::counts).unwrap();

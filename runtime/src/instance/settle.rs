@@ -1,0 +1,227 @@
+//! What a verdict means: what is committed, held, set aside or given up.
+
+use std::num::NonZeroI64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dinrail_plugin::abi::*;
+use serde_json::Value;
+
+use super::delivering::{Delivering, Then};
+use super::link::{Link, Stage};
+use crate::clock;
+use crate::name::Identity;
+use crate::queue::disk::{End, RowBehind, Settlement};
+use crate::queue::ingest::DiskMessage;
+use crate::queue::kept::Kept;
+use crate::queue::losses::{NOT_STORED, PARKED};
+use crate::queue::settling::{Before, Parking, Tries};
+use crate::queue::{Queue, Source};
+use crate::twin::TwinError;
+
+/// Faults and panics over one message, before it is set aside as poisonous.
+const MAX_FAULTS: u32 = 5;
+/// Wait before the second delivery where the handler does not say; doubled for each further one.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Longest such wait.
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// From this wait on each retry is noted on disk; of quicker ones, those whose number is a power of two.
+const NOTED_RETRY: Duration = Duration::from_secs(1);
+
+/// A message that was handed over, and what is known of it besides.
+pub(super) struct HandedOver<'a> {
+    pub message: &'a DrMessage,
+    /// Where it came from disk.
+    pub row: Option<RowBehind>,
+    /// With the delivery that has just ended, and its fault if it was one.
+    pub tries: Tries,
+}
+
+impl Delivering {
+    /// Ends a delivery that was accepted. Nothing is to be written for a message that waited in memory and staged nothing.
+    #[inline]
+    pub(super) fn accept(&mut self, delivery: u64, row: Option<RowBehind>) {
+        let stage = self.link.deliveries.take_stage(delivery);
+        if stage.is_some() || row.is_some() {
+            self.settle(row, End::Handled, stage.unwrap_or_default());
+        }
+    }
+
+    /// Holds, parks or gives up, for every verdict that is neither acceptance nor deferral. True: the message is done with.
+    #[cold]
+    pub(super) fn after_failure(
+        &mut self,
+        kind: DrVerdictKind,
+        retry_after_ms: u64,
+        reason: &str,
+        handed: &HandedOver<'_>,
+    ) -> (Then, bool) {
+        let Tries { attempts, faults } = handed.tries;
+        let is_poison = faults >= MAX_FAULTS && is_fault(kind);
+        let max_attempts = self.link.services.max_attempts;
+        let parked_for = match kind {
+            DR_PARK => Some(reason.to_owned()),
+            _ if is_poison => Some(reason.to_owned()),
+            _ if attempts >= max_attempts => {
+                let last = if reason.is_empty() { String::new() } else { format!("; the last time: {reason}") };
+                Some(format!("delivered {attempts} times and retried each time{last}"))
+            }
+            _ => None,
+        };
+        let is_parked = parked_for.is_some();
+        let wait = match kind {
+            DR_RETRY if retry_after_ms > 0 => Duration::from_millis(retry_after_ms),
+            DR_RETRY => backoff(attempts),
+            _ => backoff(faults),
+        };
+        match parked_for {
+            Some(reason) => self.park(handed, &reason),
+            None => self.note(handed, kind, wait),
+        }
+        let then = match kind {
+            DR_PANIC => Then::Panic(reason.to_owned()),
+            _ if is_parked => Then::Next,
+            DR_RETRY => Then::Hold(wait),
+            _ => {
+                let (module, sequence) = (&*self.link.name, handed.message.sequence);
+                tracing::warn!(
+                    module,
+                    sequence,
+                    attempt = attempts,
+                    "message not handled, will be delivered again: {reason}"
+                );
+                Then::Hold(wait)
+            }
+        };
+        (then, is_parked)
+    }
+
+    /// Notes on disk how often a message from there was tried, so that a restart does not begin to count anew; a handler that
+    /// retries often does not write each time.
+    fn note(&mut self, handed: &HandedOver<'_>, kind: DrVerdictKind, wait: Duration) {
+        let is_noted = is_fault(kind) || wait >= NOTED_RETRY || handed.tries.attempts.is_power_of_two();
+        if handed.row.is_some() && is_noted {
+            self.settle(handed.row.clone(), End::Tried(handed.tries), Stage::default());
+        }
+    }
+
+    /// Sets a message aside, on disk, where a person finds it.
+    fn park(&mut self, handed: &HandedOver<'_>, reason: &str) {
+        let message = handed.message;
+        let (name, disk) = (self.link.name.clone(), self.link.services.disk.clone());
+        // SAFETY: the message is in place during its handling.
+        let row = unsafe { disk_message(message, &format!("{}/inputs/", self.link.identity)) };
+        let (module, sequence) = (&*name, message.sequence);
+        tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
+        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+        let losses = self.link.services.ingest.losses();
+        losses.count(&source, &row.endpoint, PARKED, sequence);
+        let parking = Parking { reason: reason.to_owned(), at_us: clock::wall_us(), tries: handed.tries };
+        if handed.row.is_some() {
+            return self.settle(handed.row.clone(), End::Parked(parking, None), Stage::default());
+        }
+        if let Err(error) = disk.check(std::slice::from_ref(&row)) {
+            tracing::error!(module, sequence, "a parked message is lost: {error}");
+            return losses.count(&source, &row.endpoint, NOT_STORED, sequence);
+        }
+        self.settle(None, End::Parked(parking, Some(row)), Stage::default());
+    }
+
+    /// Brings the end of a delivery to the disk: what was reported first, then the rest in one transaction.
+    fn settle(&mut self, row: Option<RowBehind>, end: End, stage: Stage) {
+        let before = reports(&self.link, stage.reported, stage.device_reported);
+        let settlement = Settlement { row, end, staged: stage.messages, before };
+        let link = &self.link;
+        let make = || link.services.disk.settling(&link.identity.to_string().into(), &link.inbox);
+        self.settling.get_or_insert_with(make).settle(settlement);
+    }
+}
+
+/// What brings reports to the disk, and with them what follows in the queue; `None` where there are none.
+fn reports(link: &Arc<Link>, own: Vec<Value>, of_device: Vec<Value>) -> Option<Before> {
+    let mut reports: Vec<(Identity, Vec<Value>)> = Vec::new();
+    if !own.is_empty() {
+        reports.push((link.identity.clone(), own));
+    }
+    if let (false, Some(device)) = (of_device.is_empty(), link.device()) {
+        reports.push((device, of_device));
+    }
+    let (last, others) = reports.pop().map(|last| (last, reports))?;
+    let (twins, name) = (link.services.twins.clone(), link.name.clone());
+    Some(Box::new(move |job, done| {
+        let lost = |name: &Arc<str>| {
+            let module = name.clone();
+            move |error: &TwinError| tracing::error!(module = &*module, "what a handler reported is lost: {error}")
+        };
+        for (identity, patches) in &others {
+            let (refused, failed) = (lost(&name), lost(&name));
+            let heard = move |outcome: Result<_, _>| {
+                if let Err(error) = outcome {
+                    failed(&error);
+                }
+            };
+            if let Err(error) = twins.report(identity, patches, None, heard) {
+                refused(&error);
+            }
+        }
+        let (refused, failed) = (lost(&name), lost(&name));
+        let (identity, patches) = &last;
+        let outcome = twins.report(identity, patches, Some(job), move |outcome| match outcome {
+            Ok(_) => done(Ok(())),
+            Err(TwinError::Store { cause, .. }) => done(Err(cause)),
+            Err(error) => {
+                failed(&error);
+                done(Ok(()));
+            }
+        });
+        outcome.inspect_err(refused).is_ok()
+    }))
+}
+
+pub(super) fn is_fault(kind: DrVerdictKind) -> bool {
+    matches!(kind, DR_FAULT | DR_PANIC)
+}
+
+fn backoff(attempt: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
+}
+
+/// The row behind a message of a queue, where it has one.
+#[inline]
+pub(super) fn row_behind(id: Option<NonZeroI64>, queue: &Queue, meta: usize, body: usize) -> Option<RowBehind> {
+    id.map(|id| RowBehind { id, endpoint: queue.endpoint().clone(), bytes: (meta + body) as u64 })
+}
+
+/// # Safety
+/// The message and everything that it points to is readable.
+unsafe fn disk_message(message: &DrMessage, endpoint_prefix: &str) -> DiskMessage {
+    // SAFETY: the caller's promise.
+    let owned = unsafe { Kept::copy(message, 0, None) };
+    let message = owned.message();
+    // SAFETY: points into `owned`.
+    let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
+    let mut whole = crate::message::Message::new(Vec::new());
+    let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
+    whole.system.message_id = some(message.message_id);
+    whole.system.correlation_id = some(message.correlation_id);
+    whole.system.content_type = some(message.content_type);
+    whole.system.content_encoding = some(message.content_encoding);
+    for at in 0..message.property_count as usize {
+        // SAFETY: `property_count` says how many there are.
+        let property = unsafe { *message.properties.add(at) };
+        whole.properties.push((text(property.key), text(property.value)));
+    }
+    DiskMessage {
+        endpoint: format!("{endpoint_prefix}{}", text(message.input)).into(),
+        priority: 0,
+        ttl_secs: None,
+        sender: text(message.sender).into(),
+        output: text(message.output).into(),
+        epoch: message.epoch,
+        sequence: message.sequence,
+        created_us: message.created_us,
+        meta: whole.encode_meta(),
+        // SAFETY: points into `owned`, or into its buffer.
+        body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
+    }
+}
