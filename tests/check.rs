@@ -50,6 +50,7 @@ fn healthy_runtime_has_no_error_and_every_thing_is_looked_at() {
             "deployment",
             "instances",
             "twins",
+            "store",
             "runtime-notes",
             "api",
             "hub"

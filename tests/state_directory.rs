@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
+use crate::harness::mount::{Mount, fill};
 use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
 
 /// What `run` says that is refused, and asserts exit code 1.
@@ -64,7 +65,7 @@ fn state_directory_that_cannot_be_made_is_named() {
 fn state_directory_without_the_right_to_write_is_named() {
     // Root may write where nobody may, save on what is mounted read-only.
     let Some(mount) = Mount::tmpfs("size=1m,ro") else { return };
-    let state = mount.0.path().to_owned();
+    let state = mount.path().to_owned();
 
     let told = refused(&Runtime::new().state_at(state.clone()));
 
@@ -75,7 +76,7 @@ fn state_directory_without_the_right_to_write_is_named() {
 #[test]
 fn full_disk_is_named_at_the_start() {
     let Some(mount) = Mount::tmpfs("size=64k") else { return };
-    let state = mount.0.path().to_owned();
+    let state = mount.path().to_owned();
     fill(&state);
 
     let told = refused(&Runtime::new().state_at(state));
@@ -86,7 +87,7 @@ fn full_disk_is_named_at_the_start() {
 #[test]
 fn disk_that_fills_up_costs_no_acknowledged_update_and_the_runtime_goes_on() {
     let Some(mount) = Mount::tmpfs("size=48m") else { return };
-    let state = mount.0.path().to_owned();
+    let state = mount.path().to_owned();
     let mut runtime = Runtime::new().state_at(state.clone()).supply(&[fixture("wayward")]).start();
     runtime.deploy(&Manifest::new().module("w", "wayward"));
     runtime.cli(&["twin", "patch", "w", "note=kept", "--wait"]).ok();
@@ -187,37 +188,6 @@ fn socket_of_a_dead_runtime_is_no_obstacle() {
     runtime.launch();
 
     wait_until(SOON, "it answers", || runtime.cli(&["list"]).code == 0);
-}
-
-/// A small file system of a test's own, unmounted when dropped.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    /// `None`, said in a line, where this user may not mount.
-    fn tmpfs(options: &str) -> Option<Mount> {
-        let folder = tempfile::Builder::new().prefix("dinrail-mount-").tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(folder.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Mount(folder));
-        }
-        println!("skipped: this user may not mount a small file system");
-        None
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: what still has a file open there is about to end.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
-/// Leaves no room in a folder's file system.
-fn fill(folder: &Path) {
-    let mut filler = std::fs::File::create(folder.join("filler")).unwrap();
-    for size in [1 << 20, 4096, 1] {
-        while std::io::Write::write_all(&mut filler, &vec![0; size]).is_ok() {}
-    }
 }
 
 #[test]

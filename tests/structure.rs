@@ -98,7 +98,23 @@ const IMPORTS: [(&str, &[&str]); 32] = [
         "admin",
         &["clock", "handle", "identity", "message", "method", "metrics", "name", "refusal", "support", "tls", "view"],
     ),
-    ("runtime", &["admin", "clock", "config", "control", "database", "handle", "image", "log", "state_folder", "tls"]),
+    (
+        "runtime",
+        &[
+            "admin",
+            "check",
+            "clock",
+            "config",
+            "control",
+            "database",
+            "handle",
+            "image",
+            "log",
+            "state_folder",
+            "tls",
+            "view",
+        ],
+    ),
     (
         "cli",
         &[

@@ -5,11 +5,13 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
 use crate::admin::remote::Remote;
 use crate::admin::{self, AdminError, AdminServer, Reach};
+use crate::check;
 use crate::config::{ApiConfig, Config};
 pub use crate::control::boot::missing_image;
 use crate::control::boot::{self, BootError, Booted};
@@ -20,6 +22,10 @@ use crate::image::{WatchedFolder, Watcher};
 use crate::log::Logs;
 use crate::state_folder::{self, StateFolderError};
 use crate::tls::GivenFiles;
+use crate::view::Severity;
+
+/// Time between the start and the look at how the disk syncs.
+const DOUBT_AFTER: Duration = Duration::from_secs(5);
 
 /// What the runtime is started with.
 #[derive(Debug, Clone)]
@@ -139,6 +145,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         Box::new(move |event| drop(events.send(Event::File(event))))
     };
     let watcher = Watcher::spawn(watched, store, sink).map_err(thread("watcher of the folders"))?;
+    doubt_the_disk(folders.state.clone());
     tracing::info!(
         device = handle.device_id(),
         state = %folders.state.display(),
@@ -155,6 +162,22 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         database,
         _lock: lock,
     })
+}
+
+/// Warns, some time after the start, of a disk that says it has kept what it cannot have kept yet.
+fn doubt_the_disk(state: PathBuf) {
+    let look = move || {
+        // Whatever the start needs of the disk goes before.
+        std::thread::park_timeout(DOUBT_AFTER);
+        let found = check::disk_sync(&state);
+        if matches!(found.status, Severity::Warning | Severity::Error) {
+            tracing::warn!("the disk of the state directory: {}; {}", found.summary, found.hint.unwrap_or_default());
+        }
+    };
+    let started = std::thread::Builder::new().name("disk-check".to_owned()).stack_size(128 << 10).spawn(look);
+    if let Err(error) = started {
+        tracing::warn!("the disk of the state directory is not looked at: {error}");
+    }
 }
 
 fn reach(api: &ApiConfig) -> Reach {

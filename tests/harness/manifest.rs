@@ -8,6 +8,7 @@ pub struct Manifest {
     modules: Map<String, Value>,
     routes: Map<String, Value>,
     desired: Map<String, Value>,
+    store: Value,
     health_secs: u64,
 }
 
@@ -59,6 +60,12 @@ impl Manifest {
         self.route(&format!("{from}-to-{to}"), &text)
     }
 
+    /// With a `storeAndForwardConfiguration`.
+    pub fn store(mut self, configuration: Value) -> Manifest {
+        self.store = configuration;
+        self
+    }
+
     /// With a health gate of so many seconds; without one unless told, so that tests need not wait for it.
     pub fn health(mut self, secs: u64) -> Manifest {
         self.health_secs = secs;
@@ -72,6 +79,9 @@ impl Manifest {
                 "schemaVersion": "1.1", "healthSecs": self.health_secs, "modules": self.modules}},
             "$edgeHub": {"properties.desired": {"schemaVersion": "1.1", "routes": self.routes}},
         });
+        if !self.store.is_null() {
+            content["$edgeHub"]["properties.desired"]["storeAndForwardConfiguration"] = self.store.clone();
+        }
         for (name, properties) in &self.desired {
             content[name] = json!({"properties.desired": properties});
         }

@@ -5,6 +5,7 @@ mod build;
 mod bystanders;
 mod chance;
 mod manifest;
+pub mod mount;
 pub mod numbering;
 mod preload;
 mod remote;

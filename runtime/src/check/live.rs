@@ -1,6 +1,8 @@
 //! What the runtime knows of itself, judged: instances, images, watched folders, the deployment, messages.
 
-use super::{Problem, gathered, ok, skipped, warning};
+use std::time::Duration;
+
+use super::{Problem, gathered, ok, skipped, spoken_bytes, warning};
 use crate::view::{ApiView, DeploymentView, Finding, HealthView, ImageView, ModuleDetail, Status, WatchedFolderView};
 
 /// Everything that the runtime can say at one moment.
@@ -22,6 +24,23 @@ pub struct Seen {
     pub turned_away: (u64, u64),
     /// Modules that refused the newest desired properties, with the version and why.
     pub refused: Vec<(String, u64, String)>,
+    /// Messages on disk.
+    pub store: StoreSeen,
+}
+
+/// What the store says of itself.
+#[derive(Debug, Clone, Default)]
+pub struct StoreSeen {
+    /// Bytes that wait, and that may.
+    pub held: (u64, u64),
+    /// Endpoints with the bytes that wait for them, and those that may where they have a limit of their own.
+    pub endpoints: Vec<(String, u64, Option<u64>)>,
+    /// Why nothing more is taken, and what to do.
+    pub shortage: Option<(String, &'static str)>,
+    /// Half of all commits, and 99 of 100, took no longer.
+    pub commits: Option<(Duration, Duration)>,
+    /// Messages that were put on disk since the start, and bytes that this made the disk write.
+    pub written: (u64, u64),
 }
 
 /// Judges it.
@@ -33,6 +52,7 @@ pub fn judge(seen: &Seen) -> Vec<Finding> {
         deployment(seen.deployment.as_ref()),
         instances(&seen.modules),
         twins(&seen.refused),
+        store(&seen.store),
         messages(&seen.health),
         api(seen.health.api.as_ref(), seen.turned_away),
         skipped("hub", "no hub above this device is set up: it works on its own"),
@@ -135,6 +155,46 @@ fn twins(refused: &[(String, u64, String)]) -> Finding {
     gathered("twins", "no module refused its desired properties", "desired properties were refused", problems)
 }
 
+/// Of a hundred bytes that may wait, so many are much.
+const MUCH: u64 = 80;
+
+fn store(seen: &StoreSeen) -> Finding {
+    let (held, limit) = seen.held;
+    let text = format!("{} of {} wait on disk", spoken_bytes(held), spoken_bytes(limit));
+    let is_much = |held: u64, limit: u64| held.saturating_mul(100) >= limit.saturating_mul(MUCH) && held > 0;
+    let mut problems = Vec::new();
+    if let Some((shortage, hint)) = &seen.shortage {
+        problems.push(Problem::error(format!("nothing more is taken: {shortage}"), *hint));
+    }
+    let hint = "see why it is not delivered: dinrail list; or raise maxBytes in storeAndForwardConfiguration";
+    if is_much(held, limit) {
+        problems.push(Problem::warning(text.clone(), hint));
+    }
+    for (endpoint, held, limit) in &seen.endpoints {
+        if let Some(limit) = limit.filter(|limit| is_much(*held, *limit)) {
+            let text = format!("{endpoint}: {} of its {} wait", spoken_bytes(*held), spoken_bytes(limit));
+            problems.push(Problem::warning(text, hint));
+        }
+    }
+    let mut found = gathered("store", text, "the store has little room left for messages", problems);
+    for (endpoint, held, _) in &seen.endpoints {
+        found.details.push(format!("{endpoint}: {}", spoken_bytes(*held)));
+    }
+    if let Some((half, most)) = seen.commits {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        found.details.push(format!("commits: half within {:.2} ms, 99 of 100 within {:.2} ms", ms(half), ms(most)));
+    }
+    if let (messages @ 1.., written) = seen.written {
+        found.details.push(format!(
+            "{} written to the disk for {}: {} for each",
+            spoken_bytes(written),
+            count(usize::try_from(messages).unwrap_or(usize::MAX), "message"),
+            spoken_bytes(written / messages)
+        ));
+    }
+    found
+}
+
 fn messages(health: &HealthView) -> Finding {
     let problems =
         health.notes.iter().map(|note| Problem::warning(note.clone(), "dinrail list; dinrail show NAME")).collect();
@@ -160,4 +220,42 @@ fn count(count: usize, what: &str) -> String {
         what => format!("{what}s"),
     };
     if count == 1 { format!("1 {what}") } else { format!("{count} {plural}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Severity;
+
+    #[test]
+    fn the_store_is_judged_by_what_still_fits() {
+        let seen = |held, limit| StoreSeen {
+            held: (10, 100),
+            endpoints: vec![("e".into(), held, limit)],
+            ..StoreSeen::default()
+        };
+        let full = StoreSeen { shortage: Some(("no room".into(), "free some")), ..seen(1, None) };
+        let table = [
+            (seen(10, None), Severity::Ok),
+            (seen(79, Some(100)), Severity::Ok),
+            (seen(80, Some(100)), Severity::Warning),
+            (StoreSeen { held: (80, 100), ..StoreSeen::default() }, Severity::Warning),
+            (full, Severity::Error),
+        ];
+        for (seen, expected) in table {
+            let found = store(&seen);
+            assert_eq!((found.status, found.hint.is_some()), (expected, expected != Severity::Ok), "{found:?}");
+        }
+        let wear = StoreSeen {
+            written: (2, 4096),
+            commits: Some((Duration::from_millis(2), Duration::from_millis(9))),
+            ..seen(1, None)
+        };
+        let details = store(&wear).details;
+        assert!(details.contains(&"commits: half within 2.00 ms, 99 of 100 within 9.00 ms".to_owned()), "{details:?}");
+        assert!(
+            details.contains(&"4.0 KiB written to the disk for 2 messages: 2.0 KiB for each".to_owned()),
+            "{details:?}"
+        );
+    }
 }

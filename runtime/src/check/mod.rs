@@ -9,9 +9,11 @@ pub mod live;
 mod mount;
 mod probe;
 pub mod state;
+mod sync;
 mod system;
 
 pub use clock::clock;
+pub use sync::disk_sync;
 pub use system::system;
 
 use crate::view::{Finding, Severity};

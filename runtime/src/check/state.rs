@@ -7,7 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::mount::Mount;
-use super::{Problem, error, gathered, ok, probe, skipped, spoken_bytes, warning};
+use super::{Problem, error, gathered, ok, skipped, spoken_bytes, sync, warning};
 use crate::database::{self, File};
 use crate::view::Finding;
 
@@ -20,9 +20,6 @@ const NO_SPACE: u64 = 64 << 20;
 const LOW_INODES: u64 = 10_000;
 #[cfg(any(unix, test))]
 const NO_INODES: u64 = 200;
-/// Faster than any disk keeps 4 KiB: what is behind it only says so.
-const IMPLAUSIBLE_SYNC_US: u128 = 8;
-const SLOW_SYNC_MS: u128 = 50;
 
 /// Everything about the state directory that can be seen from outside, in the order in which it matters.
 pub fn state_directory(state: &Path) -> Vec<Finding> {
@@ -32,7 +29,7 @@ pub fn state_directory(state: &Path) -> Vec<Finding> {
     };
     let mut found = vec![directory(&state), mount(&state)];
     found.extend(room(&state));
-    found.push(sync(&state));
+    found.push(sync::disk_sync(&state));
     found.extend([databases(&state), leftovers(&state)]);
     found
 }
@@ -100,12 +97,12 @@ fn private_files(state: &Path) -> Vec<PathBuf> {
 }
 
 #[cfg(target_os = "linux")]
-fn own_mount(state: &Path) -> Option<Mount> {
+pub(super) fn own_mount(state: &Path) -> Option<Mount> {
     super::mount::mount_of(state, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn own_mount(_: &Path) -> Option<Mount> {
+pub(super) fn own_mount(_: &Path) -> Option<Mount> {
     None
 }
 
@@ -195,29 +192,6 @@ fn inodes(free: u64, all: u64) -> Finding {
     } else {
         ok("disk-inodes", text)
     }
-}
-
-fn sync(state: &Path) -> Finding {
-    let (median, longest) = match probe::sync_times(state) {
-        Ok(times) => times,
-        Err(why) => {
-            let hint = "see that the disk is not full or read-only, and who owns the directory";
-            return error("disk-sync", format!("nothing can be written to {}: {why}", state.display()), hint);
-        }
-    };
-    let is_memory = own_mount(state).is_some_and(|mount| mount.is_memory());
-    let said = |us: u128| if us < 1000 { format!("{us} µs") } else { format!("{:.1} ms", us as f64 / 1000.0) };
-    let text = format!("fsync of 4 KiB takes {} (longest {})", said(median.as_micros()), said(longest.as_micros()));
-    if median.as_micros() < IMPLAUSIBLE_SYNC_US && !is_memory {
-        let hint = "what was acknowledged may be gone after a power cut: look at the write cache of the disk or virtual machine";
-        return warning("disk-sync", format!("{text}: faster than a disk can be"), hint);
-    }
-    if median.as_millis() >= SLOW_SYNC_MS {
-        let hint =
-            "few commits a second: use an industrial-grade card or SSD; fewer, larger reports by the modules help";
-        return warning("disk-sync", text, hint);
-    }
-    ok("disk-sync", text)
 }
 
 /// Reads both files from end to end, beside whoever writes.

@@ -192,6 +192,10 @@ impl Control {
             let are = if parked == 1 { "1 message is".to_owned() } else { format!("{parked} messages are") };
             notes.push(format!("{are} parked as poisonous"));
         }
+        let shortage = self.database.room().shortage();
+        if let Some(shortage) = shortage {
+            notes.push(format!("the store takes no more messages: {shortage}; {}", shortage.hint()));
+        }
         notes.extend(self.unwell());
         let late = self.services.calls.figures().late_answers();
         if late > 0 {
@@ -200,7 +204,7 @@ impl Control {
         let is_well = |status: Status| !matches!(status, Status::Failed | Status::Quarantined | Status::Unhealthy);
         let is_ok = self.instances.values().all(|entry| is_well(entry.life.status()));
         HealthView {
-            status: if is_ok { "ok" } else { "degraded" }.to_owned(),
+            status: if is_ok && shortage.is_none() { "ok" } else { "degraded" }.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device_id: self.identities.device_id().to_owned(),
             pid: std::process::id(),

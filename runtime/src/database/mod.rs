@@ -8,13 +8,18 @@
 //! in the order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`)
 //! and migrations.
 
+mod ballast;
 mod damage;
 mod error;
+mod figures;
 mod migrate;
 mod open;
 mod recovery;
+mod room;
 mod space;
 pub mod tables;
+mod upkeep;
+mod vacuum;
 mod writer;
 
 use std::fmt;
@@ -26,8 +31,10 @@ use rusqlite::{Connection, Transaction};
 
 pub use damage::damage;
 pub use error::{DatabaseError, StoreError};
+pub use figures::{COMMIT_BUCKETS_US, Figures};
+pub use room::{Room, Shortage};
 pub use space::disk_space;
-pub use writer::{Completion, Figures, Job, Work};
+pub use writer::{Completion, Job, Work};
 
 /// One of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +73,7 @@ struct Inner {
     notes: Vec<String>,
     inbox: Arc<writer::Inbox>,
     figures: Arc<Figures>,
+    room: Arc<Room>,
     readers: [Mutex<Option<Connection>>; 2],
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -78,23 +86,23 @@ impl Database {
     /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
     pub fn open(folder: &Path) -> Result<Database, DatabaseError> {
         let mut notes = Vec::new();
-        let main = folder.join(File::Main.name());
-        let queue = folder.join(File::Queue.name());
-        let suspect = suspect_marker(folder);
-        let conns = [
-            recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), &mut notes)?,
-            recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), &mut notes)?,
-        ];
-        let _ = std::fs::remove_file(&suspect);
-
+        let conns = match open_files(folder, &mut notes) {
+            Err(DatabaseError::Full { .. }) if ballast::Ballast::find(folder).bytes() > 0 => {
+                tracing::warn!("the disk is full: the ballast is given up for the start");
+                ballast::Ballast::find(folder).give_up();
+                open_files(folder, &mut notes)?
+            }
+            opened => opened?,
+        };
         let inbox = Arc::<writer::Inbox>::default();
-        let figures = Arc::<Figures>::default();
+        let (figures, room) = (Arc::<Figures>::default(), Arc::<Room>::default());
+        let upkeep = upkeep::Upkeep::new(folder, room.clone(), figures.clone());
         let thread = std::thread::Builder::new()
             .name("database".to_owned())
             .stack_size(512 << 10)
             .spawn({
                 let (inbox, figures, folder) = (inbox.clone(), figures.clone(), folder.to_owned());
-                move || writer::run(&inbox, conns, &figures, |file| report_damage(&folder, file))
+                move || writer::run(&inbox, conns, &figures, upkeep, |file| report_damage(&folder, file))
             })
             .map_err(|e| DatabaseError::Thread { cause: e.to_string() })?;
         Ok(Database(Arc::new(Inner {
@@ -102,6 +110,7 @@ impl Database {
             notes,
             inbox,
             figures,
+            room,
             readers: Default::default(),
             thread: Mutex::new(Some(thread)),
         })))
@@ -200,6 +209,11 @@ impl Database {
         self.0.close();
     }
 
+    /// The room that is left.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.0.room
+    }
+
     /// Counters for metrics.
     pub fn figures(&self) -> &Figures {
         &self.0.figures
@@ -227,6 +241,18 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn open_files(folder: &Path, notes: &mut Vec<String>) -> Result<[Connection; 2], DatabaseError> {
+    let main = folder.join(File::Main.name());
+    let queue = folder.join(File::Queue.name());
+    let suspect = suspect_marker(folder);
+    let conns = [
+        recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), notes)?,
+        recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), notes)?,
+    ];
+    let _ = std::fs::remove_file(&suspect);
+    Ok(conns)
 }
 
 fn suspect_marker(folder: &Path) -> PathBuf {

@@ -12,7 +12,7 @@ use super::recovery::Trouble;
 /// Pages that one connection may keep in memory, in KiB.
 const WRITER_CACHE_KIB: i64 = 512;
 const READER_CACHE_KIB: i64 = 128;
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Opens or creates `path`, readable by its owner only. The first statement fails where the file is damaged.
 pub(super) fn connect(path: &Path) -> Result<Connection, Trouble> {
@@ -35,7 +35,8 @@ fn writer_pragmas(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
-    conn.pragma_update_and_check(None, "wal_autocheckpoint", 1000, |_| Ok(()))?;
+    // The writer folds the log itself, once those who wait for a commit have been told.
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     conn.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
     conn.pragma_update(None, "foreign_keys", true)?;
     common_pragmas(conn, WRITER_CACHE_KIB)

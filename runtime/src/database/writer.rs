@@ -9,14 +9,15 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::Instant;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{File, StoreError, lock};
+use super::upkeep::Upkeep;
+use super::{Figures, File, StoreError, lock};
 use crate::clock;
 
 /// A change. It may be run more than once (see the group's rerun), so it must not use up what it captured. It is cheap:
@@ -80,23 +81,6 @@ impl Work {
     }
 }
 
-/// Counters for metrics; each is of its own, they are not read as one.
-#[derive(Debug, Default)]
-pub struct Figures {
-    /// Commits that succeeded.
-    pub commits: AtomicU64,
-    /// Changes in them; divided by `commits`: the mean group.
-    pub changes: AtomicU64,
-    /// Changes that failed.
-    pub failures: AtomicU64,
-    /// Time in commits, with their sync, in nanoseconds.
-    pub commit_ns: AtomicU64,
-    /// The longest commit, in nanoseconds.
-    pub commit_ns_max: AtomicU64,
-    /// Wall time at which the last commit had been synced.
-    pub last_commit_us: AtomicI64,
-}
-
 /// Where submitters and the writer meet.
 #[derive(Default)]
 pub(super) struct Inbox {
@@ -147,14 +131,18 @@ impl Inbox {
         self.emptied.notify_all();
     }
 
-    /// Takes the next group; `None` when closed and empty.
-    fn take(&self) -> Option<Vec<Work>> {
+    /// Takes the next group; waits for it until then at most.
+    fn take(&self, until: Instant) -> Taken {
         let mut state = lock(&self.state);
         while state.work.is_empty() {
             if state.closed {
-                return None;
+                return Taken::Closed;
             }
-            state = self.filled.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return Taken::Nothing;
+            }
+            state = self.filled.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
         let count = state.work.len().min(MAX_GROUP);
         let group: Vec<Work> = state.work.drain(..count).collect();
@@ -165,18 +153,45 @@ impl Inbox {
         }
         drop(state);
         self.emptied.notify_all();
-        Some(group)
+        Taken::Group(group)
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.state).work.is_empty()
     }
 }
 
+/// What the writer does next.
+enum Taken {
+    Group(Vec<Work>),
+    /// The time is up.
+    Nothing,
+    /// Closed, and empty.
+    Closed,
+}
+
 /// The thread's body: until the inbox is closed and everything in it done.
-pub(super) fn run(inbox: &Inbox, mut conns: [Connection; 2], figures: &Figures, on_damage: impl Fn(File)) {
+pub(super) fn run(
+    inbox: &Inbox,
+    mut conns: [Connection; 2],
+    figures: &Figures,
+    mut upkeep: Upkeep,
+    on_damage: impl Fn(File),
+) {
     lock(&inbox.state).writer = Some(std::thread::current().id());
-    while let Some(mut group) = inbox.take() {
+    loop {
+        let mut group = match inbox.take(upkeep.wakes_at()) {
+            Taken::Group(group) => group,
+            Taken::Nothing => {
+                upkeep.rest(&conns, clock::now());
+                continue;
+            }
+            Taken::Closed => break,
+        };
         let mut outcomes: Vec<Outcome> = group.iter().map(|_| Ok(())).collect();
-        commit(&mut conns[0], File::Main, &mut group, &mut outcomes, figures);
+        commit(&mut conns[0], File::Main, &mut group, &mut outcomes, figures, &mut upkeep);
         let after_main = outcomes.clone();
-        commit(&mut conns[1], File::Queue, &mut group, &mut outcomes, figures);
+        commit(&mut conns[1], File::Queue, &mut group, &mut outcomes, figures, &mut upkeep);
         for ((work, after_main), outcome) in group.into_iter().zip(after_main).zip(outcomes) {
             if let Err(error) = &outcome {
                 figures.failures.fetch_add(1, Ordering::Relaxed);
@@ -194,6 +209,8 @@ pub(super) fn run(inbox: &Inbox, mut conns: [Connection; 2], figures: &Figures, 
                 tracing::error!("a completion of the database writer panicked");
             }
         }
+        // Whoever waited for the commit has been told: this holds up only the next one.
+        upkeep.after_group(&conns, clock::now(), inbox.is_empty());
     }
     for (conn, file) in conns.into_iter().zip(File::ALL) {
         let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -204,7 +221,14 @@ pub(super) fn run(inbox: &Inbox, mut conns: [Connection; 2], figures: &Figures, 
 }
 
 /// Commits the changes of one file: together, or one by one if one of them fails.
-fn commit(conn: &mut Connection, file: File, group: &mut [Work], outcomes: &mut [Outcome], figures: &Figures) {
+fn commit(
+    conn: &mut Connection,
+    file: File,
+    group: &mut [Work],
+    outcomes: &mut [Outcome],
+    figures: &Figures,
+    upkeep: &mut Upkeep,
+) {
     let mut members: Vec<(&mut Job, &mut Outcome)> = group
         .iter_mut()
         .zip(outcomes)
@@ -214,7 +238,14 @@ fn commit(conn: &mut Connection, file: File, group: &mut [Work], outcomes: &mut 
     if members.is_empty() {
         return;
     }
-    match transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures) {
+    let mut done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+    if let Err(Failed::Job(StoreError::Full(_)) | Failed::Commit(StoreError::Full(_))) = done
+        && upkeep.on_full(conn, file)
+    {
+        // There is some room now, for what makes room itself.
+        done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+    }
+    match done {
         Ok(()) => {}
         Err(Failed::Job(_)) if members.len() > 1 => {
             for (job, outcome) in members {
@@ -229,6 +260,7 @@ fn commit(conn: &mut Connection, file: File, group: &mut [Work], outcomes: &mut 
             }
         }
     }
+    upkeep.committed(conn, file);
 }
 
 enum Failed {
@@ -271,15 +303,4 @@ fn transact<'a>(
     tx.commit().map_err(|e| commit_failed(&e))?;
     figures.record(count, before.elapsed());
     Ok(())
-}
-
-impl Figures {
-    fn record(&self, changes: u64, took: Duration) {
-        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.changes.fetch_add(changes, Ordering::Relaxed);
-        self.commit_ns.fetch_add(ns, Ordering::Relaxed);
-        self.commit_ns_max.fetch_max(ns, Ordering::Relaxed);
-        self.last_commit_us.store(clock::wall_us(), Ordering::Relaxed);
-    }
 }

@@ -8,6 +8,7 @@ use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::check::{self, live};
 use crate::clock;
 use crate::control::Control;
+use crate::database::File;
 use crate::view::{CheckView, Finding, Severity};
 
 /// What does not answer within this time does not live.
@@ -41,12 +42,27 @@ impl Handle {
         findings.extend(on_disk);
         if let Some(mut seen) = seen {
             seen.refused = self.refused();
+            seen.store = self.store_seen();
             seen.health.api = self.api().cloned();
             let figures = self.access_figures();
             seen.turned_away = (figures.refused_tokens(), figures.turned_away.load(Relaxed));
             findings.extend(live::judge(&seen));
         }
         Ok(CheckView::of(findings))
+    }
+
+    fn store_seen(&self) -> live::StoreSeen {
+        let (budget, figures) = (self.services.disk.budget(), self.database.figures());
+        let (logged, folded) = figures.written(File::Queue);
+        let wear = budget.wear(logged + folded);
+        let endpoints = budget.by_endpoint().into_iter();
+        live::StoreSeen {
+            held: budget.held(),
+            endpoints: endpoints.map(|held| (held.endpoint.to_string(), held.bytes, held.limit)).collect(),
+            shortage: self.database.room().shortage().map(|shortage| (shortage.to_string(), shortage.hint())),
+            commits: figures.commit_quantile(0.5).zip(figures.commit_quantile(0.99)),
+            written: (wear.iter().map(|wear| wear.messages).sum(), wear.iter().map(|wear| wear.written).sum()),
+        }
     }
 
     /// Modules that refused what was written last.
@@ -82,6 +98,7 @@ impl Control {
             deployment: self.deployment_view(),
             turned_away: (0, 0),
             refused: Vec::new(),
+            store: Default::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::control::Control;
-use crate::database::disk_space;
+use crate::database::{COMMIT_BUCKETS_US, File, disk_space};
 use crate::image::{Library, Verdict};
 use crate::log::Dropped;
 use crate::method::{DURATION_BUCKETS_US, Durations, Outcome};
@@ -186,6 +186,24 @@ impl Handle {
         scrape.add("store_messages", ["waiting"], waiting);
         scrape.add("store_messages", ["parked"], parked);
         scrape.add("store", [], bytes);
+        self.tell_store(scrape);
+    }
+
+    fn tell_store(&self, scrape: &mut Scrape) {
+        let budget = self.services.disk.budget();
+        scrape.add("store_limit", [], budget.held().1);
+        for held in budget.by_endpoint() {
+            scrape.add("store_endpoint", [&*held.endpoint], held.bytes);
+            if let Some(limit) = held.limit {
+                scrape.add("store_endpoint_limit", [&*held.endpoint], limit);
+            }
+        }
+        let (logged, folded) = self.database.figures().written(File::Queue);
+        for wear in budget.wear(logged + folded) {
+            scrape.add("store_added", [&*wear.endpoint], wear.messages);
+            scrape.add("store_written", [&*wear.endpoint], wear.written);
+        }
+        scrape.add("store_full", [], u64::from(self.database.room().shortage().is_some()));
     }
 
     fn tell_disk(&self, scrape: &mut Scrape) {
@@ -194,8 +212,17 @@ impl Handle {
         scrape.add("database_commits", [], count(&figures.commits));
         scrape.add("database_changes", [], count(&figures.changes));
         scrape.add("database_failures", [], count(&figures.failures));
-        scrape.add("database_commit", [], count(&figures.commit_ns) as f64 / 1e9);
+        let ends = COMMIT_BUCKETS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = ends.zip(figures.commit_times()).collect();
+        let commits = buckets.iter().map(|(_, count)| count).sum();
+        scrape.add("database_commit", [], Value::Spread(count(&figures.commit_ns) as f64 / 1e9, commits, buckets));
         scrape.add("database_longest_commit", [], count(&figures.commit_ns_max) as f64 / 1e9);
+        for file in [File::Main, File::Queue] {
+            let (logged, folded) = figures.written(file);
+            scrape.add("database_written", [file.name(), "log"], logged);
+            scrape.add("database_written", [file.name(), "file"], folded);
+        }
+        scrape.add("disk_ballast", [], self.database.room().ballast());
         for file in ["dinrail.db", "dinrail.db-wal", "queue.db", "queue.db-wal"] {
             if let Ok(found) = std::fs::metadata(self.folders.state.join(file)) {
                 scrape.add("database_file", [file], found.len());

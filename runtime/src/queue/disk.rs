@@ -82,7 +82,7 @@ struct Taken {
 impl Disk {
     /// Counts what is there. `limits`: bytes of messages that may wait.
     pub fn open(database: Database, limits: Limits, mark: ClockMark) -> Result<Disk, StoreError> {
-        let (shared, budget) = (Shared::default(), Budget::new(limits));
+        let (shared, budget) = (Shared::default(), Budget::new(limits, database.room().clone()));
         let counts = database.read(File::Queue, queue::counts)?;
         for count in &counts {
             let counter = if count.is_parked { &shared.parked } else { &shared.messages };

@@ -46,18 +46,14 @@ pub enum SendError {
         /// Endpoint.
         endpoint: String,
     },
-    /// The byte budget of the store is spent.
-    #[error("no room in the store for {bytes} bytes to {endpoint}: {stored} of {budget} bytes are taken; {bound}")]
+    /// The byte budget of the store is spent, or the disk has no room.
+    #[error("no room in the store for {bytes} bytes to {endpoint}: {bound}")]
     StoreFull {
         /// Endpoint.
         endpoint: String,
         /// Bytes of the message.
         bytes: u64,
-        /// Bytes that wait, for it or altogether.
-        stored: u64,
-        /// Bytes that may.
-        budget: u64,
-        /// Which of the two; says what to do.
+        /// Which bound it met; says what to do.
         bound: Bound,
     },
     /// The disk does not take what was sent before.
