@@ -41,6 +41,21 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Milliseconds of the monotonic clock at the resolution of the kernel's tick, for a few nanoseconds: what a time to live is
+/// measured with. Its zero is some moment of the past.
+pub fn coarse_monotonic_ms() -> u64 {
+    #[cfg(target_os = "linux")]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+        (now.tv_sec * 1_000 + now.tv_nsec / 1_000_000) as u64
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+        START.get_or_init(Instant::now).elapsed().as_millis() as u64
+    }
+}
+
 /// A wall time as RFC 3339 in UTC with milliseconds, such as `2026-11-21T14:05:09.123Z`.
 pub fn rfc3339(us: i64) -> String {
     match jiff::Timestamp::from_microsecond(us) {

@@ -2,13 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::name::Identity;
 use crate::queue::ingest::{Ingest, Router, Sink, TargetSpec};
 use crate::queue::lane::{Source, lock};
 use crate::queue::{Inbox, LaneLimits, Queue, WhenFull};
-use crate::routing::{self, Durability, RouteTable, Selection, SourcePath};
+use crate::routing::{self, Durability, OnFull, RouteTable, Selection, SourcePath};
 
 /// Most messages that wait for one listener and output; what comes while it is behind is left out and counted.
 const LISTENER_LIMITS: LaneLimits = LaneLimits { messages: 4096, bytes: 8 << 20 };
@@ -24,6 +25,8 @@ pub struct Listeners {
 struct State {
     /// Of the deployment in force.
     deployed: Arc<RouteTable>,
+    /// How long messages wait where their route does not say.
+    time_to_live: Option<Duration>,
     /// Added outside a manifest.
     local: Arc<RouteTable>,
     /// In force.
@@ -37,9 +40,10 @@ impl Listeners {
         Listeners { ingest, state: Mutex::default(), next_id: AtomicU64::new(1) }
     }
 
-    /// Puts other routes of a deployment in force, in one go.
-    pub fn set_routes(&self, table: RouteTable) {
+    /// Puts other routes of a deployment in force, in one go; messages wait for `time_to_live` where their route does not say.
+    pub fn set_routes(&self, table: RouteTable, time_to_live: Option<Duration>) {
         self.change(|state| {
+            state.time_to_live = time_to_live;
             state.deployed = Arc::new(table);
             state.table = Arc::new(state.deployed.with(&state.local));
         });
@@ -62,7 +66,7 @@ impl Listeners {
     /// Begins to copy what `selection` takes into a queue of its own, whose lanes announce themselves at `inbox`.
     pub fn listen(&self, selection: Selection, inbox: Arc<Inbox>) -> (u64, Arc<Queue>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let queue = Arc::new(Queue::new(&format!("$tail/{id}"), "", inbox, LISTENER_LIMITS, WhenFull::Skip));
+        let queue = Arc::new(Queue::new(&format!("$tail/{id}"), "", inbox, LISTENER_LIMITS));
         let entry = (id, Arc::new(selection), queue.clone());
         self.change(|state| state.listeners.push(entry));
         (id, queue)
@@ -91,13 +95,11 @@ impl Listeners {
 fn router(state: State) -> Box<Router> {
     Box::new(move |source: &Source| {
         let path = source_path(source);
-        let routed = state.table.targets_for(&path).into_iter().map(target);
+        let routed = state.table.targets_for(&path).into_iter().map(|spec| target(spec, state.time_to_live));
         let heard = state.listeners.iter().filter(|(_, selection, _)| selection.source.matches(&path));
         let heard = heard.map(|(_, _, queue)| TargetSpec {
-            sink: Sink::Listener(queue.clone()),
-            priority: 0,
-            ttl_secs: None,
-            max_bytes: usize::MAX,
+            when_full: WhenFull::Skip,
+            ..TargetSpec::new(Sink::Listener(queue.clone()))
         });
         routed.chain(heard).collect()
     })
@@ -111,7 +113,7 @@ fn source_path(source: &Source) -> SourcePath {
     }
 }
 
-fn target(spec: routing::TargetSpec) -> TargetSpec {
+fn target(spec: routing::TargetSpec, time_to_live: Option<Duration>) -> TargetSpec {
     let max_bytes = spec.max_message_bytes.map_or(MAX_MESSAGE_BYTES, |max| max as usize);
     let sink = match (spec.sink, spec.durability) {
         (routing::Sink::Upstream, _) => Sink::Disk("$upstream".into()),
@@ -120,7 +122,14 @@ fn target(spec: routing::TargetSpec) -> TargetSpec {
             Sink::Input { module: module.into(), input: input.into() }
         }
     };
-    TargetSpec { sink, priority: spec.priority, ttl_secs: spec.ttl.map(|ttl| ttl.as_secs()), max_bytes }
+    let when_full = match spec.on_full {
+        OnFull::Spill => WhenFull::Spill,
+        OnFull::DropOldest => WhenFull::DropOldest,
+        OnFull::DropNewest => WhenFull::DropNewest,
+        OnFull::Block => WhenFull::Block(spec.block),
+    };
+    let ttl_secs = spec.ttl.or(time_to_live).map(|ttl| ttl.as_secs());
+    TargetSpec { sink, priority: spec.priority, ttl_secs, max_bytes, when_full }
 }
 
 #[cfg(test)]

@@ -196,6 +196,7 @@ impl Control {
             memory::give_back();
         }
         self.services.disk.retry();
+        self.services.ingest.sweep();
         self.services.completions.watch();
         self.twins.rest();
         self.settle_sequences();

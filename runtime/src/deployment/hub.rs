@@ -11,14 +11,18 @@ use super::store::{StoreConfiguration, read_store};
 use crate::clock::spoken;
 use crate::document::{Document, Format, Problem};
 use crate::instance::spec::InstanceSpec;
-use crate::routing::{Durability, LOWEST_PRIORITY, OnFull, Route, RouteSpec, Sink, route_name_problem};
+use crate::routing::{DEFAULT_BLOCK, Durability, LOWEST_PRIORITY, OnFull, Route, RouteSpec, Sink, route_name_problem};
 use crate::spelling::nearest;
 
 pub(super) const HUB: &[&str] = &["schemaVersion", "routes", "storeAndForwardConfiguration", "integrity"];
-pub(super) const ROUTE: &[&str] = &["route", "priority", "timeToLiveSecs", "durability", "onFull", "maxMessageBytes"];
+pub(super) const ROUTE: &[&str] =
+    &["route", "priority", "timeToLiveSecs", "durability", "onFull", "blockMs", "maxMessageBytes"];
 
 /// A weekend: what waits for a shorter time may be gone on Monday.
 const WEEKEND: Duration = Duration::from_secs(72 * 3600);
+
+/// Largest `blockMs`: a sender is held no longer than its own watchdog may look on.
+pub(super) const MAX_BLOCK_MS: i64 = 10_000;
 
 /// Largest `maxMessageBytes`.
 pub(super) const MAX_MAX_MESSAGE_BYTES: i64 = 256 * 1024 * 1024;
@@ -116,6 +120,7 @@ fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) ->
     let ttl = reader.integer(&object, "timeToLiveSecs", 0..=i64::from(u32::MAX));
     let durability = reader.word(&object, "durability", Durability::WORDS);
     let on_full = reader.word(&object, "onFull", OnFull::WORDS);
+    let block_ms = reader.integer(&object, "blockMs", 1..=MAX_BLOCK_MS);
     let max_message_bytes = reader.integer(&object, "maxMessageBytes", 1..=MAX_MAX_MESSAGE_BYTES);
     let text = reader.required_string(&object, "route", "write \"route\": \"FROM … INTO …\"")?;
     let (mut spec, route) = read_text(reader, &object.path_of("route"), name, text)?;
@@ -124,6 +129,11 @@ fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) ->
     spec.ttl_secs = ttl.and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0);
     spec.durability = durability.unwrap_or(spec.durability);
     spec.on_full = on_full.unwrap_or_default();
+    spec.block_ms = block_ms.and_then(|ms| u32::try_from(ms).ok());
+    if spec.block_ms.is_some() && spec.on_full != OnFull::Block {
+        let hint = "write \"onFull\": \"block\", or leave it out";
+        reader.problem(&object.path_of("blockMs"), "is for routes with onFull block only", hint);
+    }
     spec.max_message_bytes = max_message_bytes.and_then(|bytes| u32::try_from(bytes).ok());
     if spec.max_message_bytes.is_some() && spec.durability == Durability::Disk {
         let hint = "write \"durability\": \"memory\", or leave it out";
@@ -132,8 +142,16 @@ fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) ->
     if let Some(secs) = spec.ttl_secs {
         note_time_to_live(reader, &format!("route {name}"), Duration::from_secs(secs));
     }
-    if on_full.is_some_and(|on_full| on_full != OnFull::Spill) {
-        reader.note(format!("route {name}: onFull is kept but not in effect yet: a sender waits and is then refused"));
+    if on_full.is_some_and(|on_full| on_full != OnFull::Spill) && spec.durability == Durability::Disk {
+        reader.note(format!(
+            "route {name}: onFull has no effect: a sender hears it when the store has no room for a durable route"
+        ));
+    }
+    if spec.on_full == OnFull::Block && spec.durability == Durability::Memory {
+        let limit = spec.block_ms.map_or(DEFAULT_BLOCK, |ms| Duration::from_millis(ms.into()));
+        let ms = limit.as_millis();
+        reader
+            .note(format!("route {name}: onFull block: a full receiver holds its senders for up to {ms} ms at a time"));
     }
     Some((spec, route))
 }
@@ -160,7 +178,6 @@ pub(super) fn note_time_to_live(reader: &mut Reader<'_>, whose: &str, ttl: Durat
             "{whose}: messages may wait {span} at most; after a weekend without connection (72 h) they are gone"
         ));
     }
-    reader.note("timeToLiveSecs is kept but not enforced yet: messages wait until they are delivered".into());
 }
 
 fn note_absent_modules(reader: &mut Reader<'_>, name: &str, route: &Route, modules: &BTreeMap<String, InstanceSpec>) {

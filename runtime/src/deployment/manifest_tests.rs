@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::deployment::{EndpointConfiguration, EndpointOrder};
+use crate::routing::OnFull;
 
 /// A manifest whose `$edgeAgent` modules, `$edgeHub` routes and further sections are given.
 fn manifest(modules: Value, routes: Value, sections: Value) -> String {
@@ -301,11 +302,25 @@ fn what_means_nothing_here_is_noted() {
         "route far: leads to c",
         "ghost: has desired properties but",
         "messages may wait 2 h 0 min at most",
-        "timeToLiveSecs is kept but not enforced",
     ] {
         assert!(notes.iter().any(|note| note.contains(expected)), "{expected} is not among {notes:#?}");
     }
-    assert_eq!(notes.len(), 11, "{notes:#?}");
+    assert_eq!(notes.len(), 10, "{notes:#?}");
+}
+
+#[test]
+fn what_becomes_of_a_message_without_room_is_read_and_said() {
+    let sink = "FROM /* INTO BrokeredEndpoint('/modules/a/inputs/b')";
+    let with = |route: Value| manifest(json!({}), json!({"r": route}), json!({}));
+    let read = taken(&with(json!({"route": sink, "onFull": "block", "blockMs": 250})));
+    assert_eq!((read.manifest.routes[0].on_full, read.manifest.routes[0].block_ms), (OnFull::Block, Some(250)));
+    assert!(read.notes.iter().any(|note| note.contains("holds its senders for up to 250 ms")), "{:?}", read.notes);
+
+    let durable = taken(&with(json!({"route": "FROM /* INTO $upstream", "onFull": "dropOldest"})));
+    assert!(durable.notes.iter().any(|note| note.contains("onFull has no effect")), "{:?}", durable.notes);
+
+    let found = problem(&with(json!({"route": sink, "blockMs": 250}))).to_string();
+    assert!(found.contains("is for routes with onFull block only"), "{found}");
 }
 
 #[test]

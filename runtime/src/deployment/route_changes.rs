@@ -52,7 +52,7 @@ fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {
     if old.durability != new.durability {
         changes.push(format!("durability changed from {} to {}", old.durability, new.durability));
     }
-    if old.on_full != new.on_full {
+    if (old.on_full, old.block_ms) != (new.on_full, new.block_ms) {
         changes.push("onFull changed".to_owned());
     }
     if old.max_message_bytes != new.max_message_bytes {

@@ -13,7 +13,7 @@ use super::store::Order;
 use crate::instance::spec::{
     DEFAULT_STOP_GRACE, DesiredStatus, DeviceTwin, Isolation, LAST_STARTUP_ORDER, PullPolicy, RestartPolicy,
 };
-use crate::routing::{Durability, OnFull};
+use crate::routing::{DEFAULT_BLOCK, Durability, OnFull};
 
 /// Ids of modules; the first character is not `$`.
 const ID: &str = r"^[A-Za-z0-9:.+%_#*?!(),=@;'-][A-Za-z0-9:.+%_#*?!(),=@;$'-]{0,127}$";
@@ -391,6 +391,13 @@ fn route() -> Value {
                     "Where its messages wait: disk unless told for $upstream, else memory.", Durability::WORDS, None
                 ),
                 "onFull": words("What becomes of a message without room.", OnFull::WORDS, Some(OnFull::default())),
+                "blockMs": {
+                    "description": "With onFull block: for how long a full receiver may hold a sender.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": hub::MAX_BLOCK_MS,
+                    "default": DEFAULT_BLOCK.as_millis() as u64,
+                },
                 "maxMessageBytes": {
                     "description": "Largest body, for memory routes.",
                     "type": "integer",

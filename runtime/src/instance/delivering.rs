@@ -13,6 +13,7 @@ use crate::clock;
 use crate::message::{Meta, MetaKind};
 use crate::queue::disk::{RowBehind, Settling};
 use crate::queue::kept::Kept;
+use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
 use crate::queue::{Consumer, QueueLane, Record};
 
@@ -145,6 +146,7 @@ impl Delivering {
     }
 
     fn handle(&mut self, guest: &mut Guest, consumer: &mut Consumer, lane: &Arc<QueueLane>, limit: u32) -> Place {
+        let class = lane.class();
         let input = &**lane.queue.input();
         let input_index = self.inputs.iter().position(|known| known == input).map_or(DR_NO_INDEX, |at| at as u32);
         for handled in 0..limit {
@@ -164,8 +166,12 @@ impl Delivering {
             if !self.may_deliver() {
                 return Place::Blocked;
             }
+            if record.has_expired() {
+                self.expire(lane, &record);
+                continue;
+            }
             match self.deliver(guest, lane, input_index, &record) {
-                Then::Next if consumer.has_nudge() => return Place::Ready,
+                Then::Next if consumer.has_better(class) => return Place::Ready,
                 Then::Next => {}
                 Then::Hold(wait) => return Place::Held(wait),
                 Then::Panic(reason) => return Place::Panicked(reason),
@@ -186,17 +192,28 @@ impl Delivering {
         self.settling.as_ref().is_none_or(|settling| settling.has_room() || !settling.block())
     }
 
+    /// Takes out a message whose time to live is over.
+    #[cold]
+    fn expire(&mut self, lane: &QueueLane, record: &Record<'_>) {
+        self.link.services.ingest.losses().count(record.source, lane.queue.endpoint(), EXPIRED, record.sequence);
+        if let Some(row) = row_behind(record.row, &lane.queue, record.meta.len(), record.body.len()) {
+            self.accept(DR_NO_DELIVERY, Some(row));
+        }
+        // SAFETY: this worker holds the inbox's one consumer; the record is not used any more.
+        unsafe { lane.lane.advance() };
+    }
+
     fn deliver(&mut self, guest: &mut Guest, lane: &Arc<QueueLane>, input_index: u32, record: &Record<'_>) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
         // SAFETY: this worker holds the inbox's one consumer.
         let mut tries = unsafe { Tries { attempts: lane.lane.begin_attempt(), faults: lane.lane.faults() } };
-        let row = row_behind(None, &lane.queue, record.meta.len(), record.body.len());
+        let row = row_behind(record.row, &lane.queue, record.meta.len(), record.body.len());
         if let Some(row) = &row {
             let before = self.link.services.disk.tries(row.id.get());
             tries = Tries { attempts: tries.attempts + before.attempts, faults: tries.faults + before.faults };
         }
-        let source = lane.lane.source();
+        let source = record.source;
         let mut message = DrMessage {
             size: size_of::<DrMessage>() as u32,
             attempt: tries.attempts,

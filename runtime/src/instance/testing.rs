@@ -323,13 +323,13 @@ pub fn forget(name: &str) {
 
 /// A target on disk, for `$upstream`.
 pub fn upstream() -> TargetSpec {
-    TargetSpec { sink: Sink::Disk("$upstream".into()), priority: 0, ttl_secs: None, max_bytes: 1 << 20 }
+    TargetSpec { max_bytes: 1 << 20, ..TargetSpec::new(Sink::Disk("$upstream".into())) }
 }
 
 /// A module's input.
 pub fn input(module: &str) -> TargetSpec {
     let sink = Sink::Input { module: module.into(), input: "in".into() };
-    TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: 1 << 20 }
+    TargetSpec { max_bytes: 1 << 20, ..TargetSpec::new(sink) }
 }
 
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {

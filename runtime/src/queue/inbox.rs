@@ -1,11 +1,14 @@
 //! An inbox: what one consumer waits for. It lists the lanes that hold messages, and a nudge says that something other than a
 //! message needs attention.
 //!
+//! Strict priority: the ready lanes are listed by class, the best first, and a consumer looks for a better one after each message.
+//! That, and whether there is a nudge, is one word: the look costs one relaxed load.
+//!
 //! The inbox outlives its consumers: an instance's next worker goes on where the last one stopped. There is one consumer at a
 //! time, and a worker that never returns keeps that place for ever, so nobody else touches what it may still read.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::Instant;
@@ -13,6 +16,24 @@ use std::time::Instant;
 use super::QueueLane;
 use super::kept::Kept;
 use super::lane::lock;
+
+/// Classes of priority: 0 to 9, and behind them whatever has none.
+pub const CLASSES: usize = 11;
+
+/// The class of a priority.
+pub fn class_of(priority: u32) -> u8 {
+    priority.min(CLASSES as u32 - 1) as u8
+}
+
+/// In the word of signals, above a bit for each class that has a ready lane: there is a nudge.
+const NUDGED: u32 = 1 << 31;
+const READY: u32 = (1 << CLASSES) - 1;
+
+/// Nobody is at the consumer's place.
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+/// Somebody takes out what has expired, and is gone in a moment.
+const SWEPT: u8 = 2;
 
 enum Waker {
     Nobody,
@@ -22,11 +43,11 @@ enum Waker {
 
 /// See the module's documentation.
 pub struct Inbox {
-    ready: Mutex<VecDeque<Arc<QueueLane>>>,
-    ready_count: AtomicUsize,
-    nudged: AtomicBool,
+    ready: Mutex<[VecDeque<Arc<QueueLane>>; CLASSES]>,
+    /// Bits of classes change under the lock of `ready`.
+    signals: AtomicU32,
     sleeping: AtomicBool,
-    taken: AtomicBool,
+    taken: AtomicU8,
     /// Written and read under the lock of `ready`.
     closed: AtomicBool,
     waker: Mutex<Waker>,
@@ -36,11 +57,10 @@ pub struct Inbox {
 impl Default for Inbox {
     fn default() -> Inbox {
         Inbox {
-            ready: Mutex::new(VecDeque::new()),
-            ready_count: AtomicUsize::new(0),
-            nudged: AtomicBool::new(false),
+            ready: Mutex::default(),
+            signals: AtomicU32::new(0),
             sleeping: AtomicBool::new(false),
-            taken: AtomicBool::new(false),
+            taken: AtomicU8::new(FREE),
             closed: AtomicBool::new(false),
             waker: Mutex::new(Waker::Nobody),
             returned: Mutex::default(),
@@ -60,17 +80,26 @@ impl Inbox {
     }
 
     fn take_place(self: &Arc<Self>, waker: Waker) -> Option<Consumer> {
-        if self.taken.swap(true, Ordering::AcqRel) {
-            return None;
+        while let Err(now) = self.taken.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Acquire) {
+            if now == TAKEN {
+                return None;
+            }
+            std::thread::yield_now();
         }
         *lock(&self.waker) = waker;
         self.sleeping.store(false, Ordering::Release);
         Some(Consumer { inbox: self.clone() })
     }
 
+    /// Takes the consumer's place for a moment, where it is free; whoever comes to consume waits for that moment.
+    pub(super) fn sweep(self: &Arc<Self>) -> Option<Consumer> {
+        self.taken.compare_exchange(FREE, SWEPT, Ordering::AcqRel, Ordering::Relaxed).ok()?;
+        Some(Consumer { inbox: self.clone() })
+    }
+
     /// Says that there is something to look at besides messages. `[any thread, never blocks]`
     pub fn nudge(&self) {
-        self.nudged.store(true, Ordering::Release);
+        self.signals.fetch_or(NUDGED, Ordering::Release);
         self.wake();
     }
 
@@ -86,12 +115,13 @@ impl Inbox {
     }
 
     fn enlist(&self, lane: Arc<QueueLane>) {
+        let class = usize::from(lane.class());
         let mut ready = lock(&self.ready);
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        ready.push_back(lane);
-        self.ready_count.store(ready.len(), Ordering::Release);
+        ready[class].push_back(lane);
+        self.signals.fetch_or(1 << class, Ordering::Release);
     }
 
     /// Nobody will consume this any more: lanes are no longer held, since each of them holds the inbox.
@@ -99,7 +129,7 @@ impl Inbox {
         let held = {
             let mut ready = lock(&self.ready);
             self.closed.store(true, Ordering::Relaxed);
-            self.ready_count.store(0, Ordering::Release);
+            self.signals.fetch_and(!READY, Ordering::Release);
             std::mem::take(&mut *ready)
         };
         drop(held);
@@ -124,14 +154,20 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// The next lane that holds messages. The caller gives it back with [`Consumer::give_back`] or unschedules it.
+    /// The next lane that holds messages, of the best class. The caller gives it back with [`Consumer::give_back`] or
+    /// unschedules it.
     pub fn next_lane(&mut self) -> Option<Arc<QueueLane>> {
-        if self.inbox.ready_count.load(Ordering::Acquire) == 0 {
+        let classes = self.inbox.signals.load(Ordering::Acquire) & READY;
+        if classes == 0 {
             return None;
         }
         let mut ready = lock(&self.inbox.ready);
-        let lane = ready.pop_front();
-        self.inbox.ready_count.store(ready.len(), Ordering::Release);
+        // Only the one consumer takes lanes off, so what was seen is still there.
+        let class = classes.trailing_zeros() as usize;
+        let lane = ready[class].pop_front();
+        if ready[class].is_empty() {
+            self.inbox.signals.fetch_and(!(1 << class), Ordering::Release);
+        }
         lane
     }
 
@@ -141,7 +177,13 @@ impl Consumer {
 
     /// True when another lane waits for its turn.
     pub fn has_ready(&self) -> bool {
-        self.inbox.ready_count.load(Ordering::Acquire) != 0
+        self.inbox.signals.load(Ordering::Acquire) & READY != 0
+    }
+
+    /// True when there is a nudge, or a lane whose class is better than this one's. Costs one relaxed load.
+    #[inline]
+    pub fn has_better(&self, class: u8) -> bool {
+        self.inbox.signals.load(Ordering::Relaxed) & (NUDGED | ((1 << class) - 1)) != 0
     }
 
     /// Puts a lane, which still holds messages, at the end of the ready list.
@@ -149,14 +191,10 @@ impl Consumer {
         self.inbox.enlist(lane);
     }
 
-    /// True when there was a nudge that was not taken yet.
-    pub fn has_nudge(&self) -> bool {
-        self.inbox.nudged.load(Ordering::Relaxed)
-    }
-
     /// True when there was a nudge since the last call. Costs a load where there was none.
     pub fn take_nudge(&mut self) -> bool {
-        self.inbox.nudged.load(Ordering::Relaxed) && self.inbox.nudged.swap(false, Ordering::AcqRel)
+        let signals = &self.inbox.signals;
+        signals.load(Ordering::Relaxed) & NUDGED != 0 && signals.fetch_and(!NUDGED, Ordering::AcqRel) & NUDGED != 0
     }
 
     /// Puts back messages that were taken out of their lanes and not decided about; they come before all others.
@@ -177,8 +215,8 @@ impl Consumer {
     fn prepare(&mut self, heeds_messages: bool) -> bool {
         self.inbox.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let has_messages = heeds_messages && self.inbox.ready_count.load(Ordering::Relaxed) != 0;
-        let idle = !has_messages && !self.inbox.nudged.load(Ordering::Relaxed);
+        let heeded = if heeds_messages { NUDGED | READY } else { NUDGED };
+        let idle = self.inbox.signals.load(Ordering::Relaxed) & heeded == 0;
         if !idle {
             self.inbox.sleeping.store(false, Ordering::Relaxed);
         }
@@ -210,7 +248,7 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         *lock(&self.inbox.waker) = Waker::Nobody;
-        self.inbox.taken.store(false, Ordering::Release);
+        self.inbox.taken.store(FREE, Ordering::Release);
     }
 }
 

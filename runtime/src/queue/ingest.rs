@@ -4,7 +4,7 @@
 //! which sequences are given out and lanes are filled: that lock is what keeps the order.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,12 +12,11 @@ use arc_swap::ArcSwap;
 use dinrail_plugin::abi::DrText;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
-use super::lane::{self, Body, INLINE_BODY, LaneLimits, MetaWriter, Source, lock};
-use super::losses::{FULL, NOT_STORED, STORE_FULL};
+use super::lane::{LaneLimits, Source, lock};
 pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
 use super::sequences::{Book, Sequence};
-pub use super::target::{Router, Sink, TargetSpec};
-use super::{Inbox, Queue, QueueLane, WhenFull};
+pub use super::target::{Router, Sink, TargetSpec, WhenFull};
+use super::{Inbox, Queue, QueueLane};
 use crate::clock;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
 use crate::name::Identity;
@@ -33,7 +32,7 @@ const OPERATOR: &str = "$operator";
 
 /// An output of a sender: where sequences and targets live.
 pub struct Output {
-    source: Arc<Source>,
+    pub(super) source: Arc<Source>,
     /// Handed on in turn where senders are held.
     sending: FairMutex<Sending>,
     sent: AtomicU64,
@@ -73,11 +72,12 @@ struct Sending {
     targets: Vec<Target>,
 }
 
-struct Target {
-    to: To,
-    priority: u32,
-    ttl_secs: Option<u64>,
-    max_bytes: usize,
+pub(super) struct Target {
+    pub to: To,
+    pub priority: u32,
+    pub ttl_secs: Option<u64>,
+    pub max_bytes: usize,
+    pub when_full: WhenFull,
 }
 
 /// What waits in memory for an endpoint, at one moment.
@@ -93,7 +93,7 @@ pub struct QueueFigures {
     pub taken: Vec<(Arc<Source>, u64)>,
 }
 
-enum To {
+pub(super) enum To {
     Lane(Arc<QueueLane>),
     Disk(Arc<str>),
 }
@@ -109,10 +109,12 @@ pub struct Ingest {
     router: ArcSwap<Box<Router>>,
     version: AtomicU64,
     outputs: Mutex<HashMap<OutputKey, Arc<Output>>>,
-    inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
+    pub(super) inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
     pub(super) queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
     pub(super) marks: Mutex<super::settled::Marks>,
-    losses: super::losses::Losses,
+    pub(super) losses: super::losses::Losses,
+    /// Some message was ever taken in with a time to live.
+    pub(super) has_time_to_live: AtomicBool,
 }
 
 impl Ingest {
@@ -130,6 +132,7 @@ impl Ingest {
             queues: Mutex::default(),
             marks: Mutex::default(),
             losses: super::losses::Losses::default(),
+            has_time_to_live: AtomicBool::new(false),
         }
     }
 
@@ -177,7 +180,7 @@ impl Ingest {
         let inbox = self.inbox(module);
         lock(&self.queues)
             .entry(endpoint.as_str().into())
-            .or_insert_with(|| Arc::new(Queue::new(&endpoint, input, inbox, self.limits, WhenFull::Wait)))
+            .or_insert_with(|| Arc::new(Queue::new(&endpoint, input, inbox, self.limits)))
             .clone()
     }
 
@@ -220,7 +223,7 @@ impl Ingest {
             return Ok(());
         }
         let stamp = (sequence, clock::coarse_wall_us());
-        let outcome = self.push_all(output, &sending.targets, message, stamp, held, disk);
+        let outcome = self.place(output, &sending.targets, message, stamp, held, disk);
         if outcome.is_err() {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
             FairGuard::unlock_fair(sending);
@@ -248,108 +251,11 @@ impl Ingest {
             priority: 0,
             ttl_secs: None,
             max_bytes: crate::message::MAX_MESSAGE_BYTES,
+            when_full: WhenFull::Spill,
         };
         let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.push_all(&output, &[target], message, stamp, MAX_HOLD, &mut |_| Ok(()))
-    }
-
-    fn push_all(
-        &self,
-        output: &Output,
-        targets: &[Target],
-        message: &Outgoing<'_>,
-        (sequence, created_us): (u64, i64),
-        mut held: Duration,
-        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
-    ) -> Result<(), SendError> {
-        let bytes = message.body.bytes();
-        // A body that is too large for a lane and came as bytes is copied once, for all targets.
-        let own = match message.body {
-            OutgoingBody::Bytes(bytes) if bytes.len() > INLINE_BODY => Some(lane::host_buffer(bytes.to_vec())),
-            _ => None,
-        };
-        let body = || match (&own, message.body) {
-            _ if bytes.len() <= INLINE_BODY => Body::Inline(bytes),
-            (Some(own), _) => Body::Buffer(lane::retained(own)),
-            (None, OutgoingBody::Buffer(buffer, _)) => Body::Buffer(lane::retained(buffer)),
-            (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
-        };
-        let mut rows = Vec::new();
-        let mut outcome = Ok(());
-        for target in targets {
-            match &target.to {
-                To::Lane(lane) => {
-                    let push = |body| {
-                        // SAFETY: `send` holds the output's lock, and the lane is this output's alone.
-                        unsafe { lane.lane.push(sequence, created_us, message.meta_len, message.fill, body) }
-                    };
-                    let Err(body) = push(body()) else {
-                        lane.announce();
-                        continue;
-                    };
-                    let body = match lane.queue.when_full() {
-                        WhenFull::Skip => Some(body),
-                        WhenFull::Wait => {
-                            let since = clock::now();
-                            // SAFETY: as above.
-                            let has_room = unsafe {
-                                lane.lane.wait_for_room(bytes.len() + message.meta_len, MAX_HOLD.saturating_sub(held))
-                            };
-                            held += since.elapsed();
-                            let rest = if has_room { push(body).err() } else { Some(body) };
-                            if rest.is_some() {
-                                outcome = Err(SendError::Full { endpoint: lane.queue.endpoint().to_string() });
-                            } else {
-                                lane.announce();
-                            }
-                            rest
-                        }
-                    };
-                    let Some(body) = body else { continue };
-                    if let Body::Buffer(buffer) = body {
-                        lane::release(buffer);
-                    }
-                    match lane.queue.when_full() {
-                        WhenFull::Skip => lane.queue.count_skipped(),
-                        WhenFull::Wait => self.losses.count(&output.source, lane.queue.endpoint(), FULL, sequence),
-                    }
-                }
-                To::Disk(endpoint) => {
-                    let mut meta = vec![0; message.meta_len];
-                    (message.fill)(&mut MetaWriter::new(&mut meta));
-                    rows.push(DiskMessage {
-                        endpoint: endpoint.clone(),
-                        priority: target.priority,
-                        ttl_secs: target.ttl_secs,
-                        sender: output.source.identity.clone(),
-                        output: output.source.output.clone(),
-                        epoch: output.source.epoch,
-                        sequence,
-                        created_us,
-                        meta,
-                        body: bytes.to_vec(),
-                    });
-                }
-            }
-        }
-        if let Some(own) = own {
-            lane::release(own);
-        }
-        if rows.is_empty() {
-            return outcome;
-        }
-        let endpoints: Vec<Arc<str>> = rows.iter().map(|row| row.endpoint.clone()).collect();
-        let stored = disk(rows);
-        let reason = match stored {
-            Err(SendError::StoreFull { .. }) => Some(STORE_FULL),
-            Err(SendError::NotStored { .. }) => Some(NOT_STORED),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            endpoints.iter().for_each(|endpoint| self.losses.count(&output.source, endpoint, reason, sequence));
-        }
-        stored.and(outcome)
+        self.place(&output, &[target], message, stamp, MAX_HOLD, &mut |_| Ok(()))
     }
 
     #[cold]
@@ -365,7 +271,11 @@ impl Ingest {
                     Sink::Listener(queue) => To::Lane(queue.lane(&output.source, spec.priority)),
                     Sink::Disk(endpoint) => To::Disk(endpoint),
                 };
-                Target { to, priority: spec.priority, ttl_secs: spec.ttl_secs, max_bytes: spec.max_bytes }
+                if spec.ttl_secs.is_some() {
+                    self.has_time_to_live.store(true, Ordering::Relaxed);
+                }
+                let TargetSpec { priority, ttl_secs, max_bytes, when_full, .. } = spec;
+                Target { to, priority, ttl_secs, max_bytes, when_full }
             })
             .collect();
         if sending.targets.iter().any(Target::is_memory) {
@@ -481,7 +391,7 @@ fn endpoint(device: &str, module: &str, input: &str) -> String {
 impl Target {
     /// Whether messages for it are gone when the runtime ends without a word. What a listener misses is nobody's loss.
     fn is_memory(&self) -> bool {
-        matches!(&self.to, To::Lane(lane) if lane.queue.when_full() != WhenFull::Skip)
+        matches!(&self.to, To::Lane(_)) && self.when_full != WhenFull::Skip
     }
 
     fn endpoint(&self) -> &str {

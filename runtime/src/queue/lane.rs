@@ -1,9 +1,9 @@
 //! A lane: the messages of one sender's output for one endpoint, in order, in memory.
 //!
 //! One producer at a time (whoever holds the output's lock) and one consumer (whoever holds the inbox's [`super::Consumer`])
-//! share rings of bytes. A message is one flat record: head, perhaps a buffer handle, properties, and a body of up to
-//! [`INLINE_BODY`] bytes; larger bodies stay in the refcounted buffer they came in. The first ring is small and is allocated
-//! with the first message; a full one is followed by a larger one, so an idle lane costs next to nothing.
+//! share rings of bytes. A message is one flat [`Record`] with a body of up to [`INLINE_BODY`] bytes; larger bodies stay in the
+//! refcounted buffer they came in. The first ring is small and is allocated with the first message; a full one is followed by a
+//! larger one, so an idle lane costs next to nothing.
 //!
 //! A record stays where it is until the consumer has decided about it: it is read in place, and what a worker did not finish
 //! is there for the next one.
@@ -15,7 +15,6 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::mem::size_of;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
@@ -23,10 +22,9 @@ use std::thread::Thread;
 
 use dinrail_plugin::abi::DrBuffer;
 
-/// Largest body, in bytes, that is copied into the lane; larger ones travel as buffers.
-pub const INLINE_BODY: usize = 256;
-/// Largest encoded properties, in bytes, that are copied into the lane; larger ones are boxed.
-const INLINE_META: usize = 768;
+use super::record::{self, Plan, SKIP};
+pub use super::record::{Body, Entry, INLINE_BODY, MetaWriter, NEVER, Record, RowOf, Source};
+
 /// Size of the first ring.
 const FIRST_RING: usize = 1024;
 /// Size of the largest ring: room for the default number of messages with inline bodies and a few properties.
@@ -35,57 +33,6 @@ const LARGEST_RING: usize = 1 << 20;
 /// Keeps what one side writes often off the cache line that the other reads.
 #[repr(align(128))]
 struct Apart<T>(T);
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Head {
-    /// Length of the whole record, a multiple of 8.
-    len: u32,
-    flags: u32,
-    meta_len: u32,
-    body_len: u32,
-    sequence: u64,
-    created_us: i64,
-}
-
-const HAS_BUFFER: u32 = 1;
-const META_BOXED: u32 = 2;
-/// Fills the rest of a ring; the next record starts at its beginning.
-const SKIP: u32 = 4;
-
-/// What the lane's messages have in common.
-#[derive(Debug)]
-pub struct Source {
-    /// Identity of the sender.
-    pub identity: Arc<str>,
-    /// Output of the sender; empty where it has none.
-    pub output: Arc<str>,
-    /// Epoch of the sequences.
-    pub epoch: u64,
-}
-
-/// A body on its way into a lane.
-pub enum Body<'a> {
-    /// At most [`INLINE_BODY`] bytes, copied.
-    Inline(&'a [u8]),
-    /// A reference that the lane takes over; it releases it when the message is gone.
-    Buffer(DrBuffer),
-}
-
-/// A message in its lane, read in place.
-#[derive(Clone, Copy)]
-pub struct Record<'a> {
-    /// Sequence of the message, unique per source and epoch.
-    pub sequence: u64,
-    /// When it was taken in, microseconds since 1970 UTC.
-    pub created_us: i64,
-    /// Encoded properties, see [`crate::message::Meta`].
-    pub meta: &'a [u8],
-    /// Body.
-    pub body: &'a [u8],
-    /// The buffer that holds the body, where it is not inline.
-    pub buffer: Option<&'a DrBuffer>,
-}
 
 /// How much a lane may hold.
 #[derive(Debug, Clone, Copy)]
@@ -221,67 +168,24 @@ impl Lane {
 
     /// Appends a message; gives the body back when the lane is full.
     ///
-    /// `fill` writes the encoded properties, exactly `meta_len` bytes.
-    ///
     /// # Safety
-    /// The caller holds the lock of the lane's output: one producer at a time.
-    pub unsafe fn push<'a>(
-        &self,
-        sequence: u64,
-        created_us: i64,
-        meta_len: usize,
-        fill: &dyn Fn(&mut MetaWriter<'_>),
-        body: Body<'a>,
-    ) -> Result<(), Body<'a>> {
+    /// The caller holds the lock of the lane's output, or of its backlog: one producer at a time.
+    #[inline]
+    pub unsafe fn push<'a>(&self, entry: &Entry<'_>, body: Body<'a>) -> Result<(), Body<'a>> {
         // SAFETY: the caller's promise makes this the only reference to the producer's side.
         let side = unsafe { &mut *self.producer.0.get() };
-        let (body_len, flags) = match &body {
-            Body::Inline(bytes) => (bytes.len(), 0),
-            Body::Buffer(buffer) => (buffer.len, HAS_BUFFER),
-        };
-        let weight = body_len as u64 + meta_len as u64;
-        if !self.has_room(side, weight) {
+        let plan = Plan::of(entry, &body);
+        if !self.has_room(side, plan.weight) {
             return Err(body);
         }
-        let boxed = meta_len > INLINE_META;
-        let flags = if boxed { flags | META_BOXED } else { flags };
-        let meta_bytes = if boxed { size_of::<*mut u8>() } else { meta_len };
-        let tail_bytes = match &body {
-            Body::Inline(bytes) => bytes.len(),
-            Body::Buffer(_) => size_of::<DrBuffer>(),
-        };
-        // Order in the record: head, buffer handle (aligned), boxed pointer (aligned) or properties, inline body.
-        let len = (size_of::<Head>() + meta_bytes + tail_bytes + 7) & !7;
-        let Some(at) = self.reserve(side, len as u64) else {
+        let Some(at) = self.reserve(side, plan.len as u64) else {
             return Err(body);
         };
-        let head =
-            Head { len: len as u32, flags, meta_len: meta_len as u32, body_len: body_len as u32, sequence, created_us };
-        // SAFETY: `reserve` gave `len` bytes of the ring, 8-aligned, that the reader does not look at before `tail` moves.
-        unsafe {
-            at.cast::<Head>().write(head);
-            let mut next = at.add(size_of::<Head>());
-            if let Body::Buffer(buffer) = &body {
-                next.cast::<DrBuffer>().write(*buffer);
-                next = next.add(size_of::<DrBuffer>());
-            }
-            if boxed {
-                let mut outside = vec![0u8; meta_len].into_boxed_slice();
-                fill(&mut MetaWriter::new(&mut outside));
-                next.cast::<*mut u8>().write(Box::into_raw(outside).cast());
-                next = next.add(size_of::<*mut u8>());
-            } else if meta_len > 0 {
-                ptr::write_bytes(next, 0, meta_len);
-                fill(&mut MetaWriter::new(std::slice::from_raw_parts_mut(next, meta_len)));
-                next = next.add(meta_len);
-            }
-            if let Body::Inline(bytes) = &body {
-                ptr::copy_nonoverlapping(bytes.as_ptr(), next, bytes.len());
-            }
-        }
-        side.tail += len as u64;
+        // SAFETY: `reserve` gave so many bytes of the ring, 8-aligned, that the reader does not look at before `tail` moves.
+        unsafe { record::write(at, &plan, entry, &body) };
+        side.tail += plan.len as u64;
         side.pushed += 1;
-        side.pushed_bytes += weight;
+        side.pushed_bytes += plan.weight;
         self.pushed_bytes.store(side.pushed_bytes, Ordering::Relaxed);
         self.pushed.0.store(side.pushed, Ordering::Relaxed);
         // SAFETY: `reserve` made sure that the ring exists; only the producer moves on from it.
@@ -387,7 +291,7 @@ impl Lane {
         let side = unsafe { &mut *self.reader.0.get() };
         let at = self.seek(side)?;
         // SAFETY: `seek` gives a complete record that was published by `tail`.
-        Some(unsafe { read_record(at) }.0)
+        Some(unsafe { record::read(at, &self.source) })
     }
 
     /// Removes the oldest message and releases what it owns.
@@ -399,7 +303,7 @@ impl Lane {
         let side = unsafe { &mut *self.reader.0.get() };
         let Some(at) = self.seek(side) else { return };
         // SAFETY: a complete record; it is released once, here, and not read again.
-        let (len, weight) = unsafe { release_record(at) };
+        let (len, weight) = unsafe { record::release(at) };
         side.head += len;
         side.popped += 1;
         side.popped_bytes += weight;
@@ -506,56 +410,6 @@ impl Lane {
     }
 }
 
-/// # Safety
-/// `at` is a complete record that stays unchanged for `'a`.
-unsafe fn read_record<'a>(at: *mut u8) -> (Record<'a>, &'a Head) {
-    // SAFETY: written by `push` in this very order.
-    unsafe {
-        let head = &*at.cast::<Head>();
-        let mut next = at.add(size_of::<Head>());
-        let mut buffer = None;
-        if head.flags & HAS_BUFFER != 0 {
-            buffer = Some(&*next.cast::<DrBuffer>());
-            next = next.add(size_of::<DrBuffer>());
-        }
-        let meta_len = head.meta_len as usize;
-        let meta: *const u8 = if head.flags & META_BOXED != 0 {
-            let outside = next.cast::<*mut u8>().read();
-            next = next.add(size_of::<*mut u8>());
-            outside
-        } else {
-            let inline = next;
-            next = next.add(meta_len);
-            inline
-        };
-        let body = match buffer {
-            Some(buffer) if buffer.len > 0 => std::slice::from_raw_parts(buffer.ptr, buffer.len),
-            Some(_) => &[],
-            None => std::slice::from_raw_parts(next, head.body_len as usize),
-        };
-        let meta = std::slice::from_raw_parts(meta, meta_len);
-        (Record { sequence: head.sequence, created_us: head.created_us, meta, body, buffer }, head)
-    }
-}
-
-/// # Safety
-/// As [`read_record`], and the record is not read again.
-unsafe fn release_record(at: *mut u8) -> (u64, u64) {
-    // SAFETY: the record owns its buffer reference and its boxed properties, and ends here.
-    unsafe {
-        let (record, head) = read_record(at);
-        let (len, flags) = (u64::from(head.len), head.flags);
-        let weight = u64::from(head.body_len) + u64::from(head.meta_len);
-        if flags & META_BOXED != 0 {
-            drop(Box::from_raw(ptr::slice_from_raw_parts_mut(record.meta.as_ptr().cast_mut(), record.meta.len())));
-        }
-        if let Some(buffer) = record.buffer {
-            (buffer.release)(buffer.owner);
-        }
-        (len, weight)
-    }
-}
-
 impl Drop for Lane {
     fn drop(&mut self) {
         // SAFETY: nobody else has the lane any more; records are released in order, then the last ring.
@@ -598,26 +452,6 @@ pub fn retained(buffer: &DrBuffer) -> DrBuffer {
 pub fn release(buffer: DrBuffer) {
     // SAFETY: the reference is the caller's and is not used again.
     unsafe { (buffer.release)(buffer.owner) };
-}
-
-/// Takes the encoded properties of a message, in order.
-pub struct MetaWriter<'a> {
-    at: &'a mut [u8],
-}
-
-impl<'a> MetaWriter<'a> {
-    /// Writes into `at`.
-    pub fn new(at: &'a mut [u8]) -> MetaWriter<'a> {
-        MetaWriter { at }
-    }
-
-    /// Appends bytes; what does not fit into the announced length is left out.
-    pub fn put(&mut self, bytes: &[u8]) {
-        let n = bytes.len().min(self.at.len());
-        let (now, later) = std::mem::take(&mut self.at).split_at_mut(n);
-        now.copy_from_slice(&bytes[..n]);
-        self.at = later;
-    }
 }
 
 /// Locks, going on after a panic elsewhere: what is guarded stays whole in every step.

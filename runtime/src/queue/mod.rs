@@ -16,9 +16,12 @@ pub mod kept;
 pub mod lane;
 pub mod losses;
 pub mod outgoing;
+mod placing;
+mod record;
 pub mod sequences;
 mod settled;
 pub mod settling;
+mod sweeping;
 pub mod target;
 
 use std::collections::HashMap;
@@ -27,15 +30,7 @@ use std::sync::{Arc, Mutex};
 
 pub use inbox::{Consumer, Inbox};
 pub use lane::{Lane, LaneLimits, Record, Source};
-
-/// What a sender does when a lane is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Waits up to the time for which a sender may be held, then gets an error.
-    Wait,
-    /// Leaves the message out and counts it; for listeners such as `tail`, which nobody waits for.
-    Skip,
-}
+pub use target::WhenFull;
 
 /// The messages that wait for one endpoint.
 pub struct Queue {
@@ -43,7 +38,6 @@ pub struct Queue {
     input: Arc<str>,
     inbox: Arc<Inbox>,
     limits: LaneLimits,
-    when_full: WhenFull,
     lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
     skipped: AtomicU64,
 }
@@ -53,13 +47,12 @@ type LaneKey = (Arc<str>, Arc<str>, u32);
 
 impl Queue {
     /// An empty queue whose lanes announce themselves at `inbox`.
-    pub fn new(endpoint: &str, input: &str, inbox: Arc<Inbox>, limits: LaneLimits, when_full: WhenFull) -> Queue {
+    pub fn new(endpoint: &str, input: &str, inbox: Arc<Inbox>, limits: LaneLimits) -> Queue {
         Queue {
             endpoint: endpoint.into(),
             input: input.into(),
             inbox,
             limits,
-            when_full,
             lanes: Mutex::new(HashMap::new()),
             skipped: AtomicU64::new(0),
         }
@@ -73,11 +66,6 @@ impl Queue {
     /// Name of the input, for an instance's handler.
     pub fn input(&self) -> &Arc<str> {
         &self.input
-    }
-
-    /// What a sender does when its lane is full.
-    pub fn when_full(&self) -> WhenFull {
-        self.when_full
     }
 
     /// Ends a queue whose consumer is gone for good; what still comes into its lanes goes with them.
@@ -101,7 +89,7 @@ impl Queue {
             .entry(key)
             .or_insert_with(|| Arc::new(Lane::new(source.clone(), self.limits)))
             .clone();
-        Arc::new(QueueLane { lane, queue: self.clone() })
+        Arc::new(QueueLane { lane, queue: self.clone(), priority })
     }
 
     /// All lanes.
@@ -133,9 +121,16 @@ pub struct QueueLane {
     pub lane: Arc<Lane>,
     /// Its queue.
     pub queue: Arc<Queue>,
+    /// Its priority.
+    pub priority: u32,
 }
 
 impl QueueLane {
+    /// Its place among the ready lanes.
+    pub fn class(&self) -> u8 {
+        inbox::class_of(self.priority)
+    }
+
     /// Puts the lane on the ready list if it is not there, and wakes the consumer. To be called after each push.
     pub fn announce(self: &Arc<Self>) {
         if self.lane.needs_schedule() {
@@ -158,7 +153,7 @@ pub fn take_message<T>(
         // SAFETY: `place` is the only place of a consumer at the lane's inbox, and borrowed for this call alone.
         unsafe {
             if let Some(record) = lane.lane.peek() {
-                let taken = read(lane.lane.source(), record);
+                let taken = read(record.source, record);
                 lane.lane.advance();
                 return Some(taken);
             }

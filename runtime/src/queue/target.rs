@@ -2,8 +2,26 @@
 
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use super::Queue;
 use super::lane::Source;
+
+/// What becomes of a message for which a lane has no room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// It goes to disk, as does all that follows until that is delivered.
+    #[default]
+    Spill,
+    /// The oldest that its receiver does not have in hand gives its place to it.
+    DropOldest,
+    /// It is dropped and counted; nobody waits.
+    DropNewest,
+    /// Its sender is held so long, then gets an error.
+    Block(Duration),
+    /// It is left out and counted apart; for listeners such as `tail`, which nobody waits for.
+    Skip,
+}
 
 /// Where the messages of an output go.
 #[derive(Clone)]
@@ -16,6 +34,15 @@ pub struct TargetSpec {
     pub ttl_secs: Option<u64>,
     /// Largest message in bytes, body and properties together.
     pub max_bytes: usize,
+    /// What becomes of it where there is no room in memory.
+    pub when_full: WhenFull,
+}
+
+impl TargetSpec {
+    /// The most urgent, without further limits.
+    pub fn new(sink: Sink) -> TargetSpec {
+        TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: usize::MAX, when_full: WhenFull::Spill }
+    }
 }
 
 /// An endpoint.

@@ -19,6 +19,9 @@ pub use source::{Source, SourcePath};
 /// Priority of a route that gives none: the lowest. Source: IoT Edge.
 pub const LOWEST_PRIORITY: u32 = 2_000_000_000;
 
+/// How long a sender is held by a full receiver where the route says `block` and not for how long.
+pub const DEFAULT_BLOCK: Duration = Duration::from_secs(1);
+
 /// Where the messages of a route wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -99,6 +102,9 @@ pub struct RouteSpec {
     /// What happens when there is no room.
     #[serde(default)]
     pub on_full: OnFull,
+    /// With [`OnFull::Block`]: for how long its senders are held at most; `None`: [`DEFAULT_BLOCK`].
+    #[serde(default)]
+    pub block_ms: Option<u32>,
     /// Largest body, for memory routes; `None`: the device's limit.
     #[serde(default)]
     pub max_message_bytes: Option<u32>,
@@ -118,6 +124,7 @@ impl RouteSpec {
             ttl_secs: None,
             durability: Durability::default_for(&route.sink),
             on_full: OnFull::default(),
+            block_ms: None,
             max_message_bytes: None,
         })
     }
@@ -171,6 +178,8 @@ pub struct TargetSpec {
     pub durability: Durability,
     /// What happens when there is no room.
     pub on_full: OnFull,
+    /// With [`OnFull::Block`]: for how long.
+    pub block: Duration,
     /// Largest body.
     pub max_message_bytes: Option<u32>,
 }
@@ -250,6 +259,7 @@ fn compile(spec: &RouteSpec, route: Route) -> CompiledRoute {
             ttl: spec.ttl_secs.map(Duration::from_secs),
             durability: spec.durability,
             on_full: spec.on_full,
+            block: spec.block_ms.map_or(DEFAULT_BLOCK, |ms| Duration::from_millis(ms.into())),
             max_message_bytes: spec.max_message_bytes,
         },
     }

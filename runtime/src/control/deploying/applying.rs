@@ -321,7 +321,7 @@ impl Control {
             errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
         })?;
         self.put_budgets_in_force(&manifest.store);
-        self.listeners.set_routes(table);
+        self.listeners.set_routes(table, manifest.store.time_to_live);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ fn ingest() -> Ingest {
     let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
     ingest.set_router(Box::new(|_| {
         let sink = Sink::Input { module: "slow".into(), input: "in".into() };
-        vec![TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: 1 << 16 }]
+        vec![TargetSpec { max_bytes: 1 << 16, ..TargetSpec::new(sink) }]
     }));
     ingest
 }
@@ -75,4 +75,62 @@ fn properties_count_for_the_limits_of_a_message_and_of_a_queue() {
 
     send((1 << 16) - 1).unwrap();
     assert_eq!(ingest.waiting("slow"), (1, 1 << 16));
+}
+
+#[test]
+fn what_expires_while_its_receiver_is_away_is_swept_and_counted_and_makes_room() {
+    let ingest = ingest();
+    ingest.set_router(Box::new(|_| {
+        let sink = Sink::Input { module: "slow".into(), input: "in".into() };
+        vec![TargetSpec { ttl_secs: Some(0), ..TargetSpec::new(sink) }]
+    }));
+    let output = ingest.output(&identity(), "out");
+    (0..LIMITS.messages).for_each(|_| send(&ingest, &output).unwrap());
+    assert_eq!(ingest.waiting("slow").0, LIMITS.messages);
+
+    let place = ingest.inbox("slow").consume().unwrap();
+    ingest.sweep();
+    assert_eq!(ingest.waiting("slow").0, LIMITS.messages, "it is there, and takes them itself");
+    drop(place);
+    ingest.sweep();
+
+    assert_eq!(ingest.waiting("slow").0, 0);
+    let losses = ingest.losses().take();
+    assert_eq!((losses[0].reason, losses[0].count), ("expired", LIMITS.messages));
+    assert_eq!((losses[0].first, losses[0].last), (1, LIMITS.messages));
+    let since = Instant::now();
+    send(&ingest, &output).unwrap();
+    assert!(since.elapsed() < MAX_HOLD);
+}
+
+#[test]
+fn a_route_that_drops_the_newest_never_holds_its_sender() {
+    let ingest = ingest();
+    ingest.set_router(Box::new(|_| {
+        let sink = Sink::Input { module: "slow".into(), input: "in".into() };
+        vec![TargetSpec { when_full: WhenFull::DropNewest, ..TargetSpec::new(sink) }]
+    }));
+    let output = ingest.output(&identity(), "out");
+    let since = Instant::now();
+    (0..LIMITS.messages + 10).for_each(|_| send(&ingest, &output).unwrap());
+
+    assert!(since.elapsed() < MAX_HOLD);
+    assert_eq!(ingest.waiting("slow").0, LIMITS.messages);
+    let losses = ingest.losses().take();
+    assert_eq!((losses[0].reason, losses[0].count, losses[0].first), ("dropNewest", 10, LIMITS.messages + 1));
+}
+
+#[test]
+fn a_route_that_blocks_holds_its_sender_as_long_as_it_says_and_then_tells_it() {
+    let ingest = ingest();
+    let limit = Duration::from_millis(120);
+    ingest.set_router(Box::new(move |_| {
+        let sink = Sink::Input { module: "slow".into(), input: "in".into() };
+        vec![TargetSpec { when_full: WhenFull::Block(limit), ..TargetSpec::new(sink) }]
+    }));
+    let output = ingest.output(&identity(), "out");
+    (0..LIMITS.messages).for_each(|_| send(&ingest, &output).unwrap());
+    let since = Instant::now();
+    assert!(matches!(send(&ingest, &output), Err(SendError::Full { .. })));
+    assert!(since.elapsed() >= limit);
 }

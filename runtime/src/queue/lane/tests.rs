@@ -35,8 +35,16 @@ fn counted(bytes: Vec<u8>) -> DrBuffer {
 }
 
 fn push(lane: &Lane, n: u64, meta: &[u8], body: Body<'_>) -> bool {
+    let entry = Entry {
+        sequence: n,
+        created_us: 7,
+        expires_ms: NEVER,
+        row: None,
+        meta_len: meta.len(),
+        fill: &|w| w.put(meta),
+    };
     // SAFETY: each test pushes from one thread.
-    match unsafe { lane.push(n, 7, meta.len(), &|w| w.put(meta), body) } {
+    match unsafe { lane.push(&entry, body) } {
         Ok(()) => true,
         Err(Body::Buffer(buffer)) => {
             release(buffer);
@@ -173,4 +181,41 @@ fn large_properties_count_for_the_bytes_of_a_lane() {
     unsafe { lane.peek().map(|_| lane.advance()) };
     assert_eq!(lane.waiting(), (0, 0));
     assert!(push(&lane, 1, &[0; 6000], Body::Inline(b"x")));
+}
+
+#[test]
+fn what_is_not_always_there_is_read_as_it_was_written_beside_what_is() {
+    let lane = lane(100, 1 << 20);
+    let other = Arc::new(Source { identity: "/devices/d/modules/other".into(), output: "o".into(), epoch: 9 });
+    let id = std::num::NonZeroI64::new(-7).unwrap();
+    for n in 0..8 {
+        let (has_row, has_expiry, has_buffer) = (n & 1 != 0, n & 2 != 0, n & 4 != 0);
+        let entry = Entry {
+            sequence: n,
+            created_us: 7,
+            expires_ms: if has_expiry { 100 + n } else { NEVER },
+            row: has_row.then_some(RowOf { id, source: &other }),
+            meta_len: 1000 * n as usize,
+            fill: &|w| w.put(&vec![n as u8; 1000 * n as usize]),
+        };
+        let body = if has_buffer { Body::Buffer(counted(vec![n as u8; 300])) } else { Body::Inline(b"small") };
+        // SAFETY: one thread plays both sides.
+        assert!(unsafe { lane.push(&entry, body) }.is_ok());
+    }
+    assert_eq!(Arc::strong_count(&other), 5);
+    for n in 0..8 {
+        // SAFETY: as above.
+        let record = unsafe { lane.peek() }.unwrap();
+        let (has_row, has_expiry, has_buffer) = (n & 1 != 0, n & 2 != 0, n & 4 != 0);
+        assert_eq!(record.sequence, n);
+        assert_eq!(record.row, has_row.then_some(id));
+        assert_eq!(*record.source, if has_row { (*other).clone() } else { (**lane.source()).clone() });
+        assert_eq!(record.expires_ms, if has_expiry { 100 + n } else { NEVER });
+        assert_eq!(record.has_expired(), has_expiry && crate::clock::coarse_monotonic_ms() >= 100 + n);
+        assert_eq!(record.meta, vec![n as u8; 1000 * n as usize]);
+        assert_eq!(record.body, if has_buffer { vec![n as u8; 300] } else { b"small".to_vec() });
+        // SAFETY: as above.
+        unsafe { lane.advance() };
+    }
+    assert_eq!(Arc::strong_count(&other), 1, "references to the source are given back");
 }
