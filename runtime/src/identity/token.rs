@@ -241,8 +241,10 @@ impl Scope {
         let (host, path) = decoded.split_at(decoded.find('/').unwrap_or(decoded.len()));
         let path = path.trim_end_matches('/');
         let host = host_of(host).to_ascii_lowercase();
-        let is_host = !host.is_empty() && !host.chars().any(|c| c.is_whitespace() || c.is_control());
-        if !is_host || path.chars().any(char::is_control) {
+        // Neither has white space, nor a host '=': what stands there may be a signature that lost its '&', and scopes are told.
+        let is_foreign = |c: char| c.is_whitespace() || c.is_control();
+        let is_host = !host.is_empty() && !host.contains(|c| is_foreign(c) || c == '=');
+        if !is_host || path.contains(is_foreign) {
             return Err(TokenError::Resource);
         }
         Ok(Scope { host, path: path.to_owned() })
