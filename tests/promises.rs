@@ -56,6 +56,7 @@ mod stops;
 mod store_budget;
 mod structure;
 mod support_bundle;
+mod torture;
 mod tour;
 mod tryout;
 mod twins;

@@ -132,7 +132,7 @@ fn cut_at(
         }
         at = *moment;
         let kinds = [Survival::Nothing, Survival::All, Survival::Writes, Survival::Blocks(512), Survival::Blocks(4096)];
-        let survival = *chance.pick(&kinds);
+        let survival = chance.pick(&kinds);
         let folder = tempfile::Builder::new().prefix("dinrail-cut-").tempdir().unwrap();
         for (name, content) in disk.cut(survival, chance) {
             std::fs::write(folder.path().join(name.file_name().expect("a file")), content).unwrap();
@@ -153,7 +153,7 @@ fn moments(records: &[Record], count: usize, chance: &mut Chance) -> Vec<usize> 
     };
     let changes: Vec<usize> = (first..records.len()).filter(|at| is_change(&records[*at])).map(|at| at + 1).collect();
     let mut moments: Vec<usize> = (0..count)
-        .map(|cut| if cut % 2 == 0 { first + chance.below(records.len() - first) + 1 } else { *chance.pick(&changes) })
+        .map(|cut| if cut % 2 == 0 { first + chance.below(records.len() - first) + 1 } else { chance.pick(&changes) })
         .collect();
     moments.sort_unstable();
     moments
