@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::seats::network;
+use super::watched::watched;
 use crate::clock;
 use crate::handle::{AccessFigures, Unproven};
 use crate::identity::{Principal, TokenError};
@@ -102,9 +103,11 @@ impl Gate {
         Err(Stranger { answer: Box::new(answer), is_told: false })
     }
 
-    /// Whether the token of a request that was let in holds still: neither expired nor of a key that was replaced.
-    pub(super) fn holds(&self, token: &HeaderValue, reached_at: IpAddr) -> bool {
-        token.to_str().is_ok_and(|text| (self.authenticate)(text, &self.audience(reached_at)).is_ok())
+    /// The answer to a request with this token, which as a live view ends once the token has expired or its key was replaced.
+    pub(super) fn watch(self: &Arc<Self>, answer: Response, token: HeaderValue, reached_at: IpAddr) -> Response {
+        let gate = self.clone();
+        let holds = move |text: &str| (gate.authenticate)(text, &gate.audience(reached_at)).is_ok();
+        watched(answer, move || token.to_str().is_ok_and(&holds))
     }
 
     /// Refuses an identity that says in [`MODULE_ID`] that it is another one than its token is of. A policy is nobody in particular.

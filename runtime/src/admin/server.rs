@@ -34,7 +34,6 @@ use super::remote::{self, BoundRemote};
 use super::seats::{LocalSeats, Seat, Seats};
 use super::socket::Place;
 use super::unread::Unread;
-use super::watched::watched;
 use crate::handle::{AccessFigures, Unproven};
 use crate::identity::Role;
 
@@ -419,11 +418,8 @@ async fn answer(
         Some(seats) => seats.admit(answer).unwrap_or_else(|| closed(too_many_views(hall))),
         None => answer,
     };
-    let answer = match (peer, hall.gate.clone(), token) {
-        (Peer::Remote { reached_at, .. }, Some(gate), Some(token)) => {
-            let reached_at = *reached_at;
-            watched(answer, move || gate.holds(&token, reached_at))
-        }
+    let answer = match (peer, &hall.gate, token) {
+        (Peer::Remote { reached_at, .. }, Some(gate), Some(token)) => gate.watch(answer, token, *reached_at),
         _ => answer,
     };
     let entry = audit::entry(&asked, &answer);

@@ -10,6 +10,8 @@ use axum::response::Response;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::clock;
+
 /// How often a token is looked at again.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -39,7 +41,7 @@ impl Body for Watched {
                 let why = std::io::Error::new(std::io::ErrorKind::PermissionDenied, "the token holds no more");
                 return Poll::Ready(Some(Err(axum::Error::new(why))));
             }
-            self.timer.as_mut().reset(Instant::now() + LOOK);
+            self.timer.as_mut().reset(Instant::from_std(clock::now() + LOOK));
         }
         Pin::new(&mut self.inner).poll_frame(cx)
     }
