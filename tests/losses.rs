@@ -122,3 +122,76 @@ fn gap_that_kill_9_leaves_in_the_sequences_is_in_the_ledger() {
     assert!(runtime.log().contains("the last run ended without a word"), "{}", runtime.log());
     assert_eq!(runtime.json(&["losses", "a"]), told, "and stays so");
 }
+
+/// Bodies of the messages on the input `in` of `b`, as JSON.
+fn told_to_b(runtime: &Runtime) -> Vec<Value> {
+    let body = |event: &String| serde_json::from_str(event.strip_prefix("message in 1 ")?).ok();
+    runtime.events("b").iter().filter_map(body).collect()
+}
+
+#[test]
+fn losses_are_messages_that_routes_take_and_an_unclean_end_is_told_at_the_next_start() {
+    let manifest = Manifest::new()
+        .module("a", "wayward")
+        .module("b", "wayward")
+        .route("a-to-nowhere", "FROM /messages/modules/a/* INTO BrokeredEndpoint(\"/modules/gone/inputs/in\")")
+        .route("of-a", "FROM /losses/modules/a/* INTO BrokeredEndpoint(\"/modules/b/inputs/in\")");
+    let mut runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&manifest);
+    (0..3).for_each(|_| drop(runtime.cli(&["send", "a", "in", "x"]).ok()));
+    wait_until(SOON, "a has sent them", || runtime.events("a").len() >= 5);
+
+    runtime.cli(&["remove", "gone", "--purge"]).ok();
+    wait_until(SOON, "b is told", || !told_to_b(&runtime).is_empty());
+    let told = &told_to_b(&runtime)[0];
+    assert_eq!(told["sender"], "/devices/Hannover01/modules/a");
+    assert_eq!(
+        (&told["reason"], &told["output"], &told["count"]),
+        (&json!("purged"), &json!("out"), &json!(3)),
+        "{told}"
+    );
+    assert_eq!((&told["first"], &told["last"], &told["isUpperBound"]), (&json!(1), &json!(3), &json!(false)), "{told}");
+    assert_eq!(told["ranges"], json!([{"first": 1, "last": 3, "count": 3}]));
+    assert_eq!(runtime.json(&["losses", "a"])["entries"][0]["count"], 3, "as the ledger has it");
+
+    runtime.kill9_and_launch();
+    wait_until(SOON, "b is told of the end", || told_to_b(&runtime).iter().any(|told| told["reason"] == "runtimeDied"));
+    let all = told_to_b(&runtime);
+    let died = all.iter().find(|told| told["reason"] == "runtimeDied").unwrap();
+    let entries = runtime.json(&["losses", "a"]);
+    let entry = entries["entries"].as_array().unwrap().iter().find(|entry| entry["reason"] == "runtimeDied").unwrap();
+    assert_eq!((&died["last"], &died["count"]), (&entry["last"]["sequence"], &entry["count"]), "{died} {entries}");
+    assert_eq!(died["isUpperBound"], true);
+}
+
+#[test]
+fn change_of_reported_properties_is_a_message_where_somebody_takes_it() {
+    let runtime = started();
+    let mut changes = runtime.listen("FROM /twinChangeNotifications");
+    let mut ordinary = runtime.listen("FROM /messages/*");
+
+    let twin = runtime.json(&["twin", "patch", "w", "note=1", "--wait"]);
+
+    let change = loop {
+        // The runtime's own twins change too.
+        let change = changes.next();
+        if change["properties"]["moduleId"] == "w" {
+            break change;
+        }
+    };
+    let reported = &twin["properties"]["reported"];
+    assert_eq!(change["body"]["acknowledged"], reported["acknowledged"], "{change}");
+    assert_eq!(change["body"]["$version"], reported["$version"]);
+    let system = &change["systemProperties"];
+    assert_eq!(
+        (&system["connectionDeviceId"], &system["connectionModuleId"]),
+        (&json!("Hannover01"), &json!("$edgeHub"))
+    );
+    assert_eq!(change["properties"]["deviceId"], "Hannover01");
+    runtime.cli(&["send", "w", "in", "x"]).ok();
+    assert_eq!(
+        ordinary.next()["systemProperties"]["connectionModuleId"],
+        "w",
+        "none of them is among the messages of modules"
+    );
+}

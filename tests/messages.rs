@@ -125,3 +125,29 @@ fn message_for_an_input_that_the_image_does_not_have_is_refused_with_those_it_ha
     runtime.cli(&["send", "hello", "nope", "x"]).refused(1, &["hello has no input 'nope'", "it has in"]);
     runtime.cli(&["send", "hello", "in", "x"]).ok();
 }
+
+#[test]
+fn lines_of_files_are_sent_as_messages_in_order_as_often_as_told() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    let first = runtime.write("first.jsonl", "{\"n\": 1}\n\n{\"n\": 2}\r\n");
+    let second = runtime.write("second.txt", "three");
+    let (first, second) = (format!("@{}", first.display()), format!("@{}", second.display()));
+    let send = ["send", "w", "in", &first, &second, "--lines", "--count", "2", "--rate", "1000/s", "-p", "a=b"];
+
+    let sent = runtime.cli(&send).ok();
+
+    assert_eq!(sent.stdout, "sent 6 of 6 messages to w/in\n");
+    let expected = ["1 {\"n\": 1}", "1 {\"n\": 2}", "1 three"].repeat(2);
+    wait_until(SOON, "they are delivered", || messages(&runtime, "w").len() == 6);
+    assert_eq!(messages(&runtime, "w"), expected);
+    let told = runtime.json(&["send", "w", "in", "x", "--count", "3"]);
+    assert_eq!((&told["sent"], &told["refused"], &told["input"]), (&3.into(), &0.into(), &"in".into()));
+}
+
+#[test]
+fn many_messages_to_nobody_are_given_up_with_what_was_not_tried() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    let refused = runtime.cli(&["send", "nobody", "in", "x", "--count", "5"]);
+    refused.refused(1, &["there is no module 'nobody'", "0 messages were sent before, 4 were not tried"]);
+    runtime.cli(&["send", "w", "in", "x", "--rate", "fast"]).refused(2, &["100/s"]);
+}

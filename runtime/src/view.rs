@@ -5,6 +5,7 @@ mod figures;
 mod identity;
 mod losses;
 mod secret;
+mod sending;
 mod twin;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use figures::*;
 pub use identity::*;
 pub use losses::*;
 pub use secret::*;
+pub use sending::*;
 pub use twin::*;
 
 /// State of an instance as a client sees it.

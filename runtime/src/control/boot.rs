@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::edge_agent::{self, Agent};
+use super::own_messages::OwnMessages;
 use super::switchboard::Switchboard;
 use super::{Control, Directory, Event, Listeners};
 use crate::clock;
@@ -24,7 +25,7 @@ use crate::instance::services::Services;
 use crate::instance::spec::{DeviceTwin, InstanceSpec};
 use crate::instance::state::Hold;
 use crate::log::Logs;
-use crate::name::EDGE_HUB;
+use crate::name::{EDGE_HUB, Identity};
 use crate::queue::LaneLimits;
 use crate::queue::budget::Limits;
 use crate::queue::disk::Disk;
@@ -181,7 +182,14 @@ pub fn boot(
     deliver_twin_changes(&twins, &directory, &changes);
     Control::set_module_level(config.log.level as u32);
 
-    let listeners = Arc::new(Listeners::new(ingest));
+    let listeners = Arc::new(Listeners::new(ingest.clone()));
+    let hub = Identity::module(identities.device_id(), EDGE_HUB).map_err(IdentityError::from)?;
+    let own_messages = Arc::new(OwnMessages::new(hub, ingest.clone(), services.disk.clone(), listeners.clone()));
+    let (asked, telling) = (own_messages.clone(), own_messages.clone());
+    twins.on_reported(
+        move || asked.wants_twin_changes(),
+        move |identity, patch, version| telling.twin_changed(identity, patch, version),
+    );
     let schemas = Schemas::new(&database);
     let parts = Parts {
         database: database.clone(),
@@ -227,6 +235,7 @@ pub fn boot(
         notes,
         random: (clock::wall_us() as u32) | 1,
         ticks: 0,
+        own: own_messages.clone(),
         upkeep: edge_agent::Upkeep::new(),
         has_grown: true,
     };
@@ -243,6 +252,8 @@ pub fn boot(
     if let Some(file) = manifest {
         control.apply_argument(file, &schemas)?;
     }
+    // Routes are in force by now.
+    own_messages.lost(&left);
     Ok(Booted { control, inbox, events, parts })
 }
 
@@ -301,7 +312,7 @@ fn deliver_twin_changes(twins: &Twins, directory: &Arc<Directory>, changes: &Arc
 }
 
 /// Adds losses to the ledger on disk; what cannot be stored is counted on in memory.
-pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, losses: Vec<Loss>) {
+pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, own: &Arc<OwnMessages>, losses: Vec<Loss>) {
     let rows: Vec<LossRow> = losses
         .iter()
         .map(|loss| LossRow {
@@ -315,12 +326,14 @@ pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, losses: Ve
             is_upper_bound: false,
         })
         .collect();
-    let ingest = ingest.clone();
+    let (ingest, own, rows) = (ingest.clone(), own.clone(), Arc::new(rows));
+    let told = rows.clone();
     database.submit(
         File::Queue,
         Box::new(move |tx| loss::add(tx, &rows, clock::wall_us())),
-        Box::new(move |outcome| {
-            if let Err(error) = outcome {
+        Box::new(move |outcome| match outcome {
+            Ok(()) => own.lost(&told),
+            Err(error) => {
                 tracing::error!("counted losses could not be stored: {error}");
                 ingest.losses().put_back(losses);
             }

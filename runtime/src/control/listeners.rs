@@ -1,11 +1,11 @@
 //! Listeners: those who follow messages live, and the router that knows them beside the routes in force.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::message::MAX_MESSAGE_BYTES;
-use crate::name::Identity;
+use crate::name::{EDGE_HUB, Identity};
 use crate::queue::ingest::{Ingest, Router, Sink, TargetSpec};
 use crate::queue::lane::{Source, lock};
 use crate::queue::{Inbox, LaneLimits, Queue, WhenFull};
@@ -18,6 +18,7 @@ const LISTENER_LIMITS: LaneLimits = LaneLimits { messages: 4096, bytes: 8 << 20 
 pub struct Listeners {
     ingest: Arc<Ingest>,
     state: Mutex<State>,
+    takes_twin_changes: AtomicBool,
     next_id: AtomicU64,
 }
 
@@ -37,7 +38,12 @@ struct State {
 impl Listeners {
     /// No routes, no listeners.
     pub fn new(ingest: Arc<Ingest>) -> Listeners {
-        Listeners { ingest, state: Mutex::default(), next_id: AtomicU64::new(1) }
+        Listeners {
+            ingest,
+            state: Mutex::default(),
+            takes_twin_changes: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+        }
     }
 
     /// Puts other routes of a deployment in force, in one go; messages wait for `time_to_live` where their route does not say.
@@ -85,10 +91,28 @@ impl Listeners {
         });
     }
 
+    /// Whether any route or listener takes changes of reported properties. Costs a load.
+    pub(super) fn takes_twin_changes(&self) -> bool {
+        self.takes_twin_changes.load(Ordering::Acquire)
+    }
+
+    /// Whether any route or listener takes what comes from there.
+    pub(super) fn takes(&self, path: &SourcePath) -> bool {
+        lock(&self.state).takes(path)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
         change(&mut state);
+        self.takes_twin_changes.store(state.takes(&SourcePath::twin_changes()), Ordering::Release);
         self.ingest.set_router(router(state.clone()));
+    }
+}
+
+impl State {
+    fn takes(&self, path: &SourcePath) -> bool {
+        self.table.routes().iter().any(|route| route.source.matches(path))
+            || self.listeners.iter().any(|(_, selection, _)| selection.source.matches(path))
     }
 }
 
@@ -108,6 +132,8 @@ fn router(state: State) -> Box<Router> {
 fn source_path(source: &Source) -> SourcePath {
     let module = source.identity.parse::<Identity>().ok().and_then(|id| id.module_id().map(str::to_owned));
     match module {
+        // No module can have it, so these are the runtime's own.
+        Some(module) if module == EDGE_HUB => SourcePath::own(&source.output),
         Some(module) => SourcePath::module(&module, (!source.output.is_empty()).then_some(&*source.output)),
         None => SourcePath::device(),
     }

@@ -22,6 +22,7 @@ mod images;
 mod instances;
 mod listeners;
 mod local_routes;
+mod own_messages;
 mod removing;
 mod secrets;
 mod shutdown;
@@ -104,6 +105,7 @@ pub struct Control {
     random: u32,
     /// Looks at what has no event of its own.
     ticks: u32,
+    own: Arc<own_messages::OwnMessages>,
     /// The twins of the runtime's own identities.
     upkeep: edge_agent::Upkeep,
     /// Much has happened since memory was last given back: workers were started, or a deployment ended.
@@ -222,9 +224,14 @@ impl Control {
 
     /// Brings the ledger to the disk.
     pub(crate) fn keep_losses(&self) {
+        self.own.catch_up();
+        let untold = self.services.ingest.losses().take_untold();
+        if !untold.is_empty() {
+            self.own.lost(&untold);
+        }
         let losses = self.services.ingest.losses().take();
         if !losses.is_empty() {
-            boot::store_losses(&self.database, &self.services.ingest, losses);
+            boot::store_losses(&self.database, &self.services.ingest, &self.own, losses);
         }
     }
 

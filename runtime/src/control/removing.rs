@@ -142,7 +142,10 @@ impl Control {
         self.tell_left_behind(name, &mut view);
         let mut messages = self.services.ingest.discard(name, PURGED);
         match self.services.disk.purge(&self.services.ingest.endpoints_of(name), PURGED) {
-            Ok(stored) => messages += stored,
+            Ok(purged) => {
+                messages += purged.messages + purged.parked;
+                self.services.ingest.losses().tell(purged.losses);
+            }
             Err(error) => view.problems.push(format!("its messages on disk cannot be removed: {error}")),
         }
         self.keep_losses();

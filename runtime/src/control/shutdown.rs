@@ -87,6 +87,11 @@ impl Control {
         }
         ingest.count_waiting_as_lost(losses::STOPPED);
         self.keep_losses();
+        // Of that it is told once it is stored; what of this goes no further is counted, and makes no more of it.
+        let _ = self.database.flush();
+        self.own.give_up();
+        ingest.count_waiting_as_lost(losses::STOPPED);
+        self.keep_losses();
         ingest.close_sequences();
     }
 

@@ -217,13 +217,13 @@ impl Disk {
 
     /// Removes everything that is stored for an endpoint that begins with `prefix`, counted as lost for `reason`. Waits for the
     /// disk.
-    pub fn purge(&self, prefix: &str, reason: &'static str) -> Result<u64, StoreError> {
+    pub fn purge(&self, prefix: &str, reason: &'static str) -> Result<queue::Purged, StoreError> {
         let prefix = prefix.to_owned();
         let purged = self.database.call(File::Queue, move |tx| queue::purge(tx, &prefix, reason))?;
         self.shared.messages.fetch_sub(purged.messages, Ordering::Relaxed);
         self.shared.parked.fetch_sub(purged.parked, Ordering::Relaxed);
         purged.bytes.iter().for_each(|(endpoint, bytes)| self.budget.give(endpoint, *bytes));
-        Ok(purged.messages + purged.parked)
+        Ok(purged)
     }
 
     /// See [`queue::toll`]. Reads, and waits for nobody's commit.

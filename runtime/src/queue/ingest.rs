@@ -206,7 +206,30 @@ impl Ingest {
         message: &Outgoing<'_>,
         disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
     ) -> Result<(), SendError> {
+        self.send_within(output, message, disk, MAX_HOLD).unwrap_or_else(|| Err(SendError::Refused(String::new())))
+    }
+
+    /// [`Ingest::send`] for whoever must not wait, neither for a receiver nor for the disk. `None` where the message has to wait for its
+    /// number, which is on its way.
+    pub fn send_now(
+        &self,
+        output: &Output,
+        message: &Outgoing<'_>,
+        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+    ) -> Option<Result<(), SendError>> {
+        self.send_within(output, message, disk, Duration::ZERO)
+    }
+
+    #[inline]
+    fn send_within(
+        &self,
+        output: &Output,
+        message: &Outgoing<'_>,
+        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+        patience: Duration,
+    ) -> Option<Result<(), SendError>> {
         let (mut sending, held) = output.lock();
+        let held = if patience.is_zero() { MAX_HOLD } else { held };
         let version = self.version.load(Ordering::Acquire);
         if sending.version != version {
             self.retarget(output, &mut sending, version);
@@ -214,13 +237,19 @@ impl Ingest {
         let bytes = message.body.bytes().len() + message.meta_len;
         if let Some(target) = sending.targets.iter().find(|target| bytes > target.max_bytes) {
             let endpoint = target.endpoint().to_owned();
-            return Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint });
+            return Some(Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint }));
         }
-        let sequence = sending.sequence.take(&self.book, &output.source)?;
+        let sequence = match patience.is_zero() {
+            true => sending.sequence.take_now(&self.book, &output.source)?,
+            false => match sending.sequence.take(&self.book, &output.source) {
+                Ok(sequence) => sequence,
+                Err(error) => return Some(Err(error)),
+            },
+        };
         output.sent.fetch_add(1, Ordering::Relaxed);
         if sending.targets.is_empty() {
             output.unrouted.fetch_add(1, Ordering::Relaxed);
-            return Ok(());
+            return Some(Ok(()));
         }
         let stamp = (sequence, clock::coarse_wall_us());
         let outcome = self.place(output, &sending.targets, message, stamp, held, disk);
@@ -228,7 +257,7 @@ impl Ingest {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
             FairGuard::unlock_fair(sending);
         }
-        outcome
+        Some(outcome)
     }
 
     /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name. Never holds

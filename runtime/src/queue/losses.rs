@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::lane::{Source, lock};
+use crate::database::tables::loss::LossRow;
 
 /// A queue had no room, and the sender was told.
 pub const FULL: &str = "full";
@@ -63,6 +64,7 @@ type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
 #[derive(Default)]
 pub struct Losses {
     fresh: Mutex<HashMap<Key, Vec<Loss>>>,
+    untold: Mutex<Vec<LossRow>>,
 }
 
 impl Losses {
@@ -108,6 +110,16 @@ impl Losses {
             let (sender, output, endpoint) = (loss.sender.clone(), loss.output.clone(), loss.endpoint.clone());
             append(fresh.entry((sender, output, endpoint, loss.reason, loss.epoch)).or_default(), loss);
         }
+    }
+
+    /// Hands on what went into the ledger by another way, for those who listen for it.
+    pub fn tell(&self, rows: Vec<LossRow>) {
+        lock(&self.untold).extend(rows);
+    }
+
+    /// What was handed on since the last call.
+    pub fn take_untold(&self) -> Vec<LossRow> {
+        std::mem::take(&mut *lock(&self.untold))
     }
 
     /// What was counted since the last call.

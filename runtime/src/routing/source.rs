@@ -30,6 +30,12 @@ impl SourcePath {
     pub fn twin_changes() -> SourcePath {
         SourcePath(vec!["twinChangeNotifications".to_owned()])
     }
+
+    /// What the runtime itself says: `twinChangeNotifications`, or `losses` and the place of the sender that lost something, such as
+    /// `losses/modules/filter/outputs/alarms`. `/messages/*` does not see them, `/*` does.
+    pub fn own(place: &str) -> SourcePath {
+        SourcePath(place.split('/').map(str::to_owned).collect())
+    }
 }
 
 impl fmt::Display for SourcePath {
@@ -121,7 +127,7 @@ impl fmt::Display for Source {
 
 fn check_segment(before: &[String], segment: &str) -> Result<(), (String, String)> {
     let fixed: &[&str] = match before.len() {
-        0 => &["messages", "twinChangeNotifications"],
+        0 => &["messages", "twinChangeNotifications", "losses"],
         _ if before[0].eq_ignore_ascii_case("twinChangeNotifications") => &[],
         1 => &["modules"],
         3 => &["outputs"],
@@ -173,6 +179,26 @@ mod tests {
             let found = [&output, &bare, &other, &device, &twins].map(|path| source(pattern).matches(path));
             assert_eq!(found, expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn losses_are_selected_by_the_place_of_the_sender() {
+        let output = SourcePath::own("losses/modules/filter/outputs/alarms");
+        let device = SourcePath::own("losses");
+        #[rustfmt::skip]
+        let table = [
+            ("/*",                                    [true,  true]),
+            ("/messages/*",                           [false, false]),
+            ("/losses",                               [true,  true]),
+            ("/losses/*",                             [true,  true]),
+            ("/losses/modules/*",                     [true,  false]),
+            ("/losses/modules/filter/outputs/alarms", [true,  false]),
+            ("/losses/modules/pump/*",                [false, false]),
+        ];
+        for (pattern, expected) in table {
+            assert_eq!([&output, &device].map(|path| source(pattern).matches(path)), expected, "{pattern}");
+        }
+        assert!(Source::parse("/losses/module/a").is_err());
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub(super) struct Edit {
     pub accepted: Option<Accepted>,
     /// The change of the desired section as an exact patch, and whether the section was replaced.
     pub desired_patch: Option<(Arc<str>, bool)>,
+    /// The change of the reported section, where somebody wants to hear of it.
+    pub reported_patch: Option<Arc<Map<String, Value>>>,
     /// What the history says of it.
     pub history: Vec<Row>,
 }

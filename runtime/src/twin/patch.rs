@@ -68,6 +68,13 @@ pub fn compose(first: &Map<String, Value>, second: &Map<String, Value>) -> Optio
     Some(both)
 }
 
+/// One patch that says what `patches` do one after the other; where none can, what `diff` says that they changed.
+pub fn together(patches: &[Value], diff: impl FnOnce() -> Map<String, Value>) -> Map<String, Value> {
+    let mut objects = patches.iter().filter_map(Value::as_object);
+    let Some(first) = objects.next() else { return Map::new() };
+    objects.try_fold(first.clone(), |all, next| compose(&all, next)).unwrap_or_else(diff)
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;

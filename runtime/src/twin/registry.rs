@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, mpsc};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::change::{Change, Preview, check_basis, make};
 use super::edit::{self, Edit};
@@ -15,7 +15,7 @@ use super::parsed::{Busy, Parsed};
 use super::pending::Twin;
 use super::rules::{self, Violation};
 use super::snapshot::{Accepted, Acknowledgement, Part, Section, TwinSnapshot};
-use super::{secret, store};
+use super::{patch, secret, store};
 use crate::clock;
 use crate::database::{Database, File, Job, StoreError, Work, lock};
 use crate::identity::Identities;
@@ -39,6 +39,8 @@ pub struct DesiredChange {
 }
 
 type OnDesired = Box<dyn Fn(&Identity, &Arc<DesiredChange>) + Send + Sync>;
+/// Who hears of reported changes: whether it wants to, and what it is told.
+type OnReported = (Box<dyn Fn() -> bool + Send + Sync>, Box<dyn Fn(&Identity, &Map<String, Value>, u64) + Send + Sync>);
 type OnChange = Box<dyn Fn(&Arc<TwinSnapshot>) + Send + Sync>;
 type Outcome = Result<Arc<TwinSnapshot>, TwinError>;
 
@@ -54,6 +56,7 @@ struct Inner {
     figures: Figures,
     busy: Busy,
     on_desired: OnceLock<OnDesired>,
+    on_reported: OnceLock<OnReported>,
     on_change: OnceLock<OnChange>,
 }
 
@@ -91,6 +94,7 @@ impl Twins {
             figures: Figures::default(),
             busy: Busy::default(),
             on_desired: OnceLock::new(),
+            on_reported: OnceLock::new(),
             on_change: OnceLock::new(),
         })))
     }
@@ -99,6 +103,16 @@ impl Twins {
     /// writer's thread. Only the first call counts. `[never blocks]`
     pub fn on_desired(&self, listener: impl Fn(&Identity, &Arc<DesiredChange>) + Send + Sync + 'static) {
         let _ = self.0.on_desired.set(Box::new(listener));
+    }
+
+    /// Sets who hears of changes of reported properties while `wants` says so: the patch and the version after it. Called right after
+    /// the commit, on the writer's thread. Only the first call counts. `[never blocks]`
+    pub fn on_reported(
+        &self,
+        wants: impl Fn() -> bool + Send + Sync + 'static,
+        listener: impl Fn(&Identity, &Map<String, Value>, u64) + Send + Sync + 'static,
+    ) {
+        let _ = self.0.on_reported.set((Box::new(wants), Box::new(listener)));
     }
 
     /// Sets who hears that anything of a twin changed, after [`Twins::on_desired`]. Only the first call counts.
@@ -251,8 +265,10 @@ impl Twins {
         done: impl FnOnce(Outcome) + Send + 'static,
     ) -> Result<(), TwinError> {
         self.submit(identity, "module", queue, done, |now, kept, found| {
-            let reported = edit::report(&now[Part::Reported as usize], kept, patches, now_ms(), true, found);
-            Ok(Edit { sections: [None, None, reported], ..Edit::default() })
+            let now = &now[Part::Reported as usize];
+            let reported = edit::report(now, kept, patches, now_ms(), true, found);
+            let reported_patch = self.0.told_of(patches, now, reported.as_ref());
+            Ok(Edit { sections: [None, None, reported], reported_patch, ..Edit::default() })
         })
     }
 
@@ -285,7 +301,8 @@ impl Twins {
         self.submit(identity, "module", None, done, move |now, kept, found| {
             let now = &now[Part::Reported as usize];
             let reported = edit::report(now, kept, std::slice::from_ref(&patch), now_ms(), false, found);
-            Ok(Edit { sections: [None, None, reported], accepted, ..Edit::default() })
+            let reported_patch = self.0.told_of(std::slice::from_ref(&patch), now, reported.as_ref());
+            Ok(Edit { sections: [None, None, reported], accepted, reported_patch, ..Edit::default() })
         })
     }
 
@@ -408,6 +425,13 @@ impl Twins {
 }
 
 impl Inner {
+    /// What a listener is to be told of a report; `None` where nobody wants to hear of it.
+    fn told_of(&self, patches: &[Value], now: &Section, after: Option<&Section>) -> Option<Arc<Map<String, Value>>> {
+        let wants = self.on_reported.get().is_some_and(|(wants, _)| wants());
+        let after = after.filter(|_| wants)?;
+        Some(Arc::new(patch::together(patches, || patch::diff(&now.parse(), &after.parse()))))
+    }
+
     /// `[writer]`
     fn publish(&self, twin: &Twin, edit: &Edit, by: Arc<str>) -> Arc<TwinSnapshot> {
         let snapshot = Arc::new(twin.committed.load().with(&edit.sections, edit.accepted.as_ref()));
@@ -426,6 +450,11 @@ impl Inner {
                 by,
             };
             listener(&snapshot.identity, &Arc::new(change));
+        }
+        if let (Some((_, listener)), Some(patch), Some(section)) =
+            (self.on_reported.get(), &edit.reported_patch, &edit.sections[Part::Reported as usize])
+        {
+            listener(&snapshot.identity, patch, section.version);
         }
         if let Some(listener) = self.on_change.get() {
             listener(&snapshot);

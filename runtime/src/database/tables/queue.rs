@@ -377,6 +377,8 @@ pub struct Purged {
     pub parked: u64,
     /// Bytes of both, by endpoint.
     pub bytes: BTreeMap<Arc<str>, u64>,
+    /// What the ledger has of it.
+    pub losses: Vec<LossRow>,
 }
 
 /// Removes everything that waits or is parked for an endpoint that begins with `prefix`, and counts it as lost for `reason`.
@@ -408,6 +410,7 @@ pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<
         .collect::<rusqlite::Result<_>>()?;
     loss::add(conn, &losses, crate::clock::wall_us())?;
     conn.execute(&format!("DELETE FROM message WHERE id IN (SELECT m.id {of_prefix})"), [prefix])?;
+    purged.losses = losses;
     Ok(purged)
 }
 
