@@ -11,6 +11,7 @@ mod check;
 mod clock_jumps;
 mod completions;
 mod crash;
+mod dead_letters;
 mod deployments;
 mod desired;
 mod device_twin;

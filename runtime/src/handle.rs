@@ -4,6 +4,7 @@
 
 mod access;
 mod check;
+mod dead_letters;
 mod identities;
 mod losses;
 mod methods;

@@ -1,5 +1,6 @@
 //! What clients are shown: the documents of the management API and of `--json`, one struct each.
 
+mod dead_letter;
 mod deployment;
 mod figures;
 mod identity;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+pub use dead_letter::*;
 pub use deployment::*;
 pub use figures::*;
 pub use identity::*;

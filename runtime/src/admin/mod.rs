@@ -11,6 +11,7 @@ mod bounds;
 pub mod caller;
 mod check;
 pub mod client;
+mod dead_letters;
 mod deployment;
 pub mod error;
 mod gate;

@@ -115,6 +115,9 @@ fn describe_path(path: &str, operation: &mut Operation) {
             "name" => ("Name of the instance", Type::String, None),
             "input" => ("Name of the input", Type::String, None),
             "reference" => ("Image reference, such as `name:1.2`, or a digest", Type::String, None),
+            "id" if path.starts_with("/deadLetters") => {
+                ("Id of the message", Type::Integer, Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            }
             "id" => ("Number of the deployment", Type::Integer, Some(SchemaFormat::KnownFormat(KnownFormat::Int64))),
             "device" => ("Id of the device", Type::String, None),
             "module" => ("Id of the module", Type::String, None),

@@ -13,8 +13,8 @@ use super::access::authorize;
 use super::error::{ApiError, iot_hub};
 use super::identities::{bulk, configuration, credentials, list, registry, statistics};
 use super::{
-    check, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics, modules,
-    openapi, query, secrets, support, twins, waiting,
+    check, dead_letters, deployment, health, images, inputs, logs, losses, message_routes, messages, methods, metrics,
+    modules, openapi, query, secrets, support, twins, waiting,
 };
 use crate::handle::Handle;
 
@@ -48,6 +48,10 @@ routes! {
         "/check": get check::show;
         "/metrics": get metrics::show;
         "/losses": get losses::show;
+        "/deadLetters": get dead_letters::list;
+        "/deadLetters/{id}": get dead_letters::show;
+        "/deadLetters/resend": post dead_letters::resend;
+        "/deadLetters/purge": post dead_letters::purge;
         "/support-bundle": get support::bundle;
         "/openapi.json": get openapi::show;
         "/modules": get modules::list, post modules::add;

@@ -11,7 +11,7 @@ use crate::view::{LossEntry, LossPlace, LossesView};
 #[command(after_help = "\
 FIRST and LAST are epoch.sequence: the sequence counts what a sender has sent to an output, over restarts too; the epoch changes \
 only when the book of sequences was lost. ≤ marks what nobody was left to count, ~ a range of which not every message was lost. \
-Messages that are parked are set aside as poisonous and not lost yet; notAcknowledged are numbers that no acknowledged message has.
+Messages that are parked are set aside as poisonous and not lost yet; notAcknowledged and withdrawn are numbers that no acknowledged message has.
 
 Examples:
   dinrail losses
@@ -37,6 +37,9 @@ pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure
     }
     out.text(&table(&losses.entries).render(out.width(), out.has_colour()))?;
     out.note(sum(&losses));
+    if losses.dead_letters > 0 {
+        out.note(format!("{} still set aside: dinrail dead-letter list", losses.dead_letters));
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod completions;
 mod console;
+mod dead_letter;
 mod deploy;
 mod deployment;
 mod durations;
@@ -131,6 +132,8 @@ enum Verb {
     Logs(logs::LogsArgs),
     /// Show which messages were dropped, expired or parked, and why
     Losses(losses::LossesArgs),
+    /// Look after messages that were set aside
+    DeadLetter(dead_letter::DeadLetterArgs),
     /// Try one module in a process of its own, and see what it does (offline)
     Try(tryout::TryArgs),
     /// Look after the image store
@@ -246,6 +249,7 @@ fn dispatch(verb: Verb, context: &mut Context) -> Result<(), Failure> {
         Verb::Login(args) => login::run(args, context),
         Verb::Logs(args) => logs::run(args, context),
         Verb::Losses(args) => losses::run(args, context),
+        Verb::DeadLetter(args) => dead_letter::run(args, context),
         Verb::Try(args) => tryout::run(args, context),
         Verb::Image(args) => image::run(args, context),
         Verb::Check(args) => check::run(args, context),
@@ -323,6 +327,12 @@ mod tests {
             "logs --runtime --until 90s",
             "losses",
             "losses filter --json",
+            "dead-letter list filter --older-than 1h --limit 5",
+            "dead-letter show 17 --json",
+            "dead-letter resend 17 18",
+            "dead-letter resend --of filter",
+            "dead-letter purge --all --yes",
+            "send filter in @a @b --lines --count 3 --rate 10/s --message-id m --correlation-id c --system dt-subject=x",
             "logs --audit -f",
             "-H line3 list",
             "list -H line3:8443",

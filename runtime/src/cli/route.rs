@@ -151,7 +151,9 @@ fn remove(args: &RemoveArgs, context: &mut Context) -> Result<(), Failure> {
         return context.out.document(&removed);
     }
     let rest = if removed.in_force { "" } else { "; that of the deployment stays in force" };
-    context.out.line(format_args!("route {} is removed{rest}", printable(&removed.name)))
+    context.out.line(format_args!("route {} is removed{rest}", printable(&removed.name)))?;
+    removed.notes.iter().for_each(|note| context.out.note(format_args!("note: {}", printable(note))));
+    Ok(())
 }
 
 fn tell_notes(route: &RouteView, out: &Out) {

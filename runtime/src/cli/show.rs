@@ -85,7 +85,8 @@ fn render(detail: &ModuleDetail, status: &str, now_us: i64) -> String {
     };
     line("log", detail.log.file.as_ref().map(|file| format!("{file}{dropped}")).unwrap_or_default());
     if detail.parked > 0 {
-        line("parked", format!("{}, set aside as poisonous", counted(detail.parked)));
+        let list = format!("dinrail dead-letter list {}", printable(&module.name));
+        line("parked", format!("{}, set aside as poisonous: {list}", counted(detail.parked)));
     }
     for loss in &detail.losses {
         let way = if loss.way == "sent" { "that it sent" } else { "on their way to it" };
@@ -185,7 +186,7 @@ twin         desired version 3, reported version 5
 refused      desired version 3: limit: too high
 inbox        2 messages, 512 bytes
 data folder  /s/data/filter
-parked       2 messages, set aside as poisonous
+parked       2 messages, set aside as poisonous: dinrail dead-letter list filter
 lost         4 messages on their way to it: full
 calls        3 wait for it
 late answers 1 to method calls, dropped: nobody waited any more

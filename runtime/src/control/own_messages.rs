@@ -64,7 +64,7 @@ impl OwnMessages {
 
     /// New lines of the ledger: a message for each sender, output, endpoint and reason. `[never blocks]`
     pub(super) fn lost(&self, rows: &[LossRow]) {
-        let mut lines: BTreeMap<(&str, &str, &str, &str, u64, bool), Vec<&LossRow>> = BTreeMap::new();
+        let mut lines: BTreeMap<_, Vec<&LossRow>> = BTreeMap::new();
         for row in rows {
             // What was lost of these messages makes no further ones.
             if row.sender == self.own.to_string() && row.output.starts_with(LOSSES) {

@@ -190,7 +190,7 @@ impl Control {
         }
         if parked > 0 {
             let are = if parked == 1 { "1 message is".to_owned() } else { format!("{parked} messages are") };
-            notes.push(format!("{are} parked as poisonous"));
+            notes.push(format!("{are} parked as poisonous: dinrail dead-letter list"));
         }
         let shortage = self.database.room().shortage();
         if let Some(shortage) = shortage {

@@ -70,7 +70,7 @@ fn entry(LossLine { row, times }: LossLine) -> LossEntry {
     // Those that nobody knows the sequences of are no range.
     let is_range = row.first.0 == row.last.0 && row.first.1 > 0;
     LossEntry {
-        is_covering: !row.is_upper_bound && is_range && row.last.1 - row.first.1 + 1 > row.count,
+        is_covering: !row.is_upper_bound && row.count > 0 && is_range && row.last.1 - row.first.1 + 1 > row.count,
         sender: row.sender,
         output: row.output,
         endpoint: row.endpoint,

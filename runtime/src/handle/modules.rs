@@ -88,6 +88,7 @@ impl Handle {
             }
         }
         let mut view = if purge { self.purge(name).await? } else { self.left_of(name).await? };
+        view.kept.extend(self.stored_words(&self.services.ingest.endpoints_of(name), name));
         view.removed = removal.is_instance;
         self.committed().await?;
         Ok(view)

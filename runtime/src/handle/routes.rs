@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Answer, Handle};
+use crate::routing::{Route, Sink};
 use crate::view::RouteView;
 
 impl Handle {
@@ -20,6 +21,26 @@ impl Handle {
     /// Ends a route that a person added.
     pub async fn route_remove(&self, name: &str, by: &str) -> Answer<RouteView> {
         let (name, by) = (name.to_owned(), by.to_owned());
-        self.ask(move |control, _| control.remove_route(&name, &by)).await?
+        let mut view = self.ask(move |control, _| control.remove_route(&name, &by)).await??;
+        // It brings no more; what it has brought stays and is delivered.
+        view.notes = self.stays_at(&view.route);
+        Ok(view)
+    }
+
+    /// What waits where a route leads to, in words.
+    fn stays_at(&self, route: &str) -> Vec<String> {
+        let Ok(route) = Route::parse(route) else { return Vec::new() };
+        let (endpoint, name) = match &route.sink {
+            Sink::Upstream => ("$upstream".to_owned(), "$upstream"),
+            Sink::Input { module, input } => {
+                (format!("{}{input}", self.services.ingest.endpoints_of(module)), module.as_str())
+            }
+        };
+        let queues = self.services.ingest.queue_figures();
+        let waiting = queues.iter().find(|queue| *queue.endpoint == *endpoint).map_or(0, |queue| queue.messages);
+        let in_memory = (waiting > 0).then(|| format!("{waiting} in memory"));
+        let there: Vec<String> = in_memory.into_iter().chain(self.stored_words(&endpoint, name)).collect();
+        let stays = |there: &[String]| format!("at {endpoint} there stay {}", there.join(", "));
+        if there.is_empty() { Vec::new() } else { vec![stays(&there)] }
     }
 }

@@ -260,7 +260,7 @@ impl Delivering {
             // `hand_over` has kept a copy: the lane goes on.
             DR_DEFER => (Then::Next, true),
             kind => {
-                let _discarded = self.link.deliveries.take_stage(delivery);
+                self.withdraw(delivery);
                 if is_fault(kind) {
                     handed.tries.faults += 1;
                     // SAFETY: this worker holds the inbox's one consumer.
@@ -292,7 +292,7 @@ impl Delivering {
             }
             DR_DEFER => Then::Next,
             kind => {
-                let _discarded = self.link.deliveries.take_stage(delivery);
+                self.withdraw(delivery);
                 let faults = kept.faults() + u32::from(is_fault(kind));
                 let tries = Tries { attempts: kept.message().attempt, faults };
                 let handed = HandedOver { message: kept.message(), row: kept.row(), tries };

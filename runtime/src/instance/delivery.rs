@@ -9,6 +9,7 @@ use dinrail_plugin::abi::DrMessage;
 
 use super::link::Stage;
 use super::lock;
+use crate::queue::ingest::DiskMessage;
 use crate::queue::kept::Kept;
 
 /// Most deliveries of one instance that may be deferred at a time; beyond it, messages wait.
@@ -160,15 +161,15 @@ impl Deliveries {
         kept
     }
 
-    /// Everything that is still deferred, in the order of delivery: at the end of a worker. What was staged is discarded.
-    pub fn take_all_deferred(&self) -> Vec<Kept> {
+    /// Everything that is still deferred, in the order of delivery, and what was staged and goes no further: at the end of a worker.
+    pub fn take_all_deferred(&self) -> (Vec<Kept>, Vec<DiskMessage>) {
         let mut open = lock(&self.open);
-        open.stages.clear();
+        let staged = open.stages.drain().flat_map(|(_, stage)| stage.messages).collect();
         open.ending.clear();
         self.has_ending.store(false, Ordering::Relaxed);
         self.deferred.store(0, Ordering::Relaxed);
         let mut all: Vec<_> = open.deferred.drain().collect();
         all.sort_by_key(|(delivery, _)| *delivery);
-        all.into_iter().map(|(_, kept)| kept).collect()
+        (all.into_iter().map(|(_, kept)| kept).collect(), staged)
     }
 }

@@ -47,6 +47,14 @@ impl Delivering {
         }
     }
 
+    /// Gives up what was staged under a delivery that failed. Nobody else gets the numbers of these messages, which the ledger says.
+    #[cold]
+    pub(super) fn withdraw(&self, delivery: u64) {
+        if let Some(stage) = self.link.deliveries.take_stage(delivery) {
+            self.link.services.ingest.losses().withdrawn(&stage.messages);
+        }
+    }
+
     /// Holds, parks or gives up, for every verdict that is neither acceptance nor deferral. True: the message is done with.
     #[cold]
     pub(super) fn after_failure(

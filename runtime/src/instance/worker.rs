@@ -458,7 +458,8 @@ impl Worker<'_> {
             }
         }
         self.delivering.give_back(&mut self.consumer);
-        let deferred = self.link.deliveries.take_all_deferred();
+        let (deferred, withdrawn) = self.link.deliveries.take_all_deferred();
+        self.link.services.ingest.losses().withdrawn(&withdrawn);
         self.consumer.put_back(deferred.iter().map(|kept| kept.next_attempt(kept.faults())));
         ending
     }

@@ -24,6 +24,9 @@ use crate::name::Identity;
 /// Longest that a sender is held by a slower receiver in one send.
 pub const MAX_HOLD: Duration = Duration::from_millis(50);
 
+/// Longer than any wait.
+const FOR_EVER: Duration = Duration::from_secs(1 << 40);
+
 /// Longest wait for a sender at the end of the runtime.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -229,7 +232,8 @@ impl Ingest {
         patience: Duration,
     ) -> Option<Result<(), SendError>> {
         let (mut sending, held) = output.lock();
-        let held = if patience.is_zero() { MAX_HOLD } else { held };
+        // Longer than any limit: then nothing waits for room either.
+        let held = if patience.is_zero() { FOR_EVER } else { held };
         let version = self.version.load(Ordering::Acquire);
         if sending.version != version {
             self.retarget(output, &mut sending, version);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::lane::{Source, lock};
 use crate::database::tables::loss::LossRow;
+use crate::database::tables::queue::StoredMessage;
 
 /// A queue had no room, and the sender was told.
 pub const FULL: &str = "full";
@@ -31,6 +32,8 @@ pub const DROP_OLDEST: &str = "dropOldest";
 pub const DROP_NEWEST: &str = "dropNewest";
 /// Numbers that were skipped at an unclean end: whatever had one of them and is not on disk was never acknowledged. Nothing is lost.
 pub const NOT_ACKNOWLEDGED: &str = "notAcknowledged";
+/// Staged by a handler that failed: its next attempt sends it again, under another number. Nothing is lost.
+pub const WITHDRAWN: &str = "withdrawn";
 /// The book of sequences was lost, and another epoch began. Nothing is counted.
 pub const BOOK_LOST: &str = "bookLost";
 
@@ -78,6 +81,14 @@ impl Losses {
         self.add(source, endpoint, reason, 0, count);
     }
 
+    /// Says of what a handler staged that it goes no further; nothing is counted.
+    pub fn withdrawn(&self, rows: &[StoredMessage]) {
+        for row in rows {
+            let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+            self.add(&source, &row.endpoint, WITHDRAWN, row.sequence, 0);
+        }
+    }
+
     fn add(&self, source: &Source, endpoint: &Arc<str>, reason: &'static str, sequence: u64, count: u64) {
         let key = (source.identity.clone(), source.output.clone(), endpoint.clone(), reason, source.epoch);
         let loss = Loss {
@@ -96,7 +107,7 @@ impl Losses {
         append(ranges, loss);
         drop(fresh);
         // Parked is not lost: whoever parks says more about it.
-        if is_first && reason != PARKED {
+        if is_first && ![PARKED, WITHDRAWN].contains(&reason) {
             // In the log of whose it was: however often it happens, it takes nobody else's room.
             let module = source.identity.rsplit_once("/modules/").map(|(_, name)| name);
             tracing::error!(module, sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");

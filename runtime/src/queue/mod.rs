@@ -9,6 +9,7 @@
 //! its `scheduled` flag is set.
 
 pub mod budget;
+mod dead_letters;
 pub mod disk;
 pub mod inbox;
 pub mod ingest;

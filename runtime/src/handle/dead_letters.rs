@@ -1,0 +1,153 @@
+//! Dead letters: what was set aside, looked at, put back and discarded.
+
+use super::{Answer, Handle, Refusal, RefusalKind};
+use crate::clock;
+use crate::database::StoreError;
+use crate::database::tables::dead_letter::{DeadLetter, Filter};
+use crate::message::{Message, Stamp};
+use crate::queue::losses::PURGED;
+use crate::view::{DeadLetterChoice, DeadLetterView, DeadLettersMoved, DeadLettersView};
+
+/// Most of one page.
+pub const MAX_PAGE: u32 = 1000;
+
+impl Handle {
+    /// A page of dead letters, those with ids above `after`.
+    pub async fn dead_letters(&self, choice: &DeadLetterChoice, after: i64, limit: u32) -> Answer<DeadLettersView> {
+        let filter = self.filter(choice)?;
+        let limit = limit.clamp(1, MAX_PAGE);
+        let disk = &self.services.disk;
+        let (total, mut found) = disk.dead_letters(&filter, after, limit + 1).map_err(|error| unread(&error))?;
+        let is_more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| is_more).map(|last| last.id);
+        Ok(DeadLettersView { total, dead_letters: found.into_iter().map(view).collect(), next })
+    }
+
+    /// One dead letter with its properties and body.
+    pub async fn dead_letter(&self, id: i64) -> Answer<DeadLetterView> {
+        let found = self.services.disk.dead_letter(id).map_err(|error| unread(&error))?;
+        let letter = found.ok_or_else(|| unknown(&[id]))?;
+        let DeadLetter { message: row, .. } = &letter;
+        let stamp = Stamp {
+            sender: row.sender.clone(),
+            output: row.output.clone(),
+            epoch: row.epoch,
+            sequence: row.sequence,
+            created_us: row.created_us,
+        };
+        let message = Message::from_parts(&row.meta, row.body.clone(), stamp).to_json();
+        Ok(DeadLetterView { message: Some(message), ..view(letter) })
+    }
+
+    /// Puts dead letters back into their queues, as if they had never been delivered. They are stored so when this returns.
+    pub async fn dead_letters_resend(&self, choice: &DeadLetterChoice) -> Answer<DeadLettersMoved> {
+        let filter = self.chosen(choice)?;
+        let disk = self.services.disk.clone();
+        self.moved(choice, move || disk.resend_dead_letters(&filter, clock::wall_us())).await
+    }
+
+    /// Discards dead letters, which the ledger then has as lost.
+    pub async fn dead_letters_purge(&self, choice: &DeadLetterChoice) -> Answer<DeadLettersMoved> {
+        let filter = self.chosen(choice)?;
+        let (disk, ingest) = (self.services.disk.clone(), self.services.ingest.clone());
+        let purge = move || {
+            let (count, losses) = disk.purge_dead_letters(&filter, PURGED, clock::wall_us())?;
+            ingest.losses().tell(losses);
+            Ok(count)
+        };
+        self.moved(choice, purge).await
+    }
+
+    /// What is on disk for endpoints that begin with `prefix`, in words, if anything is. `name`: what a person calls them.
+    pub(super) fn stored_words(&self, prefix: &str, name: &str) -> Vec<String> {
+        let counted = |count: u64| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        match self.services.disk.stored_for(prefix) {
+            Ok((waiting, parked)) => {
+                let waiting = (waiting > 0).then(|| format!("{} that wait on disk", counted(waiting)));
+                let list = format!("dinrail dead-letter list {name}");
+                let parked = (parked > 0).then(|| format!("{} that are set aside ({list})", counted(parked)));
+                waiting.into_iter().chain(parked).collect()
+            }
+            Err(error) => vec![format!("what is on disk, which cannot be read: {error}")],
+        }
+    }
+
+    /// Does it where it may wait for the disk.
+    async fn moved(
+        &self,
+        choice: &DeadLetterChoice,
+        act: impl FnOnce() -> Result<u64, StoreError> + Send + 'static,
+    ) -> Answer<DeadLettersMoved> {
+        let done = tokio::task::spawn_blocking(act).await;
+        let failed = |why: String| {
+            let message = format!("the dead letters cannot be changed, not all of them at least: {why}");
+            Refusal::new(RefusalKind::Failed, message, "see `dinrail check`; what was done stays done, so do it again")
+        };
+        let count = done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        if let (0, Some(ids)) = (count, &choice.ids) {
+            return Err(unknown(ids));
+        }
+        self.changes.send_modify(|count| *count += 1);
+        let (_, left, _) = self.services.disk.stored();
+        Ok(DeadLettersMoved { count, left })
+    }
+
+    /// What is to be changed has to be said: an empty choice is a mistake, not everything.
+    fn chosen(&self, choice: &DeadLetterChoice) -> Answer<Filter> {
+        let is_narrowed = choice.name.is_some() || choice.older_than_secs.is_some();
+        let is_said = choice.all || is_narrowed || choice.ids.as_ref().is_some_and(|ids| !ids.is_empty());
+        if !is_said {
+            let hint = "give ids, a name or an age; or all";
+            return Err(Refusal::new(RefusalKind::Invalid, "it is not said which dead letters", hint));
+        }
+        self.filter(choice)
+    }
+
+    fn filter(&self, choice: &DeadLetterChoice) -> Answer<Filter> {
+        let endpoint = choice.name.as_ref().map(|name| match name.as_str() {
+            "$upstream" => name.clone(),
+            _ if name.starts_with('/') => name.clone(),
+            _ => format!("/devices/{}/modules/{name}", self.device_id()),
+        });
+        let age = choice.older_than_secs.map(|secs| i64::try_from(secs.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
+        Ok(Filter {
+            ids: choice.ids.clone(),
+            endpoint,
+            until_us: age.map(|age| clock::wall_us().saturating_sub(age)),
+            up_to: None,
+        })
+    }
+}
+
+fn unknown(ids: &[i64]) -> Refusal {
+    let ids: Vec<String> = ids.iter().take(10).map(i64::to_string).collect();
+    Refusal::new(
+        RefusalKind::NotFound,
+        format!("there is no dead letter {}", ids.join(", ")),
+        "`dinrail dead-letter list` has those that there are",
+    )
+}
+
+fn unread(error: &StoreError) -> Refusal {
+    let hint = error.hint().unwrap_or("ask again; `dinrail check` looks at the state directory");
+    Refusal::new(RefusalKind::Failed, format!("the dead letters cannot be read: {error}"), hint)
+}
+
+fn view(letter: DeadLetter) -> DeadLetterView {
+    let row = letter.message;
+    DeadLetterView {
+        id: letter.id,
+        endpoint: row.endpoint.to_string(),
+        sender: row.sender.to_string(),
+        output: row.output.to_string(),
+        epoch: row.epoch,
+        sequence: row.sequence,
+        created_time_utc: clock::rfc3339(row.created_us),
+        parked_time_utc: letter.parked_us.map(clock::rfc3339),
+        reason: letter.reason,
+        attempts: letter.attempts,
+        bytes: letter.bytes,
+        message: None,
+    }
+}

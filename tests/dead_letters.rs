@@ -1,0 +1,115 @@
+//! Dead letters: what was set aside stays, is looked at, and becomes what a person says.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
+
+const QUICK: &str = "[restart]\nfirst_delay_secs = 0.01\nmax_delay_secs = 0.02\njitter_percent = 0\n";
+
+/// `count` messages are set aside for `w`.
+fn parked(count: u64) -> Runtime {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&Manifest::new().module("w", "wayward"));
+    let of = count.to_string();
+    let send =
+        ["send", "w", "in", "park", "--count", &of, "-p", "line=3", "--message-id", "m", "--correlation-id", "c"];
+    runtime.cli(&send).ok();
+    wait_until(SOON, "they are set aside", || list(&runtime, &[])["total"] == count);
+    runtime
+}
+
+fn list(runtime: &Runtime, more: &[&str]) -> Value {
+    runtime.json(&[&["dead-letter", "list"], more].concat())
+}
+
+fn ids(page: &Value) -> Vec<i64> {
+    page["deadLetters"].as_array().unwrap().iter().map(|letter| letter["id"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn dead_letters_are_shown_with_all_that_belongs_to_them_and_stay_over_restarts() {
+    let mut runtime = parked(2);
+    let id = ids(&list(&runtime, &["w"]))[0].to_string();
+    let shown = runtime.json(&["dead-letter", "show", &id]);
+
+    assert_eq!(shown["endpoint"], "/devices/Hannover01/modules/w/inputs/in");
+    assert_eq!((&shown["sender"], &shown["sequence"]), (&json!("/devices/Hannover01"), &json!(1)));
+    assert!(shown["reason"].as_str().unwrap().contains("asked to park"), "{shown}");
+    assert!(shown["attempts"].as_u64().unwrap() >= 1 && shown["parkedTimeUtc"].is_string(), "{shown}");
+    let message = &shown["message"];
+    assert_eq!((&message["body"], &message["properties"]), (&json!("park"), &json!({"line": "3"})));
+    let system = &message["systemProperties"];
+    assert_eq!((&system["messageId"], &system["correlationId"]), (&json!("m-1"), &json!("c")));
+    let text = runtime.cli(&["dead-letter", "show", &id]).ok().stdout;
+    assert!(text.contains("body         park") && text.contains("properties   line = 3"), "{text}");
+    let table = runtime.cli(&["dead-letter", "list"]).ok().stdout;
+    assert!(table.starts_with("ID") && table.contains("asked to park"), "{table}");
+
+    runtime.kill9_and_launch();
+    assert_eq!(runtime.json(&["dead-letter", "show", &id]), shown);
+    runtime.stop();
+    runtime.launch();
+    assert_eq!(runtime.json(&["dead-letter", "show", &id]), shown);
+    assert_eq!(runtime.json(&["losses"])["deadLetters"], 2);
+    assert!(runtime.cli(&["losses"]).ok().stderr.contains("dinrail dead-letter list"));
+    assert!(runtime.cli(&["show", "w"]).ok().stdout.contains("dinrail dead-letter list w"));
+}
+
+#[test]
+fn many_dead_letters_are_read_by_pages_and_narrowed_by_module_and_age() {
+    let runtime = parked(7);
+    let first = list(&runtime, &["--limit", "3"]);
+    let next = first["next"].to_string();
+    let second = list(&runtime, &["--limit", "100", "--after", &next]);
+
+    assert_eq!((ids(&first).len(), &first["total"], ids(&second).len()), (3, &json!(7), 4));
+    assert_eq!(second["next"], Value::Null);
+    let all = [ids(&first), ids(&second)].concat();
+    assert!(all.is_sorted() && all == ids(&list(&runtime, &[])), "{all:?}");
+    assert_eq!(list(&runtime, &["w", "--older-than", "1h"])["total"], 0);
+    assert_eq!(list(&runtime, &["v"])["total"], 0);
+    let note = runtime.cli(&["dead-letter", "list", "--limit", "3"]).ok().stderr;
+    assert!(note.contains("3 of 7"), "{note}");
+}
+
+#[test]
+fn dead_letters_that_are_discarded_are_in_the_ledger_and_counted_once() {
+    let runtime = parked(3);
+    let id = ids(&list(&runtime, &[]))[0].to_string();
+    runtime.cli(&["dead-letter", "purge", &id]).refused(2, &["--yes"]);
+    runtime.cli(&["dead-letter", "purge"]).refused(2, &["it is not said which"]);
+    assert_eq!(list(&runtime, &[])["total"], 3);
+
+    let told = runtime.cli(&["dead-letter", "purge", &id, "--yes"]).ok().stdout;
+    assert_eq!(told, "1 message discarded (see `dinrail losses`); 2 messages still set aside\n");
+    assert_eq!(runtime.json(&["dead-letter", "purge", "--of", "w", "--yes"]), json!({"count": 2, "left": 0}));
+
+    let losses = runtime.json(&["losses"]);
+    assert_eq!(
+        (&losses["lost"], &losses["parked"], &losses["deadLetters"]),
+        (&json!(3), &json!(3), &json!(0)),
+        "{losses}"
+    );
+    runtime.cli(&["dead-letter", "show", &id]).refused(1, &["there is no dead letter", "dinrail dead-letter list"]);
+    runtime.cli(&["dead-letter", "resend", &id]).refused(1, &["there is no dead letter"]);
+    let (status, _) = runtime.api().ask("POST", "/deadLetters/purge", Some(&json!({}))).unwrap();
+    assert_eq!(status, 400, "an empty choice is not everything");
+}
+
+#[test]
+fn removal_says_what_is_set_aside() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.cli(&["add", "v", "wayward"]).ok();
+    runtime.wait_for("v", "running");
+    runtime.cli(&["send", "v", "in", "park"]).ok();
+    wait_until(SOON, "it is set aside", || list(&runtime, &["v"])["total"] == 1);
+    runtime.cli(&["route", "add", "r", "FROM /messages/* INTO BrokeredEndpoint(\"/modules/v/inputs/in\")"]).ok();
+
+    let route = runtime.cli(&["route", "remove", "r"]).ok();
+    assert!(route.stderr.contains("1 message that are set aside"), "{}", route.stderr);
+    let removed = runtime.cli(&["remove", "v"]).ok();
+    assert!(removed.stdout.contains("1 message that are set aside (dinrail dead-letter list v)"), "{}", removed.stdout);
+    let purged = runtime.cli(&["remove", "v", "--purge"]).ok();
+    assert!(purged.stdout.contains("1 message (see `dinrail losses`)"), "{}", purged.stdout);
+    assert_eq!(runtime.json(&["losses"])["lost"], 1);
+}
