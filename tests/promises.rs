@@ -57,6 +57,7 @@ mod stops;
 mod store_budget;
 mod structure;
 mod support_bundle;
+mod time_to_live;
 mod torture;
 mod tour;
 mod tryout;

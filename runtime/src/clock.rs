@@ -36,6 +36,12 @@ pub fn monotonic_us() -> Option<i64> {
     None
 }
 
+/// Microseconds since this process first asked, for where the system tells nothing better.
+pub fn process_us() -> i64 {
+    static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    i64::try_from(FIRST.get_or_init(Instant::now).elapsed().as_micros()).unwrap_or(i64::MAX)
+}
+
 /// The monotonic clock.
 pub fn now() -> Instant {
     Instant::now()

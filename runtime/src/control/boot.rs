@@ -14,7 +14,7 @@ use super::{Control, Directory, Event, Listeners};
 use crate::clock;
 use crate::config::Config;
 use crate::database::tables::loss::{self, LossRow};
-use crate::database::tables::queue::{self, ClockMark};
+use crate::database::tables::queue;
 use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
 use crate::database::{Database, DatabaseError, File, StoreError, disk_space};
 use crate::deployment::{DeployRequest, Manifest};
@@ -32,6 +32,7 @@ use crate::queue::disk::Disk;
 use crate::queue::ingest::Ingest;
 use crate::queue::losses::{Loss, RUNTIME_DIED};
 use crate::queue::sequences::Book;
+use crate::queue::store_clock::StoreClock;
 use crate::refusal::Refusal;
 use crate::secret::Secrets;
 use crate::state_folder::Folders;
@@ -153,7 +154,7 @@ pub fn boot(
     let share = || super::budgets::share_of_disk(disk_space(&folders.state).map(|(_, size)| size));
     // Those of the deployment in force follow when it is taken up.
     let limits = Limits { total: config.queue.store_bytes.unwrap_or_else(share), ..Limits::default() };
-    let disk = Arc::new(Disk::open(database.clone(), limits, clock_mark(&database)?)?);
+    let disk = Arc::new(Disk::open(database.clone(), limits, store_clock(&database)?)?);
     let directory = Arc::<Directory>::default();
     let (changes, _) = tokio::sync::watch::channel(0);
     let changes = Arc::new(changes);
@@ -262,13 +263,16 @@ pub fn missing_image(file: &Path) -> String {
     format!("there is no file {}: paths are relative to the manifest; build the image first", file.display())
 }
 
-fn clock_mark(database: &Database) -> Result<ClockMark, StoreError> {
-    let Ok(boot_id) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
-        return Ok(ClockMark::default());
+/// The time by which times to live go, from where the last run ended.
+fn store_clock(database: &Database) -> Result<StoreClock, StoreError> {
+    let boot = match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(boot_id) => {
+            let now = clock::wall_us();
+            Some(database.call(File::Queue, move |tx| queue::open_boot(tx, boot_id.trim(), now))?)
+        }
+        Err(_) => None,
     };
-    let now = clock::wall_us();
-    let boot = database.call(File::Queue, move |tx| queue::open_boot(tx, boot_id.trim(), now))?;
-    Ok(ClockMark { boot: Some(boot), monotonic_us: None, clock_doubted: false })
+    StoreClock::open(database, boot)
 }
 
 /// What a person should know of an end without a word; `None` where nothing may be missing.

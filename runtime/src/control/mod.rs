@@ -198,6 +198,8 @@ impl Control {
             memory::give_back();
         }
         self.services.disk.retry();
+        self.services.disk.clock().tick(&self.database);
+        self.services.disk.expire();
         self.services.ingest.sweep();
         self.services.completions.watch();
         self.twins.rest();

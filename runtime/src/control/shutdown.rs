@@ -77,6 +77,7 @@ impl Control {
         let (ingest, disk) = (&self.services.ingest, &self.services.disk);
         self.identities.settle_presence(clock::wall_us());
         disk.retry();
+        disk.clock().close(&self.database);
         self.report_own_end();
         if let Err(error) = self.database.flush() {
             tracing::error!("the databases did not take the last changes: {error}");

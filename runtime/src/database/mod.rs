@@ -68,6 +68,20 @@ impl fmt::Display for File {
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
+/// See [`Database::snapshot`].
+pub struct Snapshot {
+    database: Database,
+    file: File,
+    conn: Connection,
+}
+
+impl Snapshot {
+    /// Reads what was committed when this was made.
+    pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        read(&self.conn).map_err(|e| self.database.read_error(self.file, &e))
+    }
+}
+
 struct Inner {
     folder: PathBuf,
     notes: Vec<String>,
@@ -181,6 +195,22 @@ impl Database {
         }
         let Some(conn) = &*reader else { return Err(StoreError::Closed) };
         read(conn).map_err(|e| self.read_error(file, &e))
+    }
+
+    /// A connection that goes on seeing what is committed now, and how many bytes of the file are in use. While it lives, the
+    /// write-ahead log can only grow.
+    pub fn snapshot(&self, file: File) -> Result<(Snapshot, u64), StoreError> {
+        let look = || -> rusqlite::Result<(Connection, u64)> {
+            let conn = open::reader(&self.0.folder.join(file.name()))?;
+            conn.execute_batch("BEGIN")?;
+            let count = |pragma: &str| conn.query_row(pragma, [], |row| row.get::<_, i64>(0));
+            let used = (count("PRAGMA page_count")? - count("PRAGMA freelist_count")?) * count("PRAGMA page_size")?;
+            // Only a look at a table begins to see.
+            count("SELECT count(*) FROM sqlite_schema")?;
+            Ok((conn, u64::try_from(used).unwrap_or(0)))
+        };
+        let (conn, bytes) = look().map_err(|e| self.read_error(file, &e))?;
+        Ok((Snapshot { database: self.clone(), file, conn }, bytes))
     }
 
     fn read_error(&self, file: File, error: &rusqlite::Error) -> StoreError {

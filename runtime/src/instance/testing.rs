@@ -14,7 +14,6 @@ use super::link::{Control, Link};
 use super::services::Services;
 use super::worker::{Assignment, Ending, WorkerEvent, spawn};
 use super::{host, lock, ticket};
-use crate::database::tables::queue::ClockMark;
 use crate::database::{Database, File};
 use crate::identity::Identities;
 use crate::image::Library;
@@ -24,6 +23,7 @@ use crate::queue::disk::Disk;
 use crate::queue::ingest::{Ingest, Outgoing, OutgoingBody, SendError, Sink, TargetSpec};
 use crate::queue::lane::Source;
 use crate::queue::sequences::Book;
+use crate::queue::store_clock::StoreClock;
 use crate::secret::Secrets;
 use crate::twin::Twins;
 
@@ -198,8 +198,12 @@ impl House {
         let services = Arc::new(Services {
             ingest: Arc::new(Ingest::new("d", Book::unkept(1), LaneLimits { messages: 1024, bytes: 1 << 20 })),
             disk: Arc::new(
-                Disk::open(database.clone(), Limits { total: budget, ..Limits::default() }, ClockMark::default())
-                    .unwrap(),
+                Disk::open(
+                    database.clone(),
+                    Limits { total: budget, ..Limits::default() },
+                    StoreClock::open(&database, None).unwrap(),
+                )
+                .unwrap(),
             ),
             twins: twins.clone(),
             identities: identities.clone(),

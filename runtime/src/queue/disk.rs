@@ -11,9 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::Inbox;
 use super::budget::{Budget, Limits};
+use super::expiring::{Expiring, InHands};
 use super::ingest::SendError;
 use super::lane::lock;
 pub use super::settling::{End, RowBehind, Settlement, Settling};
+use super::store_clock::StoreClock;
 use crate::clock;
 use crate::database::tables::loss::{self, LossLine, LossTotal};
 pub use crate::database::tables::queue::ReadLimits;
@@ -30,7 +32,7 @@ const MAX_TRIED: usize = 100_000;
 pub struct Disk {
     pub(super) database: Database,
     pub(super) budget: Arc<Budget>,
-    pub(super) mark: ClockMark,
+    pub(super) clock: Arc<StoreClock>,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -48,6 +50,8 @@ pub(super) struct Shared {
     pub paused: AtomicUsize,
     tried: Mutex<HashMap<i64, Tries>>,
     tried_count: AtomicUsize,
+    pub expiring: Expiring,
+    pub in_hands: OnceLock<Box<InHands>>,
 }
 
 /// Hears which rows are committed, in the order of their ids; the first has this id and the others follow it. `[writer]`, must
@@ -80,16 +84,16 @@ struct Taken {
 }
 
 impl Disk {
-    /// Counts what is there. `limits`: bytes of messages that may wait.
-    pub fn open(database: Database, limits: Limits, mark: ClockMark) -> Result<Disk, StoreError> {
-        let (shared, budget) = (Shared::default(), Budget::new(limits, database.room().clone()));
-        let counts = database.read(File::Queue, queue::counts)?;
-        for count in &counts {
-            let counter = if count.is_parked { &shared.parked } else { &shared.messages };
-            counter.fetch_add(count.messages, Ordering::Relaxed);
-        }
-        budget.counted(counts.into_iter().map(|count| (count.endpoint.into(), count.bytes)));
-        Ok(Disk { database, budget: Arc::new(budget), mark, shared: Arc::new(shared) })
+    /// Takes up what is there; counting it may take until later. `limits`: bytes of messages that may wait.
+    pub fn open(database: Database, limits: Limits, clock: StoreClock) -> Result<Disk, StoreError> {
+        let (shared, budget) = (Arc::new(Shared::default()), Arc::new(Budget::new(limits, database.room().clone())));
+        super::counting::count(&database, &shared, &budget)?;
+        Ok(Disk { database, budget, clock: Arc::new(clock), shared })
+    }
+
+    /// The time by which times to live go.
+    pub fn clock(&self) -> &Arc<StoreClock> {
+        &self.clock
     }
 
     /// Says who hears of committed rows; once, before anything is sent.
@@ -141,9 +145,9 @@ impl Disk {
         let has_work = std::mem::replace(&mut gathered.has_work, true);
         drop(gathered);
         if !has_work {
-            let (storing, stored, mark, budget) =
-                (self.shared.clone(), self.shared.clone(), self.mark, self.budget.clone());
-            let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, mark);
+            let (storing, stored, clock, budget) =
+                (self.shared.clone(), self.shared.clone(), self.clock.clone(), self.budget.clone());
+            let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, clock.mark());
             let completion = move |outcome: Result<(), StoreError>| stored.stored(outcome, &budget);
             self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
         }
@@ -160,7 +164,13 @@ impl Disk {
         limits: ReadLimits,
     ) -> Result<Vec<ReadMessage>, StoreError> {
         let read = |conn: &_| queue::read_after(conn, endpoint, priority, after_id, limits);
-        let found = self.database.read(File::Queue, read)?;
+        let mut found = self.database.read(File::Queue, read)?;
+        for read in &mut found {
+            let left = read.message.ttl_secs.zip(read.ttl_from_us);
+            read.left_us = left.map(|(secs, from)| {
+                self.clock.left_us(from, i64::try_from(secs.saturating_mul(1_000_000)).unwrap_or(i64::MAX))
+            });
+        }
         let tried = found.iter().filter(|message| message.tries != Tries::default());
         let tried: Vec<_> = tried.map(|message| (message.id, message.tries)).collect();
         if !tried.is_empty() {
@@ -256,6 +266,7 @@ impl Shared {
         }
         let mut all = Vec::with_capacity(entries.iter().map(|entry| entry.rows.len()).sum());
         entries.iter().for_each(|entry| all.extend(entry.rows.iter().map(|row| (row, entry.monotonic_us))));
+        self.expiring.note(all.iter().map(|(row, _)| *row), mark);
         *first = queue::append(tx, &all, mark, endpoints)?;
         Ok(())
     }

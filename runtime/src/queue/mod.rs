@@ -9,8 +9,10 @@
 //! its `scheduled` flag is set.
 
 pub mod budget;
+mod counting;
 mod dead_letters;
 pub mod disk;
+pub mod expiring;
 pub mod inbox;
 pub mod ingest;
 pub mod kept;
@@ -22,6 +24,7 @@ mod record;
 pub mod sequences;
 mod settled;
 pub mod settling;
+pub mod store_clock;
 mod sweeping;
 pub mod target;
 

@@ -369,7 +369,9 @@ impl Hand {
             items.values().for_each(|item| {
                 rows.extend(item.settlement.staged.iter().map(|row| (row, item.monotonic_us)));
             });
-            let mut first = queue::append(tx, &rows, disk.mark, endpoints)?;
+            let mark = disk.clock.mark();
+            disk.shared.expiring.note(rows.iter().map(|(row, _)| *row), mark);
+            let mut first = queue::append(tx, &rows, mark, endpoints)?;
             for item in items.values_mut() {
                 item.first = first;
                 first += staged(item) as i64;
@@ -381,7 +383,7 @@ impl Hand {
                 (End::Handled, Some(row)) => item.was_there = queue::delete(tx, &[row])? > 0,
                 (End::Parked(parking, _), Some(row)) => item.was_there = queue::park(tx, row, parking)?,
                 (End::Parked(parking, Some(message)), None) => {
-                    let id = queue::append(tx, &[(message, item.monotonic_us)], disk.mark, endpoints)?;
+                    let id = queue::append(tx, &[(message, item.monotonic_us)], disk.clock.mark(), endpoints)?;
                     queue::park(tx, id, parking)?;
                 }
                 (End::Tried(tries), Some(row)) => queue::note_tries(tx, row, *tries)?,

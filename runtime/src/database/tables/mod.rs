@@ -3,6 +3,7 @@
 //! Reading functions take any connection; writing ones are called inside a [`Job`](super::Job) with its transaction.
 
 pub mod barred;
+pub mod clock;
 pub mod dead_letter;
 pub mod deployment;
 pub mod image;

@@ -47,6 +47,8 @@ pub struct ClockMark {
     pub monotonic_us: Option<i64>,
     /// The wall clock was not set, or was known to be wrong.
     pub clock_doubted: bool,
+    /// The store's own time, from which a time to live counts; `None`: the message's wall time stands for it.
+    pub store_us: Option<i64>,
 }
 
 /// A message with its place on disk.
@@ -56,8 +58,10 @@ pub struct ReadMessage {
     pub id: i64,
     /// The message. `ttl_secs` is what is left of it since `ttl_from_us`.
     pub message: StoredMessage,
-    /// Wall time from which the time to live counts.
+    /// The store's time from which the time to live counts.
     pub ttl_from_us: Option<i64>,
+    /// What was left of the time to live when it was read; 0: it is over. `None`: it lives for ever, or nobody has looked.
+    pub left_us: Option<u64>,
     /// How often it was delivered before.
     pub tries: Tries,
 }
@@ -176,7 +180,7 @@ pub fn append(
             let (now, later) = left.split_at(count);
             for (at, (message, monotonic_us)) in now.iter().enumerate() {
                 let endpoint = endpoints.id(conn, &message.endpoint)?;
-                bind(&mut insert, SHARED + at * OWN, endpoint, message, *monotonic_us)?;
+                bind(&mut insert, SHARED + at * OWN, endpoint, message, (*monotonic_us, mark.store_us))?;
             }
             insert.raw_execute()?;
             left = later;
@@ -190,10 +194,10 @@ fn bind(
     before: usize,
     endpoint: i64,
     m: &StoredMessage,
-    monotonic_us: Option<i64>,
+    (monotonic_us, store_us): (Option<i64>, Option<i64>),
 ) -> rusqlite::Result<()> {
     let ttl_left_us = m.ttl_secs.map(|s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
-    let ttl_from_us = ttl_left_us.map(|_| m.created_us);
+    let ttl_from_us = ttl_left_us.map(|_| store_us.unwrap_or(m.created_us));
     let own: [&dyn ToSql; OWN] = [
         &endpoint,
         &m.priority,
@@ -317,6 +321,7 @@ fn read(
             body: row.get(9)?,
         },
         ttl_from_us: row.get(7)?,
+        left_us: None,
         tries: Tries { attempts: row.get(10)?, faults: row.get(11)? },
     })
 }

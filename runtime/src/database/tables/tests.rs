@@ -10,7 +10,7 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
     let other = StoredMessage { priority: 3, ttl_secs: Some(60), ..message("b/in", 9) };
     let rows = vec![message("$upstream", 1), other.clone(), message("$upstream", 2), message("$upstream", 3)];
     let mark = database.call(File::Queue, |tx| queue::open_boot(tx, "boot-1", 5)).unwrap();
-    let mark = ClockMark { boot: Some(mark), monotonic_us: Some(77), clock_doubted: false };
+    let mark = ClockMark { boot: Some(mark), monotonic_us: Some(77), ..ClockMark::default() };
     database.call(File::Queue, move |tx| queue::enqueue(tx, &rows, mark)).unwrap();
 
     let read = |endpoint: &str, priority, after, limit| {

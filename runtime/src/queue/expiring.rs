@@ -1,0 +1,197 @@
+//! What has outlived its time to live on disk goes, in small steps, counted in the ledger in the same change.
+//!
+//! Rows that a consumer has taken into memory are its own: it sees itself that they are over. All others are looked at here.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::disk::Disk;
+use super::lane::lock;
+use super::losses::EXPIRED;
+use crate::clock;
+use crate::database::tables::clock::{self as clock_table, ExpiredRow};
+use crate::database::tables::loss::{self, LossRow};
+use crate::database::tables::queue::{self, ClockMark, StoredMessage};
+use crate::database::{File, StoreError, Work};
+
+/// Messages that one change removes.
+const STEP: u32 = 500;
+/// Between two looks. What a consumer is just reading has been read by then, so that it is known to be its own.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Up to which row a consumer has taken messages of an endpoint and priority into memory: those are its own. `[writer]`, must not
+/// wait.
+pub type InHands = dyn Fn(&Arc<str>, u32) -> i64 + Send + Sync;
+
+/// What is known of times to live on disk.
+#[derive(Default)]
+pub(super) struct Expiring {
+    /// When the next one is over, in the store's time; far away where there is none. 0: not known.
+    next_us: AtomicI64,
+    is_under_way: AtomicBool,
+    /// When there was a look, and the store's time then.
+    last: Mutex<Option<(Instant, i64)>>,
+}
+
+impl Expiring {
+    /// Notes the times to live of what is put on disk by a change. `[writer]`
+    pub fn note<'m>(&self, rows: impl Iterator<Item = &'m StoredMessage>, mark: ClockMark) {
+        if let Some(secs) = rows.filter_map(|row| row.ttl_secs).min() {
+            let left = i64::try_from(secs.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+            self.next_us.fetch_min(mark.store_us.unwrap_or_default().saturating_add(left), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What one step found.
+#[derive(Default)]
+struct Found {
+    rows: Vec<ExpiredRow>,
+    is_all: bool,
+    next_us: i64,
+}
+
+impl Disk {
+    /// Removes what is over, now and then: waits for nobody. To be called every second or so. `[control]`
+    pub fn expire(&self) {
+        let expiring = &self.shared.expiring;
+        let (now, now_us) = (clock::now(), self.clock.now_us());
+        let mut last = lock(&expiring.last);
+        let until_us = match *last {
+            Some((at, until_us)) if now.saturating_duration_since(at) >= PATIENCE => until_us,
+            Some(_) => return,
+            None => {
+                *last = Some((now, now_us));
+                return;
+            }
+        };
+        *last = Some((now, now_us));
+        drop(last);
+        if expiring.next_us.load(Ordering::Relaxed) <= until_us && !expiring.is_under_way.swap(true, Ordering::AcqRel) {
+            self.expire_step(until_us);
+        }
+    }
+
+    fn expire_step(&self, until_us: i64) {
+        let (found, disk, seen) = (Arc::new(Mutex::new(Found::default())), self.clone(), self.clone());
+        let result = found.clone();
+        let job = move |tx: &rusqlite::Transaction<'_>| {
+            // What is put on disk from now on notes itself again.
+            seen.shared.expiring.next_us.store(i64::MAX, Ordering::Relaxed);
+            let mut rows = clock_table::expired(tx, until_us, STEP)?;
+            let is_all = rows.len() < STEP as usize;
+            rows.retain(|row| row.id > seen.in_hands(&row.endpoint, row.priority));
+            loss::add(tx, &ranges(&rows), clock::wall_us())?;
+            queue::delete(tx, &rows.iter().map(|row| row.id).collect::<Vec<_>>())?;
+            let next_us = clock_table::next_expiry(tx, until_us)?.unwrap_or(i64::MAX);
+            *lock(&result) = Found { rows, is_all, next_us };
+            Ok(())
+        };
+        let completion = move |outcome: Result<(), StoreError>| disk.expired(until_us, outcome, &lock(&found));
+        self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
+    }
+
+    /// `[writer]`
+    fn expired(&self, until_us: i64, outcome: Result<(), StoreError>, found: &Found) {
+        let expiring = &self.shared.expiring;
+        if let Err(error) = outcome {
+            tracing::debug!("what has outlived its time to live could not be removed: {error}");
+            expiring.next_us.store(0, Ordering::Relaxed);
+            expiring.is_under_way.store(false, Ordering::Release);
+            return;
+        }
+        self.shared.messages.fetch_sub(found.rows.len() as u64, Ordering::Relaxed);
+        let mut by_endpoint: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
+        for row in &found.rows {
+            let (count, bytes) = by_endpoint.entry(&row.endpoint).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + row.bytes);
+        }
+        for (endpoint, (messages, bytes)) in by_endpoint {
+            self.budget.give(endpoint, bytes);
+            tracing::error!(%endpoint, messages, "messages outlived their time to live and are lost");
+        }
+        // Those that a consumer has in its hands are looked at again when it may have given them back.
+        expiring.next_us.fetch_min(found.next_us, Ordering::Relaxed);
+        if !found.is_all && !found.rows.is_empty() {
+            return self.expire_step(until_us);
+        }
+        expiring.is_under_way.store(false, Ordering::Release);
+    }
+
+    /// Says which rows are in the hands of consumers; once, before anything is sent.
+    pub fn on_expiry(&self, in_hands: impl Fn(&Arc<str>, u32) -> i64 + Send + Sync + 'static) {
+        let _ = self.shared.in_hands.set(Box::new(in_hands));
+    }
+
+    fn in_hands(&self, endpoint: &Arc<str>, priority: u32) -> i64 {
+        match self.shared.in_hands.get() {
+            Some(in_hands) => in_hands(endpoint, priority),
+            // Nobody takes what is meant for the hub; whoever takes other messages looks for himself.
+            None if &**endpoint == "$upstream" => 0,
+            None => i64::MAX,
+        }
+    }
+}
+
+/// Ledger lines of messages: numbers that follow each other are one range.
+fn ranges(rows: &[ExpiredRow]) -> Vec<LossRow> {
+    let mut sorted: Vec<&ExpiredRow> = rows.iter().collect();
+    let key = |row: &ExpiredRow| (row.sender.clone(), row.output.clone(), row.endpoint.clone(), row.number);
+    sorted.sort_by_cached_key(|row| key(row));
+    let mut ranges: Vec<LossRow> = Vec::new();
+    for row in sorted {
+        let (epoch, sequence) = row.number;
+        if let Some(last) = ranges.last_mut()
+            && (&last.sender, &last.output, &*last.endpoint) == (&row.sender, &row.output, &*row.endpoint)
+            && last.last == (epoch, sequence.saturating_sub(1))
+        {
+            last.last = row.number;
+            last.count += 1;
+            continue;
+        }
+        ranges.push(LossRow {
+            sender: row.sender.clone(),
+            output: row.output.clone(),
+            endpoint: row.endpoint.to_string(),
+            reason: EXPIRED.to_owned(),
+            first: row.number,
+            last: row.number,
+            count: 1,
+            is_upper_bound: false,
+        });
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_follow_each_other_are_one_range_of_the_ledger() {
+        let row = |sender: &str, epoch, sequence| ExpiredRow {
+            id: 0,
+            endpoint: "$upstream".into(),
+            priority: 0,
+            sender: sender.into(),
+            output: "o".into(),
+            number: (epoch, sequence),
+            bytes: 1,
+        };
+        let rows = [row("a", 1, 3), row("b", 1, 4), row("a", 1, 2), row("a", 2, 4), row("a", 1, 9)];
+
+        let told: Vec<_> =
+            ranges(&rows).into_iter().map(|range| (range.sender, range.first, range.last, range.count)).collect();
+
+        let a = || "a".to_owned();
+        let expected = [
+            (a(), (1, 2), (1, 3), 2),
+            (a(), (1, 9), (1, 9), 1),
+            (a(), (2, 4), (2, 4), 1),
+            ("b".to_owned(), (1, 4), (1, 4), 1),
+        ];
+        assert_eq!(told, expected);
+    }
+}
