@@ -15,15 +15,16 @@ pub fn dinrail() -> PathBuf {
     plugin_folder().join("dinrail")
 }
 
-/// The folder with the libraries of the plugins (and everything else that cargo puts there).
+/// The folder with the libraries of the plugins (and everything else that cargo puts there). With `DINRAIL_RELEASE` in the
+/// environment they, and the binary, are what is shipped: for figures.
 pub fn plugin_folder() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        cargo_build(
-            target(),
-            ["-p", "dinrail", "-p", "host-metrics", "-p", "filter", "-p", "insight", "-p", "probe", "-p", "recorder"],
-        );
-        target().join("debug")
+        let packages =
+            ["-p", "dinrail", "-p", "host-metrics", "-p", "filter", "-p", "insight", "-p", "probe", "-p", "recorder"];
+        let is_release = std::env::var_os("DINRAIL_RELEASE").is_some();
+        cargo_build(target(), packages.into_iter().chain(is_release.then_some("--release")));
+        target().join(if is_release { "release" } else { "debug" })
     })
 }
 

@@ -19,6 +19,11 @@ impl Memory {
         self.samples.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0)
     }
 
+    /// The last sample.
+    pub fn last(&self) -> u64 {
+        self.samples.last().map_or(0, |(_, bytes)| *bytes)
+    }
+
     /// Bytes an hour, as a straight line through all samples but those of the first third, when caches fill.
     pub fn slope(&self) -> f64 {
         let settled = &self.samples[self.samples.len() / 3..];

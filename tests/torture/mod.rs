@@ -7,6 +7,7 @@
 //! By hand, for as long as `DINRAIL_TORTURE` and `DINRAIL_SOAK` say, such as `90s`, `30m` or `1h`: see `.ci/long`.
 
 mod checker;
+mod checker_tests;
 mod disk;
 mod flow;
 mod memory;
@@ -60,8 +61,8 @@ fn whatever_happens_nothing_is_unaccounted_for() {
         let round = Instant::now();
         while Instant::now() < end && round.elapsed() < ROUND {
             let step = steps::draw(&mut chance, stage.possible());
-            println!("{count} {step:?}");
             stage.act(&step);
+            println!("{count} {step:?}, then {} KiB", stage.memory().last() >> 10);
             count += 1;
         }
         figures.add(stage.settle());

@@ -101,7 +101,11 @@ impl Stage {
 
     /// Does one step.
     pub fn act(&mut self, step: &Step) {
+        self.take(step);
         self.memory.sample(self.since, self.runtime.pid());
+    }
+
+    fn take(&mut self, step: &Step) {
         match step {
             Step::Wait(time) => pause(*time),
             Step::Kill => self.kill(),
