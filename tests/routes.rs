@@ -123,6 +123,125 @@ fn what_is_no_route_is_refused_with_the_place_and_nothing_is_added() {
     assert!(answer.1.to_string().contains("did you mean priority?"), "{}", answer.1);
 }
 
+/// Has `a` pass a message on, with the property `level` and a JSON body.
+fn pass_on(runtime: &Runtime, level: &str, body: &str) {
+    runtime.cli(&["send", "a", "in", body, "-p", &format!("level={level}")]).ok();
+}
+
+/// Bodies of the messages that the module got.
+fn bodies(runtime: &Runtime, name: &str) -> Vec<String> {
+    runtime.events(name).iter().filter_map(|event| event.strip_prefix("message in 1 ").map(str::to_owned)).collect()
+}
+
+#[test]
+fn conditions_on_properties_and_bodies_say_where_messages_of_modules_go() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let from_a = |condition: &str, to: &str| {
+        format!("FROM /messages/modules/a/* WHERE {condition} INTO BrokeredEndpoint('/modules/{to}/inputs/in')")
+    };
+    runtime.deploy(
+        &manifest()
+            .route("high", &from_a("level = 'high' AND NOT is_defined(missing)", "b"))
+            .route("hot", &from_a("$body.value > 80 AND $connectionModuleId = 'a'", "c")),
+    );
+
+    for (level, body) in
+        [("high", "{\"value\":1}"), ("low", "{\"value\":81}"), ("low", "{\"n\":2}"), ("high", "{\"value\":99}")]
+    {
+        pass_on(&runtime, level, body);
+    }
+
+    wait_until(SOON, "they arrive", || bodies(&runtime, "b").len() >= 2 && bodies(&runtime, "c").len() >= 2);
+    assert_eq!(bodies(&runtime, "b"), ["{\"value\":1}", "{\"value\":99}"]);
+    assert_eq!(bodies(&runtime, "c"), ["{\"value\":81}", "{\"value\":99}"]);
+}
+
+#[test]
+fn a_bad_condition_refuses_the_manifest_with_every_other_and_the_routes_in_force_go_on() {
+    let runtime = runtime();
+    runtime.deploy(&manifest().route("good", A_TO_B));
+    let bad = manifest()
+        .route("good", A_TO_C)
+        .route("one", "FROM /messages/modules/a/* WHERE level > 3 AND lenght(level) = 1 INTO $upstream")
+        .route("two", "FROM /messages/modules/a/* WHERE (level = 'x' INTO $upstream");
+    let file = runtime.write("bad.json", bad.text());
+
+    let refused = runtime.cli(&["deploy", &file.to_string_lossy()]).refused(1, &["as_number(level) > 3"]);
+
+    for told in ["did you mean length?", "this parenthesis is not closed", "$edgeHub"] {
+        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+    }
+    pass(&runtime, "b");
+    assert_eq!(messages(&runtime, "c"), 0);
+    runtime
+        .cli(&["route", "add", "x", "FROM /messages/modules/a/* WHERE level > 3 INTO $upstream"])
+        .refused(1, &["a property is always a string: write as_number(level) > 3", "^"]);
+}
+
+#[test]
+fn tail_shows_what_a_condition_selects_each_so_manieth_and_no_more_than_asked_for() {
+    let runtime = runtime();
+    let mut high = runtime.api().listen("FROM /messages/modules/a/* WHERE level = 'high' AND $body.n >= 2");
+    for (level, n) in [("high", 1), ("low", 2), ("high", 3)] {
+        pass_on(&runtime, level, &format!("{{\"n\": {n}}}"));
+    }
+    assert_eq!(high.next()["body"], json!({"n": 3}));
+
+    let mut sampled = runtime.api().listen_for("FROM /messages/modules/a/*", "&sample=2");
+    let mut limited = runtime.api().listen_for("FROM /messages/modules/a/*", "&rate=1");
+    (0..4).for_each(|n| pass_on(&runtime, "x", &format!("{{\"n\": {n}}}")));
+    assert_eq!([sampled.next()["body"]["n"].clone(), sampled.next()["body"]["n"].clone()], [json!(0), json!(2)]);
+    let (mut shown, mut left_out) = (0, 0);
+    while shown + left_out < 4 {
+        match limited.next()["overRate"].as_u64() {
+            Some(count) => left_out += count,
+            None => shown += 1,
+        }
+    }
+    assert!(shown >= 1 && shown + left_out == 4, "{shown} and {left_out}");
+    runtime
+        .cli(&["tail", "FROM /* WHERE level > 3 AND a == 'b'"])
+        .refused(1, &["2 problems", "as_number(level)", "write ="]);
+}
+
+#[test]
+fn route_test_says_what_a_route_makes_of_a_message_without_a_runtime() {
+    let runtime = Runtime::new();
+    let file = runtime.write(
+        "message.json",
+        json!({
+            "body": {"value": 81.5}, "properties": {"level": "high"},
+            "systemProperties": {"contentType": "application/json", "contentEncoding": "utf-8", "dt-subject": "/line/3"}
+        })
+        .to_string(),
+    );
+    let message = format!("@{}", file.display());
+    let test = |route: &str| runtime.json(&["route", "test", route, "--message", &message]);
+    let verdict = |route: &str| {
+        let found = test(route);
+        (found["matches"].as_bool().unwrap(), found["value"].as_str().unwrap().to_owned())
+    };
+    let said = |matches: bool, value: &str| (matches, value.to_owned());
+
+    assert_eq!(
+        verdict("FROM /messages/* WHERE level = 'high' AND $body.value > 80 INTO $upstream"),
+        said(true, "true")
+    );
+    assert_eq!(verdict("FROM /messages/* WHERE {$dt-subject} = '/line/3'"), said(true, "true"));
+    assert_eq!(verdict("FROM /messages/* WHERE level = 'low'"), said(false, "false"));
+    assert_eq!(verdict("FROM /messages/* WHERE $body.missing > 5"), said(false, "undefined"));
+    assert_eq!(test("FROM /messages/*")["error"], json!(null));
+    let refused = runtime.cli(&["route", "test", "FROM /* WHERE level > 3", "--message", &message, "--json"]);
+    let document: Value = serde_json::from_str(&refused.refused(1, &["as_number(level) > 3"]).stdout).unwrap();
+    assert_eq!((&document["matches"], &document["error"]["column"]), (&json!(false), &json!(15)));
+    let shown =
+        runtime.cli(&["route", "test", "FROM /* WHERE level = 'low' AND $body.value > 80", "--message", &message]);
+    let shown = shown.ok().stdout;
+    assert!(shown.starts_with("does not match: the condition is false"), "{shown}");
+    assert!(shown.contains("→ \"high\"") && !shown.contains("→ 81.5"), "{shown}");
+    runtime.cli(&["route", "test", "FROM /*", "--message", "{\"boddy\": 1}"]).refused(1, &["boddy"]);
+}
+
 #[test]
 fn ends_that_are_not_there_are_warned_of() {
     let runtime = runtime();

@@ -21,8 +21,8 @@ const IMPORTS: [(&str, &[&str]); 32] = [
     ("twin", &["clock", "database", "identity", "name"]),
     ("log", &["clock", "name"]),
     ("image", &["clock", "name", "spelling", "view"]),
-    ("routing", &["name", "spelling"]),
-    ("queue", &["clock", "database", "message", "name"]),
+    ("routing", &["clock", "message", "name", "spelling"]),
+    ("queue", &["clock", "database", "message", "name", "routing"]),
     ("secret", &["clock", "database", "identity", "name", "spelling", "twin"]),
     ("method", &["clock", "log", "name"]),
     (
@@ -130,6 +130,7 @@ const IMPORTS: [(&str, &[&str]); 32] = [
             "message",
             "name",
             "project",
+            "routing",
             "runtime",
             "spelling",
             "support",

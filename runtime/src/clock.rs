@@ -70,6 +70,11 @@ pub fn rfc3339(us: i64) -> String {
     }
 }
 
+/// Microseconds since 1970-01-01 UTC of a time such as [`rfc3339`] writes; `None` where it is none.
+pub fn from_rfc3339(text: &str) -> Option<i64> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond())
+}
+
 /// A time span as a person says it: `3 s`, `2 min 10 s`, `5 h 3 min`, `12 d 4 h`.
 pub fn spoken(span: Duration) -> String {
     let s = span.as_secs();

@@ -18,7 +18,7 @@ mod twins;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
@@ -30,6 +30,7 @@ pub use self::identities::{
 pub use self::methods::MethodCall;
 pub use self::query::QueryPage;
 pub use self::twins::{TwinChange, TwinPart, TwinWish};
+use crate::clock;
 use crate::control::boot::Parts;
 use crate::control::switchboard::Switchboard;
 use crate::control::{Control, Event, Listeners};
@@ -43,11 +44,11 @@ pub use crate::log::{Follow as LogFollow, Followed as LogFollowed, Query as LogQ
 use crate::message::{self, Message, Stamp};
 use crate::metrics::Traffic;
 use crate::name::check_id;
-use crate::queue::ingest::{Outgoing, OutgoingBody, SendError};
+use crate::queue::ingest::{Gate, Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
 use crate::queue::{Consumer, Inbox, Queue};
 pub use crate::refusal::{Refusal, RefusalKind};
-use crate::routing::Selection;
+use crate::routing::{RouteError, Selection};
 pub use crate::secret::Allow;
 use crate::spelling::nearest;
 use crate::state_folder::Folders;
@@ -285,21 +286,18 @@ impl Handle {
         Ok(SendView { to, input: input.to_owned(), receiver })
     }
 
-    /// Follows what passes `FROM …`; `None` means everything.
-    pub fn tail(&self, route: Option<&str>) -> Answer<Tail> {
+    /// Follows what passes `FROM … [WHERE …]`; `None` means everything. Of that each `sample`th message, and no more than `rate` in
+    /// a second.
+    pub fn tail(&self, route: Option<&str>, sample: u64, rate: Option<u32>) -> Answer<Tail> {
         let text = route.unwrap_or("FROM /*");
-        let selection = Selection::parse(text).map_err(|error| Refusal {
-            kind: RefusalKind::Invalid,
-            message: format!("not a route to follow: {error}"),
-            hint: error.hint.clone(),
-            details: vec![error.render(text)],
-        })?;
+        let selection = Selection::parse(text).map_err(|errors| no_selection(text, &errors))?;
         let inbox = Arc::<Inbox>::default();
         let arrived = Arc::new(Notify::new());
         let wake = arrived.clone();
         let consumer = inbox.consume_with(Box::new(move || wake.notify_one())).ok_or_else(Refusal::ending)?;
-        let (id, queue) = self.listeners.listen(selection, inbox);
-        Ok(Tail { id, listeners: self.listeners.clone(), queue, consumer, arrived })
+        let gate = Gate::new(sample, rate).map(Arc::new);
+        let (id, queue) = self.listeners.listen(selection, gate.clone(), inbox);
+        Ok(Tail { id, listeners: self.listeners.clone(), queue, gate, told: clock::now(), consumer, arrived })
     }
 
     /// A query of the log in words; see [`LogQuery::parse`].
@@ -345,12 +343,32 @@ impl Handle {
     }
 }
 
+/// What is wrong with a route that somebody wants to follow, all of it.
+fn no_selection(text: &str, errors: &[RouteError]) -> Refusal {
+    let (message, hint) = match errors {
+        [only] => (format!("not a route to follow: {only}"), only.hint.clone()),
+        several => (format!("not a route to follow: {} problems", several.len()), None),
+    };
+    let told = |error: &RouteError| {
+        let hint = error.hint.as_deref().unwrap_or_default();
+        format!("{error}\n{}\n{hint}", error.render(text))
+    };
+    let details = match errors {
+        [only] => vec![only.render(text)],
+        several => several.iter().map(told).collect(),
+    };
+    Refusal { kind: RefusalKind::Invalid, message, hint, details }
+}
+
 /// A live view of the messages that pass a route. Never holds up a sender: what the reader is too slow for is left out and
 /// counted.
 pub struct Tail {
     id: u64,
     listeners: Arc<Listeners>,
     queue: Arc<Queue>,
+    gate: Option<Arc<Gate>>,
+    /// When it was last said what the gate left out.
+    told: Instant,
     consumer: Consumer,
     arrived: Arc<Notify>,
 }
@@ -359,10 +377,15 @@ pub struct Tail {
 #[derive(Debug)]
 pub enum TailItem {
     /// A message that passed.
-    Message(Message),
+    Message(Box<Message>),
     /// So many were left out, since the reader was too slow.
     Skipped(u64),
+    /// So many were left out, since they were more in a second than the reader wanted.
+    OverRate(u64),
 }
+
+/// How often it is said what the rate left out.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 impl Tail {
     /// The next message; waits for it. `None` when the runtime ends.
@@ -373,10 +396,23 @@ impl Tail {
                 return Some(TailItem::Skipped(skipped));
             }
             if let Some(message) = self.take() {
-                return Some(TailItem::Message(message));
+                return Some(TailItem::Message(Box::new(message)));
+            }
+            if let Some(gate) = self.gate.as_ref().filter(|_| self.told.elapsed() >= SAID_WITHIN) {
+                self.told = clock::now();
+                let over_rate = gate.take_left_out();
+                if over_rate > 0 {
+                    return Some(TailItem::OverRate(over_rate));
+                }
             }
             if self.consumer.prepare_sleep() {
-                self.arrived.notified().await;
+                match &self.gate {
+                    // What a gate leaves out wakes nobody.
+                    Some(gate) if gate.has_rate() => {
+                        let _ = tokio::time::timeout(SAID_WITHIN, self.arrived.notified()).await;
+                    }
+                    _ => self.arrived.notified().await,
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Inside a lane a message is a flat record; [`Meta`] is the part of it that varies in length, in the one encoding that lanes,
 //! `queue.db` and later the child's link share.
 
+mod document;
+
 use std::sync::Arc;
 
 /// Largest body of a message, in bytes, unless a memory route allows more.
@@ -31,6 +33,28 @@ pub struct SystemProperties {
     pub content_type: Option<String>,
     /// `contentEncoding`.
     pub content_encoding: Option<String>,
+    /// Further ones, by their names, such as `dt-subject`. None that the runtime stamps.
+    pub other: Vec<(String, String)>,
+}
+
+/// System properties that have a meaning of their own here: the sender's four, and those that the runtime stamps. None of them is
+/// ever among the others.
+const OWN_SYSTEM_PROPERTIES: [&str; 10] = [
+    "messageId",
+    "correlationId",
+    "contentType",
+    "contentEncoding",
+    "connectionDeviceId",
+    "connectionModuleId",
+    "outputName",
+    "enqueuedTime",
+    "epoch",
+    "sequenceNumber",
+];
+
+/// Whether a sender may give a system property of this name beside the four that have a place of their own.
+pub fn is_other_system_property(name: &str) -> bool {
+    !name.is_empty() && !OWN_SYSTEM_PROPERTIES.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// What the runtime stamps onto a message when it takes it in.
@@ -79,6 +103,8 @@ pub enum MetaKind {
     ContentType = 3,
     /// `contentEncoding`.
     ContentEncoding = 4,
+    /// Another system property, by its key.
+    System = 5,
 }
 
 impl MetaKind {
@@ -89,6 +115,7 @@ impl MetaKind {
             2 => MetaKind::CorrelationId,
             3 => MetaKind::ContentType,
             4 => MetaKind::ContentEncoding,
+            5 => MetaKind::System,
             _ => return None,
         })
     }
@@ -153,13 +180,17 @@ impl Message {
             (MetaKind::ContentEncoding, &self.system.content_encoding),
         ];
         let given = system.iter().filter_map(|(kind, value)| value.as_ref().map(|v| (*kind, v)));
-        if self.properties.is_empty() && given.clone().next().is_none() {
+        if self.properties.is_empty() && self.system.other.is_empty() && given.clone().next().is_none() {
             return out;
         }
         out.push(META_FORMAT);
         given.for_each(|(kind, value)| encode_meta(&mut out, kind, b"", value.as_bytes()));
         for (key, value) in &self.properties {
             encode_meta(&mut out, MetaKind::Property, key.as_bytes(), value.as_bytes());
+        }
+        // Last: an older release reads as far as it knows the kinds.
+        for (key, value) in &self.system.other {
+            encode_meta(&mut out, MetaKind::System, key.as_bytes(), value.as_bytes());
         }
         out
     }
@@ -175,6 +206,7 @@ impl Message {
                 MetaKind::CorrelationId => message.system.correlation_id = Some(value),
                 MetaKind::ContentType => message.system.content_type = Some(value),
                 MetaKind::ContentEncoding => message.system.content_encoding = Some(value),
+                MetaKind::System => message.system.other.push((String::from_utf8_lossy(key).into_owned(), value)),
             }
         }
         message
@@ -201,6 +233,9 @@ impl Message {
         put("correlationId", &self.system.correlation_id);
         put("contentType", &self.system.content_type);
         put("contentEncoding", &self.system.content_encoding);
+        for (key, value) in &self.system.other {
+            system.insert(key.clone(), value.as_str().into());
+        }
         if let Ok(sender) = self.stamp.sender.parse::<crate::name::Identity>() {
             system.insert("connectionDeviceId".into(), sender.device_id().into());
             if let Some(module) = sender.module_id() {
@@ -227,6 +262,7 @@ mod tests {
         let mut message = Message::new(*b"{}");
         message.properties = vec![("level".into(), "high".into()), ("".into(), "".into())];
         message.system.content_type = Some("application/json".into());
+        message.system.other = vec![("dt-subject".into(), "/line/3".into())];
 
         let back = Message::from_parts(&message.encode_meta(), message.body.clone(), message.stamp.clone());
 

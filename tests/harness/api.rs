@@ -120,9 +120,15 @@ impl Api {
 
     /// Follows the messages that pass `route`; what passes after this returned is seen.
     #[track_caller]
-    pub fn listen(mut self, route: &str) -> Listener {
+    pub fn listen(self, route: &str) -> Listener {
+        self.listen_for(route, "")
+    }
+
+    /// [`Api::listen`] with further parameters, such as `&sample=2`.
+    #[track_caller]
+    pub fn listen_for(mut self, route: &str, more: &str) -> Listener {
         let route: String = route.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.send("GET", &format!("/messages?route={route}"), None).unwrap();
+        self.send("GET", &format!("/messages?route={route}{more}"), None).unwrap();
         assert_eq!(self.head().unwrap(), (200, None));
         Listener { stream: self.stream, lines: Vec::new() }
     }

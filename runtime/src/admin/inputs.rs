@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::request;
 use crate::handle::Handle;
-use crate::message::{Message, SystemProperties};
+use crate::message::{Message, SystemProperties, is_other_system_property};
 use crate::view::SendView;
 
 /// Puts a message on an input, in the device's own name.
@@ -59,6 +59,10 @@ struct SystemDocument {
     correlation_id: Option<String>,
     content_type: Option<String>,
     content_encoding: Option<String>,
+    /// Further ones, such as `dt-subject`.
+    #[serde(flatten)]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    other: serde_json::Map<String, Value>,
 }
 
 impl MessageDocument {
@@ -72,8 +76,17 @@ impl MessageDocument {
                     .hint("bodyText takes text as it is, bodyHex two digits for each octet, body any JSON value"));
             }
         };
-        let SystemDocument { message_id, correlation_id, content_type, content_encoding } = self.system_properties;
-        let system = SystemProperties { message_id, correlation_id, content_type, content_encoding };
+        let SystemDocument { message_id, correlation_id, content_type, content_encoding, other } =
+            self.system_properties;
+        let other = other
+            .into_iter()
+            .filter(|(name, _)| is_other_system_property(name))
+            .map(|(name, value)| match value {
+                Value::String(value) => Ok((name, value)),
+                _ => Err(ApiError::invalid(format!("the system property {name} is not a string"))),
+            })
+            .collect::<Result<_, _>>()?;
+        let system = SystemProperties { message_id, correlation_id, content_type, content_encoding, other };
         Ok(Message { properties: self.properties.0, system, ..Message::new(body) })
     }
 }

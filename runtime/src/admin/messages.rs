@@ -1,8 +1,10 @@
 //! `GET /messages?route=FROM …`: messages as they pass, a JSON document a line, until the client goes or the runtime ends.
 //!
-//! A line is [`Message::to_json`](crate::message::Message::to_json), or `{"skipped": n}` where the client was too slow for n
-//! messages. A slow client holds up nobody: its connection fills, then this stops reading, then the tail leaves out.
+//! `sample=n` takes each nth of them, `rate=n` no more than n in a second. A line is
+//! [`Message::to_json`](crate::message::Message::to_json), or `{"skipped": n}` where the client was too slow for n messages, or
+//! `{"overRate": n}` where n were more than it wanted. A slow client holds up nobody: its connection fills, then this stops reading, then the tail leaves out.
 
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -28,7 +30,11 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// Messages as they pass, a JSON document a line, until the client goes.
 #[utoipa::path(
     get, path = "/messages", tag = "messages",
-    params(("route" = Option<String>, Query, description = "`FROM … [WHERE …]`; everything unless told")),
+    params(
+        ("route" = Option<String>, Query, description = "`FROM … [WHERE …]`; everything unless told"),
+        ("sample" = Option<u64>, Query, description = "Of that each so-manieth message"),
+        ("rate" = Option<u32>, Query, description = "No more than so many in a second")
+    ),
     responses((status = 200, body = Object, content_type = "application/x-ndjson"))
 )]
 pub(super) async fn tail(
@@ -36,11 +42,24 @@ pub(super) async fn tail(
     Extension(ending): Extension<Ending>,
     params: Params,
 ) -> Result<Response, ApiError> {
-    let tail = handle.tail(params.text("route"))?;
+    let sample = number(&params, "sample", 1..=u64::from(u32::MAX))?.unwrap_or(1);
+    let rate = number(&params, "rate", 1..=1_000_000)?.and_then(|rate| u32::try_from(rate).ok());
+    let tail = handle.tail(params.text("route"), sample, rate)?;
     let (lines, receiver) = mpsc::channel(BUFFERED_LINES);
     tokio::spawn(follow(tail, lines, ending));
     let body = Body::new(Lines { receiver, ending: None });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+fn number(params: &Params, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
+    let Some(text) = params.text(name) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(Some(number)),
+        _ => {
+            let (from, to) = (range.start(), range.end());
+            Err(ApiError::invalid(format!("{name}={text} is no whole number from {from} to {to}")))
+        }
+    }
 }
 
 async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
@@ -49,6 +68,7 @@ async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
             let line = match item {
                 TailItem::Message(message) => message.to_json(),
                 TailItem::Skipped(count) => json!({"skipped": count}),
+                TailItem::OverRate(count) => json!({"overRate": count}),
             };
             if lines.send(format!("{line}\n")).await.is_err() {
                 break;

@@ -35,6 +35,7 @@ mod progress;
 mod remove;
 mod rollback;
 mod route;
+mod route_test;
 mod run;
 mod secret;
 mod send;
@@ -110,7 +111,7 @@ enum Verb {
     Plan(plan::PlanArgs),
     /// Show the deployment in force, or those before it
     Deployment(deployment::DeploymentArgs),
-    /// List the routes in force, and add some outside the manifest
+    /// List the routes in force, add some outside the manifest, and try one on a message
     Route(route::RouteArgs),
     /// Go back to an earlier deployment
     Rollback(rollback::RollbackArgs),
@@ -213,7 +214,7 @@ fn reached(given: Option<String>, verb: &Verb) -> Result<Option<Host>, Failure> 
     let is_offline = matches!(
         verb,
         Verb::Run(_) | Verb::Try(_) | Verb::New(_) | Verb::Bench(_) | Verb::Completions(_) | Verb::Man(_)
-    );
+    ) || matches!(verb, Verb::Route(args) if args.is_offline());
     match given {
         Some(host) if is_offline => {
             Err(Failure::usage(format!("this verb works on this machine, not on {host}")).hint("leave out -H"))

@@ -1,4 +1,4 @@
-//! `dinrail route list|add|remove`.
+//! `dinrail route list|add|remove|test`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::out::{Out, printable};
 use super::table::Table;
-use super::{Context, Failure, durations, json_input};
+use super::{Context, Failure, durations, json_input, route_test};
 use crate::admin::client::{path, query};
 use crate::view::RouteView;
 
@@ -20,7 +20,8 @@ has a route of the same name, that one is in force.
 Examples:
   dinrail route list
   dinrail route add alarms 'FROM /messages/modules/filter/outputs/alarms INTO $upstream' --priority 0
-  dinrail route remove alarms")]
+  dinrail route remove alarms
+  dinrail route test 'FROM /messages/* WHERE $body.value > 80' --message @message.json")]
 pub struct RouteArgs {
     #[command(subcommand)]
     verb: RouteVerb,
@@ -34,6 +35,8 @@ enum RouteVerb {
     Add(AddArgs),
     /// End a route that was added
     Remove(RemoveArgs),
+    /// Try a route on one message, and see which part decides (offline)
+    Test(route_test::TestArgs),
 }
 
 #[derive(Debug, Args)]
@@ -45,7 +48,7 @@ struct ListArgs {}
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ROUTE reads FROM source INTO sink, as in a manifest. Put it into single quotes: in double quotes a shell takes $upstream for a \
+ROUTE reads FROM source [WHERE condition] INTO sink, as in a manifest. Put it into single quotes: in double quotes a shell takes $upstream for a \
 variable.
 
 Examples:
@@ -89,11 +92,19 @@ struct RemoveArgs {
     name: String,
 }
 
+impl RouteArgs {
+    /// Needs no runtime.
+    pub(super) fn is_offline(&self) -> bool {
+        matches!(self.verb, RouteVerb::Test(_))
+    }
+}
+
 pub(super) fn run(args: RouteArgs, context: &mut Context) -> Result<(), Failure> {
     match args.verb {
         RouteVerb::List(_) => list(context),
         RouteVerb::Add(args) => add(args, context),
         RouteVerb::Remove(args) => remove(&args, context),
+        RouteVerb::Test(args) => route_test::run(&args, context),
     }
 }
 

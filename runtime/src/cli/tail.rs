@@ -12,16 +12,19 @@ use crate::admin::client::{LinesEnd, query};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ROUTE is the FROM part of a route, the name of a module, or the path of a source; without one everything is shown. A module \
-is never held up by this: what is too fast to show is left out and counted.
+ROUTE is a route without INTO, the name of a module, or the path of a source, each with WHERE if you like; without one \
+everything is shown. A module is never held up by this: what is too fast to show is left out and counted.
 
 Examples:
   dinrail tail
   dinrail tail filter -n 3
   dinrail tail 'FROM /messages/modules/host-metrics/outputs/readings' --timeout 10s
+  dinrail tail filter \"WHERE level = 'high'\"
+  dinrail tail 'FROM /messages/* WHERE $body.value > 80' --rate 5
+  dinrail tail host-metrics --sample 100
   dinrail tail /messages/modules/filter/outputs/alarms --json")]
 pub struct TailArgs {
-    /// Which messages: FROM …, a module, or the path of a source
+    /// Which messages: FROM … [WHERE …], a module, or the path of a source
     #[arg(num_args = 0..)]
     route: Vec<String>,
     /// End after so many messages
@@ -30,14 +33,23 @@ pub struct TailArgs {
     /// End after so long
     #[arg(long, value_name = "SPAN", value_parser = durations::parse)]
     timeout: Option<Duration>,
+    /// Show each Nth message only
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    sample: Option<u32>,
+    /// Show no more than N messages in a second; the others are counted
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
 }
 
 pub(super) fn run(args: TailArgs, context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
-    let route = match route(&args.route.join(" ")) {
-        Some(route) => query("/messages", &[("route", &route)]),
-        None => "/messages".to_owned(),
-    };
+    let numbers = [("sample", args.sample), ("rate", args.rate)];
+    let texts = [("route", route(&args.route.join(" ")))]
+        .into_iter()
+        .chain(numbers.map(|(name, number)| (name, number.map(|number| number.to_string()))));
+    let given: Vec<(&str, String)> = texts.filter_map(|(name, text)| Some((name, text?))).collect();
+    let given: Vec<(&str, &str)> = given.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let route = query("/messages", &given);
     let mut shown = 0;
     let mut failed = None;
     let end = client.lines(&route, args.timeout, |line| match show(line, &mut context.out) {
@@ -72,20 +84,24 @@ fn route(text: &str) -> Option<String> {
 fn show(line: &[u8], out: &mut Out) -> Result<bool, Failure> {
     let document: Value = serde_json::from_slice(line)
         .map_err(|error| Failure::caused("the runtime sent what is not a message", &error))?;
-    let skipped = document["skipped"].as_u64();
+    let counted = |key: &str| document[key].as_u64();
+    let left_out = match (counted("skipped"), counted("overRate")) {
+        (Some(count), _) => Some(format!("… {count} messages skipped: they pass faster than they are read")),
+        (None, Some(count)) => Some(format!("… {count} messages left out: they are more than --rate asks for")),
+        (None, None) => None,
+    };
     if out.is_json() {
         out.json_line(&document)?;
-        return Ok(skipped.is_none());
+        return Ok(left_out.is_none());
     }
-    let text = match skipped {
-        Some(count) => {
-            out.paint(Paint::Yellow, &format!("… {count} messages skipped: they pass faster than they are read"))
-        }
+    let is_message = left_out.is_none();
+    let text = match left_out {
+        Some(told) => out.paint(Paint::Yellow, &told),
         None => message(&document, out.width()),
     };
     out.line(text)?;
     out.flush()?;
-    Ok(skipped.is_none())
+    Ok(is_message)
 }
 
 /// Time, sender and output, properties, body; cut to a terminal's width.

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::message::MAX_MESSAGE_BYTES;
 use crate::name::{EDGE_HUB, Identity};
-use crate::queue::ingest::{Ingest, Router, Sink, TargetSpec};
+use crate::queue::ingest::{Gate, Ingest, Router, Sink, TargetSpec};
 use crate::queue::lane::{Source, lock};
 use crate::queue::{Inbox, LaneLimits, Queue, WhenFull};
-use crate::routing::{self, Durability, OnFull, RouteTable, Selection, SourcePath};
+use crate::routing::{self, CompiledRoute, Durability, OnFull, RouteTable, Selection, SourcePath};
 
 /// Most messages that wait for one listener and output; what comes while it is behind is left out and counted.
 const LISTENER_LIMITS: LaneLimits = LaneLimits { messages: 4096, bytes: 8 << 20 };
@@ -32,7 +32,15 @@ struct State {
     local: Arc<RouteTable>,
     /// In force.
     table: Arc<RouteTable>,
-    listeners: Vec<(u64, Arc<Selection>, Arc<Queue>)>,
+    listeners: Vec<Listener>,
+}
+
+#[derive(Clone)]
+struct Listener {
+    id: u64,
+    selection: Arc<Selection>,
+    gate: Option<Arc<Gate>>,
+    queue: Arc<Queue>,
 }
 
 impl Listeners {
@@ -69,22 +77,23 @@ impl Listeners {
         (state.deployed.clone(), state.local.clone())
     }
 
-    /// Begins to copy what `selection` takes into a queue of its own, whose lanes announce themselves at `inbox`.
-    pub fn listen(&self, selection: Selection, inbox: Arc<Inbox>) -> (u64, Arc<Queue>) {
+    /// Begins to copy what `selection` takes and `gate` lets through into a queue of its own, whose lanes announce themselves at
+    /// `inbox`.
+    pub fn listen(&self, selection: Selection, gate: Option<Arc<Gate>>, inbox: Arc<Inbox>) -> (u64, Arc<Queue>) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let queue = Arc::new(Queue::new(&format!("$tail/{id}"), "", inbox, LISTENER_LIMITS));
-        let entry = (id, Arc::new(selection), queue.clone());
-        self.change(|state| state.listeners.push(entry));
+        let listener = Listener { id, selection: Arc::new(selection), gate, queue: queue.clone() };
+        self.change(|state| state.listeners.push(listener));
         (id, queue)
     }
 
     /// Ends it.
     pub fn forget(&self, id: u64) {
         self.change(|state| {
-            state.listeners.retain(|(known, _, queue)| {
-                let stays = *known != id;
+            state.listeners.retain(|listener| {
+                let stays = listener.id != id;
                 if !stays {
-                    queue.close();
+                    listener.queue.close();
                 }
                 stays
             });
@@ -112,18 +121,24 @@ impl Listeners {
 impl State {
     fn takes(&self, path: &SourcePath) -> bool {
         self.table.routes().iter().any(|route| route.source.matches(path))
-            || self.listeners.iter().any(|(_, selection, _)| selection.source.matches(path))
+            || self.listeners.iter().any(|listener| listener.selection.source.matches(path))
     }
 }
 
 fn router(state: State) -> Box<Router> {
     Box::new(move |source: &Source| {
         let path = source_path(source);
-        let routed = state.table.targets_for(&path).into_iter().map(|spec| target(spec, state.time_to_live));
-        let heard = state.listeners.iter().filter(|(_, selection, _)| selection.source.matches(&path));
-        let heard = heard.map(|(_, _, queue)| TargetSpec {
+        let routed = state.table.candidates_for(&path).into_iter().flat_map(|routes| {
+            // The first of an endpoint's routes that wants the message carries it.
+            let target = |(rank, route)| TargetSpec { is_alternative: rank > 0, ..target(route, state.time_to_live) };
+            routes.into_iter().enumerate().map(target).collect::<Vec<_>>()
+        });
+        let heard = state.listeners.iter().filter(|listener| listener.selection.source.matches(&path));
+        let heard = heard.map(|listener| TargetSpec {
             when_full: WhenFull::Skip,
-            ..TargetSpec::new(Sink::Listener(queue.clone()))
+            condition: listener.selection.condition.clone(),
+            gate: listener.gate.clone(),
+            ..TargetSpec::new(Sink::Listener(listener.queue.clone()))
         });
         routed.chain(heard).collect()
     })
@@ -139,7 +154,8 @@ fn source_path(source: &Source) -> SourcePath {
     }
 }
 
-fn target(spec: routing::TargetSpec, time_to_live: Option<Duration>) -> TargetSpec {
+fn target(route: &CompiledRoute, time_to_live: Option<Duration>) -> TargetSpec {
+    let spec = route.target.clone();
     let max_bytes = spec.max_message_bytes.map_or(MAX_MESSAGE_BYTES, |max| max as usize);
     let sink = match (spec.sink, spec.durability) {
         (routing::Sink::Upstream, _) => Sink::Disk("$upstream".into()),
@@ -155,7 +171,14 @@ fn target(spec: routing::TargetSpec, time_to_live: Option<Duration>) -> TargetSp
         OnFull::Block => WhenFull::Block(spec.block),
     };
     let ttl_secs = spec.ttl.or(time_to_live).map(|ttl| ttl.as_secs());
-    TargetSpec { sink, priority: spec.priority, ttl_secs, max_bytes, when_full }
+    TargetSpec {
+        priority: spec.priority,
+        ttl_secs,
+        max_bytes,
+        when_full,
+        condition: route.condition.clone(),
+        ..TargetSpec::new(sink)
+    }
 }
 
 #[cfg(test)]
@@ -175,7 +198,7 @@ mod tests {
             ingest.send(&output, &outgoing, &mut |_| Ok(())).unwrap();
         };
         let inbox = Arc::<Inbox>::default();
-        let (id, queue) = listeners.listen(Selection::parse("FROM /*").unwrap(), inbox.clone());
+        let (id, queue) = listeners.listen(Selection::parse("FROM /*").unwrap(), None, inbox.clone());
         send();
         assert_eq!(queue.waiting(), (1, 1));
         let gone = (Arc::downgrade(&inbox), Arc::downgrade(&queue));

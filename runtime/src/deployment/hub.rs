@@ -162,10 +162,15 @@ fn read_text(reader: &mut Reader<'_>, path: &str, name: &str, text: &str) -> Opt
         return None;
     }
     match (RouteSpec::new(name, text), Route::parse(text)) {
-        (Ok(spec), Ok(route)) => Some((spec, route)),
-        (Err(error), _) | (_, Err(error)) => {
-            let excerpt = error.render(text);
-            reader.problem_within(path, error.at, error.message, error.hint, excerpt);
+        (Ok(spec), Ok(route)) => {
+            route.notes.iter().for_each(|note| reader.note(format!("route {name}: {note}")));
+            Some((spec, route))
+        }
+        (Err(errors), _) | (_, Err(errors)) => {
+            for error in errors {
+                let excerpt = error.render(text);
+                reader.problem_within(path, error.at, error.message, error.hint, excerpt);
+            }
             None
         }
     }

@@ -343,6 +343,8 @@ impl Delivering {
                 MetaKind::CorrelationId => message.correlation_id = text(value),
                 MetaKind::ContentType => message.content_type = text(value),
                 MetaKind::ContentEncoding => message.content_encoding = text(value),
+                // Has no place in what modules are given.
+                MetaKind::System => {}
             }
         }
         message.property_count = self.properties.len() as u32;

@@ -12,10 +12,12 @@ use arc_swap::ArcSwap;
 use dinrail_plugin::abi::DrText;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
+use super::choosing::Choosing;
 use super::lane::{LaneLimits, Source, lock};
 pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
+use super::record::MetaWriter;
 use super::sequences::{Book, Sequence};
-pub use super::target::{Router, Sink, TargetSpec, WhenFull};
+pub use super::target::{Gate, Router, Sink, TargetSpec, WhenFull};
 use super::{Inbox, Queue, QueueLane};
 use crate::clock;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
@@ -73,8 +75,11 @@ struct Sending {
     sequence: Sequence,
     version: u64,
     targets: Vec<Target>,
+    /// Where not every message goes to every target.
+    choosing: Option<Box<Choosing>>,
 }
 
+#[derive(Clone)]
 pub(super) struct Target {
     pub to: To,
     pub priority: u32,
@@ -96,6 +101,7 @@ pub struct QueueFigures {
     pub taken: Vec<(Arc<Source>, u64)>,
 }
 
+#[derive(Clone)]
 pub(super) enum To {
     Lane(Arc<QueueLane>),
     Disk(Arc<str>),
@@ -238,25 +244,41 @@ impl Ingest {
         if sending.version != version {
             self.retarget(output, &mut sending, version);
         }
-        let bytes = message.body.bytes().len() + message.meta_len;
-        if let Some(target) = sending.targets.iter().find(|target| bytes > target.max_bytes) {
-            let endpoint = target.endpoint().to_owned();
-            return Some(Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint }));
-        }
+        let Sending { sequence: sequences, targets, choosing, .. } = &mut *sending;
         let sequence = match patience.is_zero() {
-            true => sending.sequence.take_now(&self.book, &output.source)?,
-            false => match sending.sequence.take(&self.book, &output.source) {
+            true => sequences.take_now(&self.book, &output.source)?,
+            false => match sequences.take(&self.book, &output.source) {
                 Ok(sequence) => sequence,
                 Err(error) => return Some(Err(error)),
             },
         };
+        let stamp = (sequence, clock::coarse_wall_us());
+        let (targets, meta) = match choosing {
+            None => (&targets[..], None),
+            Some(choosing) => {
+                let (chosen, meta) = choosing.choose(targets, &output.source, message, stamp);
+                (chosen, Some(meta))
+            }
+        };
+        let bytes = message.body.bytes().len() + message.meta_len;
+        if let Some(target) = targets.iter().find(|target| bytes > target.max_bytes) {
+            sequences.give_back();
+            let endpoint = target.endpoint().to_owned();
+            return Some(Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint }));
+        }
         output.sent.fetch_add(1, Ordering::Relaxed);
-        if sending.targets.is_empty() {
+        if targets.is_empty() {
             output.unrouted.fetch_add(1, Ordering::Relaxed);
             return Some(Ok(()));
         }
-        let stamp = (sequence, clock::coarse_wall_us());
-        let outcome = self.place(output, &sending.targets, message, stamp, held, disk);
+        let outcome = match meta {
+            None => self.place(output, targets, message, stamp, held, disk),
+            Some(meta) => {
+                let encoded = |out: &mut MetaWriter<'_>| out.put(meta);
+                let message = &Outgoing { fill: &encoded, ..*message };
+                self.place(output, targets, message, stamp, held, disk)
+            }
+        };
         if outcome.is_err() {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
             FairGuard::unlock_fair(sending);
@@ -294,6 +316,7 @@ impl Ingest {
     #[cold]
     fn retarget(&self, output: &Output, sending: &mut Sending, version: u64) {
         let specs = (self.router.load())(&output.source);
+        sending.choosing = Choosing::of(&specs);
         sending.targets = specs
             .into_iter()
             .map(|spec| {

@@ -9,10 +9,12 @@
 //! its `scheduled` flag is set.
 
 pub mod budget;
+mod choosing;
 mod counting;
 mod dead_letters;
 pub mod disk;
 pub mod expiring;
+mod gate;
 pub mod inbox;
 pub mod ingest;
 pub mod kept;

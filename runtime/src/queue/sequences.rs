@@ -247,6 +247,11 @@ impl Sequence {
         self.take_slowly(book, source, Duration::ZERO).ok()
     }
 
+    /// Takes back the number that was given out last, of a message that is not sent after all.
+    pub fn give_back(&mut self) {
+        self.last = self.last.saturating_sub(1);
+    }
+
     /// The last number; `None` where this run has given out none.
     pub fn last(&self) -> Option<u64> {
         self.block.as_ref().filter(|_| self.last > 0).map(|_| self.last)

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
+pub use super::gate::Gate;
 use super::lane::Source;
+use crate::routing::Condition;
 
 /// What becomes of a message for which a lane has no room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -36,12 +38,27 @@ pub struct TargetSpec {
     pub max_bytes: usize,
     /// What becomes of it where there is no room in memory.
     pub when_full: WhenFull,
+    /// Which messages; all where it has none.
+    pub condition: Option<Condition>,
+    /// Leads to the endpoint of the target before it, and takes only what that one leaves.
+    pub is_alternative: bool,
+    /// How many of those; for listeners.
+    pub gate: Option<Arc<Gate>>,
 }
 
 impl TargetSpec {
     /// The most urgent, without further limits.
     pub fn new(sink: Sink) -> TargetSpec {
-        TargetSpec { sink, priority: 0, ttl_secs: None, max_bytes: usize::MAX, when_full: WhenFull::Spill }
+        TargetSpec {
+            sink,
+            priority: 0,
+            ttl_secs: None,
+            max_bytes: usize::MAX,
+            when_full: WhenFull::Spill,
+            condition: None,
+            is_alternative: false,
+            gate: None,
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! Routes: from where messages go to where.
 //!
 //! A [`RouteSpec`] is what was asked for, a [`RouteTable`] is what the senders use: immutable, compiled once, swapped as a whole.
-//! Every route that matches carries the message, but each endpoint gets it once, by the best (lowest) priority.
+//! Each endpoint gets a message once, by the best of the routes that lead there and whose [`Condition`] is true for it.
 
+pub mod condition;
+mod cursor;
+mod error;
 pub mod route;
 pub mod source;
+mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,8 +17,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use route::{Condition, Route, RouteError, Selection, Sink};
+pub use condition::{Asked, BodyPaths, Condition, ExplainedPart, Explanation, Test, Truth};
+pub use error::RouteError;
+pub use route::{MAX_ROUTE_BYTES, Route, Selection, Sink, Trial};
 pub use source::{Source, SourcePath};
+pub use view::MessageView;
 
 /// Priority of a route that gives none: the lowest. Source: IoT Edge.
 pub const LOWEST_PRIORITY: u32 = 2_000_000_000;
@@ -115,7 +122,7 @@ impl RouteSpec {
     ///
     /// # Errors
     /// `text` is not a route.
-    pub fn new(name: &str, text: &str) -> Result<RouteSpec, RouteError> {
+    pub fn new(name: &str, text: &str) -> Result<RouteSpec, Vec<RouteError>> {
         let route = Route::parse(text)?;
         Ok(RouteSpec {
             name: name.to_owned(),
@@ -204,7 +211,7 @@ impl RouteTable {
         for spec in specs {
             match Route::parse(&spec.text) {
                 Ok(route) => routes.push(compile(spec, route)),
-                Err(error) => errors.push((spec.name.clone(), error)),
+                Err(found) => errors.extend(found.into_iter().map(|error| (spec.name.clone(), error))),
             }
         }
         (RouteTable { routes }, errors)
@@ -226,22 +233,25 @@ impl RouteTable {
         &self.routes
     }
 
-    /// Where messages from `path` go: each endpoint once, by the route of the best priority; of equal ones by a durable route
-    /// before one in memory, then by name. Best priority first.
-    pub fn targets_for(&self, path: &SourcePath) -> Vec<TargetSpec> {
-        fn rank(target: &TargetSpec) -> (u32, Durability, &str) {
-            (target.priority, target.durability, &target.route)
+    /// Where messages from `path` may go: for each endpoint the routes that lead there, best first. The first of them whose
+    /// condition is true for a message carries it. A better route has the better priority; of equal ones a durable one goes
+    /// before one in memory, then the name decides. What stands behind a route without a condition is never asked, and left out.
+    pub fn candidates_for(&self, path: &SourcePath) -> Vec<Vec<&CompiledRoute>> {
+        fn rank(route: &CompiledRoute) -> (u32, Durability, &str) {
+            (route.target.priority, route.target.durability, &route.name)
         }
-        let mut best: BTreeMap<&Sink, &TargetSpec> = BTreeMap::new();
+        let mut endpoints: BTreeMap<&Sink, Vec<&CompiledRoute>> = BTreeMap::new();
         for route in self.routes.iter().filter(|route| route.source.matches(path)) {
-            let target = best.entry(&route.target.sink).or_insert(&route.target);
-            if rank(&route.target) < rank(target) {
-                *target = &route.target;
-            }
+            endpoints.entry(&route.target.sink).or_default().push(route);
         }
-        let mut targets: Vec<TargetSpec> = best.into_values().cloned().collect();
-        targets.sort_by(|a, b| rank(a).cmp(&rank(b)));
-        targets
+        let mut endpoints: Vec<Vec<&CompiledRoute>> = endpoints.into_values().collect();
+        for routes in &mut endpoints {
+            routes.sort_by(|a, b| rank(a).cmp(&rank(b)));
+            let unconditional = routes.iter().position(|route| route.condition.is_none());
+            routes.truncate(unconditional.map_or(routes.len(), |at| at + 1));
+        }
+        endpoints.sort_by(|a, b| a.first().map(|r| rank(r)).cmp(&b.first().map(|r| rank(r))));
+        endpoints
     }
 }
 
@@ -283,8 +293,8 @@ mod tests {
         ])
         .unwrap();
         let routes = |module: &str, output: &str| -> Vec<String> {
-            let targets = table.targets_for(&SourcePath::module(module, Some(output)));
-            targets.iter().map(|target| target.route.to_string()).collect()
+            let endpoints = table.candidates_for(&SourcePath::module(module, Some(output)));
+            endpoints.iter().map(|routes| routes[0].name.to_string()).collect()
         };
 
         assert_eq!(routes("filter", "alarms"), ["alarms", "store"]);
@@ -298,7 +308,24 @@ mod tests {
         memory.durability = Durability::Memory;
         let table = RouteTable::compile(&[memory, spec("b", 3, "FROM /messages/* INTO $upstream")]).unwrap();
 
-        assert_eq!(&*table.targets_for(&SourcePath::device())[0].route, "b");
+        assert_eq!(&*table.candidates_for(&SourcePath::device())[0][0].name, "b");
+    }
+
+    #[test]
+    fn an_endpoint_has_its_routes_in_order_up_to_the_first_without_a_condition() {
+        let table = RouteTable::compile(&[
+            spec("all", 5, "FROM /* INTO $upstream"),
+            spec("never", 7, "FROM /* WHERE a = 'x' INTO $upstream"),
+            spec("high", 0, "FROM /* WHERE level = 'high' INTO $upstream"),
+            spec("low", 3, "FROM /* WHERE level = 'low' INTO $upstream"),
+            spec("in", 1, "FROM /* WHERE level = 'low' INTO BrokeredEndpoint('/modules/a/inputs/b')"),
+        ])
+        .unwrap();
+
+        let endpoints = table.candidates_for(&SourcePath::device());
+        let names: Vec<Vec<&str>> = endpoints.iter().map(|routes| routes.iter().map(|r| &*r.name).collect()).collect();
+
+        assert_eq!(names, [vec!["high", "low", "all"], vec!["in"]]);
     }
 
     #[test]

@@ -71,6 +71,16 @@ impl Source {
             && self.prefix.iter().zip(&path.0).all(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs))
     }
 
+    /// Whether it takes changes of twins and nothing else.
+    pub(super) fn is_of_twin_changes(&self) -> bool {
+        self.prefix.first().is_some_and(|first| first.eq_ignore_ascii_case("twinChangeNotifications"))
+    }
+
+    /// Whether it is for what modules and devices send: not for what the runtime says itself.
+    pub fn is_of_messages(&self) -> bool {
+        self.prefix.first().is_none_or(|first| first.eq_ignore_ascii_case("messages"))
+    }
+
     /// The module that the pattern names, if it names one.
     pub fn module(&self) -> Option<&str> {
         self.prefix.get(2).map(String::as_str)

@@ -1,4 +1,4 @@
-//! Fuzzing of what comes from outside: twin patches, bodies of requests, SAS tokens, queries.
+//! Fuzzing of what comes from outside: twin patches, bodies of requests, SAS tokens, queries, routes.
 //!
 //! Each target has a folder below `corpus/`: seeds, and every input that ever was a finding. They all run first, then new
 //! ones are made of them until the time is up: by generators that know the format, and by bytes that change. An input
@@ -11,6 +11,7 @@ mod bodies;
 mod documents;
 mod engine;
 mod queries;
+mod routes;
 mod stage;
 mod tokens;
 mod twins;

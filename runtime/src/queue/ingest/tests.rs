@@ -134,3 +134,77 @@ fn a_route_that_blocks_holds_its_sender_as_long_as_it_says_and_then_tells_it() {
     assert!(matches!(send(&ingest, &output), Err(SendError::Full { .. })));
     assert!(since.elapsed() >= limit);
 }
+
+/// Sends a message with the property `level`, and a body.
+fn send_level(ingest: &Ingest, output: &Output, level: &str) -> Result<(), SendError> {
+    let message = crate::message::Message {
+        properties: vec![("level".into(), level.into())],
+        ..crate::message::Message::new(*b"x")
+    };
+    let meta = message.encode_meta();
+    let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
+    let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
+    ingest.send(output, &outgoing, &mut |_| Ok(()))
+}
+
+fn conditional(endpoint: &str, level: Option<&str>) -> TargetSpec {
+    let text = level.map(|level| format!("FROM /* WHERE level = '{level}'"));
+    let condition = text.and_then(|text| crate::routing::Selection::parse(&text).unwrap().condition);
+    let sink = Sink::Input { module: endpoint.into(), input: "in".into() };
+    TargetSpec { condition, ..TargetSpec::new(sink) }
+}
+
+#[test]
+fn a_message_goes_where_conditions_say_and_to_each_endpoint_once() {
+    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    ingest.set_router(Box::new(|_| {
+        vec![
+            conditional("a", Some("high")),
+            TargetSpec { is_alternative: true, priority: 1, ..conditional("a", None) },
+            conditional("b", Some("low")),
+            TargetSpec { is_alternative: true, ..conditional("b", Some("none")) },
+            conditional("c", None),
+        ]
+    }));
+    let output = ingest.output(&identity(), "out");
+
+    for level in ["high", "low", "other"] {
+        send_level(&ingest, &output, level).unwrap();
+    }
+
+    let waiting = ["a", "b", "c"].map(|module| ingest.waiting(module).0);
+    assert_eq!(waiting, [3, 1, 3]);
+    let (_, sent, unrouted) = ingest.counts().remove(0);
+    assert_eq!((sent, unrouted), (3, 0));
+}
+
+#[test]
+fn a_message_that_no_condition_wants_is_counted_as_unrouted() {
+    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    ingest.set_router(Box::new(|_| vec![TargetSpec { max_bytes: 4, ..conditional("a", Some("high")) }]));
+    let output = ingest.output(&identity(), "out");
+
+    send_level(&ingest, &output, "low").unwrap();
+    assert!(matches!(send_level(&ingest, &output, "high"), Err(SendError::TooLarge { .. })));
+    send_level(&ingest, &output, "low").unwrap();
+
+    let (_, sent, unrouted) = ingest.counts().remove(0);
+    assert_eq!((sent, unrouted, ingest.waiting("a").0), (2, 2, 0));
+    let sequence = output.lock().0.sequence.last();
+    assert_eq!(sequence, Some(2), "the message that was too large has none");
+}
+
+#[test]
+fn a_gate_lets_a_part_of_what_was_wanted_through() {
+    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    let gate = Arc::new(Gate::new(2, None).unwrap());
+    ingest
+        .set_router(Box::new(move |_| vec![TargetSpec { gate: Some(gate.clone()), ..conditional("a", Some("high")) }]));
+    let output = ingest.output(&identity(), "out");
+
+    for level in ["high", "low", "high", "low", "high"] {
+        send_level(&ingest, &output, level).unwrap();
+    }
+
+    assert_eq!(ingest.waiting("a").0, 2);
+}

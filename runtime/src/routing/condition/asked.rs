@@ -1,0 +1,70 @@
+//! What conditions ask one message for. The body is read when the first of them wants it, for all of them at once.
+
+use std::cell::OnceCell;
+
+use super::body::BodyPaths;
+use super::reference::{Name, SystemName};
+use super::value::Value;
+use crate::routing::view::{Encoding, MessageView, NotJson};
+
+/// A message and what was found out about it so far.
+pub struct Asked<'m> {
+    view: MessageView<'m>,
+    paths: &'m BodyPaths,
+    body: OnceCell<Vec<Value<'m>>>,
+    /// The body of a change of a twin, which is JSON whatever its type says.
+    change: OnceCell<Vec<Value<'m>>>,
+}
+
+impl<'m> Asked<'m> {
+    /// Nothing is looked at yet. `paths` are those of all conditions that will be evaluated with it.
+    pub fn new(view: MessageView<'m>, paths: &'m BodyPaths) -> Asked<'m> {
+        Asked { view, paths, body: OnceCell::new(), change: OnceCell::new() }
+    }
+
+    pub(super) fn property(&self, name: &Name) -> Value<'m> {
+        self.view.property(name).map_or(Value::Undefined, |text| Value::Text(text.into()))
+    }
+
+    pub(super) fn system(&self, name: &SystemName) -> Value<'m> {
+        self.view.system(name).map_or(Value::Undefined, Value::Text)
+    }
+
+    pub(super) fn body(&self, slot: u32) -> Value<'_> {
+        let found = self.body.get_or_init(|| match self.view.json_encoding() {
+            Ok(encoding) => read(self.paths, encoding, self.view.body),
+            Err(_) => Vec::new(),
+        });
+        found.get(slot as usize).map_or(Value::Undefined, Value::borrowed)
+    }
+
+    /// Whether a change has a value for a path; null is one: it says that it was removed.
+    pub(super) fn change_includes(&self, slot: u32) -> Value<'_> {
+        let found = self.change.get_or_init(|| read(self.paths, Encoding::Utf8, self.view.body));
+        match found.get(slot as usize) {
+            Some(value) if self.view.body.trim_ascii_start().starts_with(b"{") => Value::Bool(value.is_defined()),
+            _ => Value::Undefined,
+        }
+    }
+
+    /// Why the body is not looked into; `None` where it is.
+    pub(super) fn no_body(&self) -> Option<&'static str> {
+        match self.view.json_encoding() {
+            Err(reason) => Some(NotJson::reason(reason)),
+            Ok(encoding) => {
+                let is_json = encoding
+                    .decode(self.view.body)
+                    .is_some_and(|json| serde_json::from_slice::<serde::de::IgnoredAny>(&json).is_ok());
+                (!is_json).then_some("the message's body is not the JSON that its contentType says")
+            }
+        }
+    }
+}
+
+fn read<'m>(paths: &BodyPaths, encoding: Encoding, body: &'m [u8]) -> Vec<Value<'m>> {
+    match encoding.decode(body) {
+        None => Vec::new(),
+        Some(std::borrow::Cow::Borrowed(json)) => paths.read(json),
+        Some(std::borrow::Cow::Owned(json)) => paths.read(&json).into_iter().map(Value::into_owned).collect(),
+    }
+}
