@@ -1,5 +1,6 @@
 //! `dinrail remove NAME`.
 
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -7,8 +8,8 @@ use clap::Args;
 use super::out::printable;
 use super::progress::Progress;
 use super::{Context, Failure};
-use crate::admin::client::{path, query};
-use crate::view::RemovedView;
+use crate::admin::client::{Client, ClientError, path, query};
+use crate::view::{ModuleDetail, RemovedView};
 
 /// The runtime gives a worker up long before; this is for one that has stopped answering.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -28,10 +29,16 @@ pub struct RemoveArgs {
     /// With its identity, twin, data folder and what waits for it; also what an earlier removal left
     #[arg(long)]
     purge: bool,
+    /// Do not ask on a terminal before something is discarded
+    #[arg(short, long, requires = "purge")]
+    yes: bool,
 }
 
 pub(super) fn run(args: RemoveArgs, context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
+    if args.purge && !args.yes && std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
+        ask(&client, &args.name)?;
+    }
     let progress = Progress::while_waiting(format!("waiting for {} to stop", printable(&args.name)));
     let purge: &[(&str, &str)] = if args.purge { &[("purge", "true")] } else { &[] };
     let view: RemovedView = client.delete_waiting(&query(&path(&["modules", &args.name]), purge), PATIENCE)?;
@@ -54,6 +61,28 @@ pub(super) fn run(args: RemoveArgs, context: &mut Context) -> Result<(), Failure
         _ if !view.purged => Ok(()),
         problems => Err(Failure::new(format!("not everything of {} could be discarded", view.name))
             .details(problems.iter().map(|problem| printable(problem)).collect())),
+    }
+}
+
+/// Says what there is to lose and asks. One that is gone already has left what the answer lists.
+fn ask(client: &Client, name: &str) -> Result<(), Failure> {
+    let there = match client.get::<ModuleDetail>(&path(&["modules", name])) {
+        Ok(detail) => {
+            format!("{} messages that wait and {} that are set aside", detail.module.inbox.messages, detail.parked)
+        }
+        Err(ClientError::Refused { .. }) => "what it left".to_owned(),
+        Err(error) => return Err(error.into()),
+    };
+    let name = printable(name);
+    let _ = write!(
+        std::io::stderr(),
+        "discard {name} for good, with its identity, twin and data, and with {there}? [y/N] "
+    );
+    let mut answer = String::new();
+    let _ = std::io::stdin().read_line(&mut answer);
+    match answer.trim().to_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new("nothing was discarded and nothing removed")),
     }
 }
 

@@ -407,6 +407,7 @@ impl Ingest {
 
     /// Ends all sequences at their last numbers; nothing can be sent any more. For the end of the runtime.
     pub fn close_sequences(&self) {
+        self.book.end();
         let outputs: Vec<Arc<Output>> = lock(&self.outputs).values().cloned().collect();
         let close = |output: &Arc<Output>| {
             // One that is sending all the same is left to the next start, which goes on behind its block.

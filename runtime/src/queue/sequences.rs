@@ -53,6 +53,7 @@ struct Inner {
     /// `None`: nothing is kept, for tests and tryouts.
     file: Option<(Database, PathBuf)>,
     is_behind: AtomicBool,
+    is_over: AtomicBool,
 }
 
 /// Where an output is in its numbers. To be kept behind the output's lock.
@@ -97,7 +98,7 @@ struct State {
 impl Book {
     /// A book that is kept nowhere.
     pub fn unkept(epoch: u64) -> Book {
-        Book(Arc::new(Inner { epoch, file: None, is_behind: AtomicBool::new(false) }))
+        Book(Arc::new(Inner { epoch, file: None, is_behind: AtomicBool::new(false), is_over: AtomicBool::new(false) }))
     }
 
     /// Opens the book in `folder`, the state directory, and closes what an end without a word left open. Second: what the ledger has
@@ -124,7 +125,8 @@ impl Book {
             tracing::warn!("{} cannot be removed, so the next start begins another epoch: {error}", marker.display());
         }
         let file = Some((database.clone(), marker));
-        Ok((Book(Arc::new(Inner { epoch, file, is_behind: AtomicBool::new(false) })), lines))
+        let (is_behind, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok((Book(Arc::new(Inner { epoch, file, is_behind, is_over })), lines))
     }
 
     /// The epoch of every number of this run.
@@ -146,6 +148,11 @@ impl Book {
                 }
             }),
         );
+    }
+
+    /// From now on no output is opened: what is sent at the end of the runtime is refused.
+    pub fn end(&self) {
+        self.0.is_over.store(true, Ordering::Release);
     }
 
     /// Closes outputs at their last numbers, see [`Sequence::close`]. Does not wait for the disk.
@@ -275,7 +282,7 @@ impl Sequence {
 
     #[cold]
     fn take_slowly(&mut self, book: &Book, source: &Arc<Source>, patience: Duration) -> Result<u64, SendError> {
-        if self.is_closed {
+        if self.is_closed || book.0.is_over.load(Ordering::Acquire) {
             return Err(SendError::Refused("the runtime is ending".to_owned()));
         }
         if book.0.file.is_none() {

@@ -85,3 +85,43 @@ impl Ingest {
 fn key(source: &Source) -> Key {
     (source.identity.clone(), source.output.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Identity;
+    use crate::queue::ingest::{Outgoing, OutgoingBody};
+    use crate::queue::sequences::Book;
+    use crate::queue::{LaneLimits, take_message};
+
+    #[test]
+    fn messages_are_settled_once_nothing_of_them_is_in_memory_and_not_before() {
+        let ingest = Ingest::new("d", Book::unkept(1), LaneLimits { messages: 10, bytes: 1 << 20 });
+        let device = Identity::device("d").unwrap();
+        let send = || {
+            let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
+            ingest.send_to(&device, "m", "in", &message).unwrap();
+        };
+        let settled = |holds: bool| ingest.settled(&|_| holds).first().map(|(_, last)| *last);
+        let mut place = ingest.inbox("m").consume().unwrap();
+        let mut take = || {
+            let lane = place.next_lane().unwrap();
+            assert!(take_message(&lane, &mut place, |_, _| ()).is_some());
+            place.give_back(lane);
+        };
+        (0..3).for_each(|_| send());
+        assert_eq!((settled(false), settled(false)), (None, None));
+        take();
+        take();
+        assert_eq!(settled(false), None, "one still waits");
+        // A busy lane is settled up to where it was, whatever comes meanwhile.
+        send();
+        take();
+        assert_eq!(settled(false), Some(3));
+        take();
+        assert_eq!((settled(true), settled(true)), (None, None), "somebody holds messages that are in no lane");
+        assert_eq!(settled(false), None);
+        assert_eq!(settled(false), Some(4));
+        assert_eq!(settled(false), None, "said once");
+    }
+}

@@ -38,6 +38,8 @@ enum Kind {
     Route,
     /// Names of secrets.
     Secret,
+    /// Ids of messages that were set aside.
+    DeadLetter,
     /// Numbers of deployments that one can go back to.
     Deployment,
 }
@@ -48,6 +50,8 @@ fn kind(verb: &str, argument: &str) -> Option<Kind> {
         ("show" | "wait" | "start" | "stop" | "restart" | "logs" | "remove" | "losses" | "send", "name") => {
             Kind::Module
         }
+        ("dead-letter list", "name") | ("dead-letter resend" | "dead-letter purge", "of") => Kind::Module,
+        ("dead-letter show", "id") | ("dead-letter resend" | "dead-letter purge", "ids") => Kind::DeadLetter,
         ("tail", "route") => Kind::Module,
         ("twin get" | "twin patch" | "twin replace" | "twin history" | "twin undo" | "method", "id") => Kind::Twin,
         ("identity show" | "identity token" | "identity connection-string", "id") => Kind::Identity,
@@ -129,6 +133,7 @@ fn candidates(kind: Kind, line: &Line, current: &OsStr) -> Vec<CompletionCandida
         Kind::Image | Kind::ImageOrFile => images(line),
         Kind::Route => routes(line),
         Kind::Secret => secrets(line),
+        Kind::DeadLetter => dead_letters(line),
         Kind::Deployment => deployments(line),
     };
     let fitting = known.unwrap_or_default().into_iter().filter(|(value, _)| value.starts_with(text));
@@ -215,6 +220,12 @@ fn routes(line: &Line) -> Option<Known> {
     // Those of the deployment can not be removed.
     let added = routes.as_array()?.iter().filter(|route| route["origin"] == "cli");
     Some(added.filter_map(|route| Some((text(route, "name")?, text(route, "route")))).collect())
+}
+
+fn dead_letters(line: &Line) -> Option<Known> {
+    let page = line.ask("/deadLetters")?;
+    let rows = page["deadLetters"].as_array()?.iter();
+    Some(rows.filter_map(|row| Some((row["id"].as_i64()?.to_string(), text(row, "reason")))).collect())
 }
 
 fn deployments(line: &Line) -> Option<Known> {

@@ -139,6 +139,14 @@ fn who_must_not_wait_is_told_and_gets_its_number_soon() {
 }
 
 #[test]
+fn nothing_is_opened_at_the_end_so_that_the_next_start_finds_nothing_open() {
+    let house = House::new();
+    house.book.end();
+    assert!(Sequence::default().take(&house.book, &source()).is_err());
+    assert_eq!(house.again().ranges(), []);
+}
+
+#[test]
 fn blocks_last_for_seconds_at_any_rate_and_waste_nothing_at_a_low_one() {
     let second = Duration::from_secs(1);
     let after = |rate: u64| (0..20).fold(FIRST_BLOCK, |size, _| block_size(size, rate.max(1), second));
