@@ -1,50 +1,211 @@
-//! A receiver that takes nothing holds its senders for 50 ms at a time, nobody else, and what it missed is counted.
+//! A receiver that takes nothing holds its senders once for 50 ms, and nobody else: what it has no room for waits on disk, in order,
+//! unless its route says otherwise.
+
+use serde_json::{Value, json};
 
 use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
 
 /// Messages that fit into the queue of the receiver.
 const ROOM: usize = 4;
+const COUNT: usize = 30;
+
+const INTO: &str = "FROM /messages/modules/sender/outputs/out INTO BrokeredEndpoint('/modules/receiver/inputs/in')";
+
+/// A sender, and a receiver with a small queue that is not running.
+fn started(route: Value) -> Runtime {
+    let config = format!("[queue]\nlane_messages = {ROOM}\n");
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
+    let manifest = Manifest::new().module("sender", "wayward").module("receiver", "wayward").any_route("r", route);
+    runtime.deploy(&manifest);
+    runtime.cli(&["stop", "receiver"]).ok();
+    runtime.wait_for("receiver", "stopped");
+    runtime
+}
+
+/// What became of the messages of a sender, a word each.
+fn sent(runtime: &Runtime, name: &str) -> Vec<String> {
+    let events = runtime.events(name);
+    let sent = events.iter().filter(|event| event.starts_with("sent "));
+    sent.map(|event| event.split(' ').nth(2).unwrap().to_owned()).collect()
+}
+
+fn send(runtime: &Runtime, name: &str, count: usize) {
+    let before = sent(runtime, name).len();
+    runtime.cli(&["send", name, "send", &format!(r#"{{"count": {count}}}"#)]).ok();
+    wait_until(SOON, "all are sent", || sent(runtime, name).len() == before + count);
+}
+
+/// Numbers that a module got, without what the test sends itself.
+fn received(runtime: &Runtime, name: &str) -> Vec<usize> {
+    let events = runtime.events(name);
+    let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
+    bodies.filter_map(|body| body.trim().parse().ok()).collect()
+}
+
+#[track_caller]
+fn receives(runtime: &Runtime, numbers: impl IntoIterator<Item = usize>) {
+    let expected: Vec<usize> = numbers.into_iter().collect();
+    wait_until(SOON, "the receiver has them", || received(runtime, "receiver").len() >= expected.len());
+    assert_eq!(received(runtime, "receiver"), expected);
+    wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
+}
+
+/// Reason and count of every loss.
+fn losses(runtime: &Runtime) -> Vec<(String, u64)> {
+    let told = runtime.json(&["losses"]);
+    let entries = told["entries"].as_array().unwrap().iter();
+    entries.map(|entry| (entry["reason"].as_str().unwrap().to_owned(), entry["count"].as_u64().unwrap())).collect()
+}
 
 #[test]
-fn full_queue_is_an_error_in_time_for_its_sender_and_nothing_to_the_others() {
+fn full_queue_holds_its_sender_once_and_what_it_has_no_room_for_waits_on_disk_in_order() {
     let manifest = Manifest::new()
         .module("sender", "wayward")
-        .module("stuck", "wayward")
-        .option("stuck", "stopGraceSecs", serde_json::json!(1))
+        .module("receiver", "wayward")
         .module("good", "wayward")
-        .connect("sender", "stuck")
+        .connect("sender", "receiver")
         .connect("sender", "good");
     let config = format!("[queue]\nlane_messages = {ROOM}\n");
-    let mut runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
     runtime.deploy(&manifest);
-    runtime.cli(&["send", "stuck", "in", "hang"]).ok();
-    wait_until(SOON, "it hangs", || runtime.events("stuck").iter().any(|event| event.ends_with("hang")));
+    runtime.cli(&["send", "receiver", "in", "block"]).ok();
+    wait_until(SOON, "it blocks", || runtime.events("receiver").iter().any(|event| event.ends_with("block")));
 
-    runtime.cli(&["send", "sender", "send", r#"{"count": 30}"#]).ok();
-    let sent =
-        || -> Vec<String> { runtime.events("sender").into_iter().filter(|event| event.starts_with("sent")).collect() };
-    wait_until(SOON, "all are sent", || sent().len() == 30);
+    send(&runtime, "sender", COUNT);
 
-    let sent = sent();
-    let (first, rest) = sent.split_at(ROOM);
-    assert!(first.iter().all(|event| event.contains(" ok ")), "{sent:?}");
-    assert!(rest.iter().all(|event| event.contains(" Full ")), "{sent:?}");
-    for event in rest {
-        let held_ms: u64 = event.rsplit(' ').next().unwrap().parse().unwrap();
-        assert!((45..=150).contains(&held_ms), "{event}");
-    }
-    let received = || runtime.events("good").iter().filter(|event| event.starts_with("message in")).count();
-    wait_until(SOON, "the other receiver has all of them", || received() == 30);
-    assert_eq!(runtime.module("stuck")["inbox"]["messages"], ROOM + 1);
+    assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"), "{:?}", runtime.events("sender"));
+    let held = runtime.events("sender").into_iter().filter(|event| event.starts_with(&format!("sent {ROOM} ")));
+    let held_ms: Vec<u64> = held.map(|event| event.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(held_ms[0] >= 45, "the first one without room waits for some: {held_ms:?}");
+    wait_until(SOON, "the other receiver has all of them", || received(&runtime, "good").len() == COUNT);
+    let inbox = || runtime.module("receiver")["inbox"].clone();
+    wait_until(SOON, "all are on disk that have no room", || inbox()["spilled"] == COUNT - ROOM);
+    assert_eq!(inbox()["messages"], COUNT + 1, "and the one that it is at");
 
-    // Every loss is counted, and the count is on disk.
+    let data = runtime.state().join("data/receiver");
+    std::fs::write(data.join("go"), "").unwrap();
+    receives(&runtime, 0..COUNT);
+    // It has caught up: what comes now is in memory again.
+    runtime.cli(&["stop", "receiver"]).ok();
+    runtime.wait_for("receiver", "stopped");
+    send(&runtime, "sender", ROOM);
+    assert_eq!((&inbox()["messages"], &inbox()["spilled"]), (&json!(ROOM), &json!(0)));
+    assert_eq!(losses(&runtime), []);
+}
+
+#[test]
+fn orderly_end_in_the_middle_of_a_spill_loses_nothing_and_keeps_the_order() {
+    let mut runtime = started(json!(INTO));
+    send(&runtime, "sender", COUNT);
+
     runtime.stop();
-    let database = rusqlite::Connection::open(runtime.state().join("queue.db")).unwrap();
-    let query = "SELECT count, reason, endpoint, first_seq, last_seq FROM losses WHERE sender LIKE '%/sender'";
-    let row = database.query_row(query, [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?, row.get::<_, i64>(4)?))
+    runtime.launch();
+    assert_eq!(runtime.module("receiver")["inbox"]["messages"], COUNT);
+    // What comes now goes behind what waits.
+    runtime.wait_for("sender", "running");
+    runtime.cli(&["send", "sender", "send", r#"{"count": 3}"#]).ok();
+    wait_until(SOON, "three more wait", || runtime.module("receiver")["inbox"]["messages"] == COUNT + 3);
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, (0..COUNT).chain(0..3));
+    assert_eq!(losses(&runtime), []);
+}
+
+#[test]
+fn kill_9_in_the_middle_of_a_spill_takes_only_what_was_in_memory() {
+    let mut runtime = started(json!(INTO));
+    send(&runtime, "sender", COUNT);
+    wait_until(SOON, "the others are on disk", || runtime.module("receiver")["inbox"]["spilled"] == COUNT - ROOM);
+
+    runtime.kill9_and_launch();
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, ROOM..COUNT);
+}
+
+#[test]
+fn durable_route_to_an_input_loses_nothing_by_kill_9() {
+    let mut runtime = started(json!({"route": INTO, "durability": "disk"}));
+    send(&runtime, "sender", COUNT);
+    assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"));
+
+    runtime.kill9_and_launch();
+    runtime.cli(&["start", "receiver"]).ok();
+    receives(&runtime, 0..COUNT);
+
+    // What was handled does not come again.
+    runtime.kill9_and_launch();
+    runtime.wait_for("receiver", "running");
+    runtime.wait_for("sender", "running");
+    runtime.cli(&["send", "sender", "send", r#"{"count": 1}"#]).ok();
+    receives(&runtime, (0..COUNT).chain([0]));
+}
+
+#[test]
+fn route_that_drops_the_oldest_keeps_the_newest_and_counts_the_others() {
+    let runtime = started(json!({"route": INTO, "onFull": "dropOldest"}));
+    send(&runtime, "sender", COUNT);
+    assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"));
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, COUNT - ROOM..COUNT);
+    wait_until(SOON, "they are counted", || losses(&runtime) == [("dropOldest".to_owned(), (COUNT - ROOM) as u64)]);
+}
+
+#[test]
+fn route_that_drops_the_newest_keeps_the_oldest_and_counts_the_others() {
+    let runtime = started(json!({"route": INTO, "onFull": "dropNewest"}));
+    send(&runtime, "sender", COUNT);
+    assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"));
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, 0..ROOM);
+    wait_until(SOON, "they are counted", || losses(&runtime) == [("dropNewest".to_owned(), (COUNT - ROOM) as u64)]);
+}
+
+#[test]
+fn route_that_blocks_tells_its_sender_after_the_time_it_names() {
+    let runtime = started(json!({"route": INTO, "onFull": "block", "blockMs": 80}));
+    send(&runtime, "sender", ROOM + 2);
+
+    assert_eq!(sent(&runtime, "sender"), ["ok", "ok", "ok", "ok", "Full", "Full"]);
+    let events = runtime.events("sender");
+    let held_ms: u64 = events.last().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(held_ms >= 75, "{events:?}");
+    wait_until(SOON, "they are counted", || losses(&runtime) == [("full".to_owned(), 2)]);
+}
+
+#[test]
+fn better_priority_is_served_first() {
+    let into = |from: &str, priority: u32| {
+        let text = INTO.replace("sender", from);
+        json!({"route": text, "priority": priority})
+    };
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let modules = Manifest::new().module("low", "wayward").module("high", "wayward").module("receiver", "wayward");
+    runtime.deploy(&modules.any_route("l", into("low", 8)).any_route("h", into("high", 2)));
+    runtime.cli(&["stop", "receiver"]).ok();
+    runtime.wait_for("receiver", "stopped");
+    send(&runtime, "low", 3);
+    send(&runtime, "high", 5);
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, (0..5).chain(0..3));
+}
+
+#[test]
+fn what_has_waited_longer_than_its_time_to_live_is_not_delivered_but_counted() {
+    let runtime = started(json!({"route": INTO, "timeToLiveSecs": 1}));
+    send(&runtime, "sender", COUNT);
+    wait_until(SOON, "all have expired, in memory and on disk", || {
+        let expired =
+            losses(&runtime).iter().filter(|(reason, _)| reason == "expired").map(|(_, count)| count).sum::<u64>();
+        expired == COUNT as u64
     });
-    let (count, reason, endpoint, last) = row.unwrap();
-    assert_eq!((count, &*reason, last), (30 - ROOM as i64, "full", 30));
-    assert_eq!(endpoint, "/devices/Hannover01/modules/stuck/inputs/in");
+    assert_eq!(runtime.module("receiver")["inbox"]["messages"], 0);
+    runtime.cli(&["start", "receiver"]).ok();
+    runtime.wait_for("receiver", "running");
+    send(&runtime, "sender", 2);
+
+    receives(&runtime, 0..2);
 }

@@ -16,6 +16,8 @@ const COUNT: u64 = 2_000_000;
 const WINDOW: u64 = 1024;
 /// Rate of a paced run.
 const RATE: u64 = 1000;
+/// Inputs of a fan-out.
+const FAN_OUT: u64 = 8;
 /// Messages of a paced run.
 const PACED_COUNT: u64 = 2000;
 
@@ -30,6 +32,25 @@ pub struct Hop {
     pub flood: Throughput,
     /// At a fixed rate.
     pub paced: Paced,
+    /// From one output to many inputs.
+    pub fan_out: FanOut,
+}
+
+/// Deliveries per second from one output to many inputs, and to one, both as fast as the sender can.
+#[derive(Debug, Serialize)]
+pub struct FanOut {
+    /// Inputs.
+    pub inputs: u64,
+    /// To all of them together.
+    pub deliveries_per_s: f64,
+    /// To a single one.
+    pub single_per_s: f64,
+    /// The former by the latter.
+    pub ratio: f64,
+    /// Messages that did not arrive.
+    pub lost: u64,
+    /// Messages that arrived out of order.
+    pub reordered: u64,
 }
 
 /// Messages per second, ours and raw.
@@ -70,7 +91,7 @@ pub struct Paced {
     pub ratio_p99: f64,
 }
 
-/// What the sink says of a run.
+/// What the sinks say of a run.
 struct Run {
     per_s: f64,
     lost: u64,
@@ -86,10 +107,40 @@ pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<H
         "out": "FROM /messages/modules/source/outputs/out INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
         "ack": "FROM /messages/modules/sink/outputs/ack INTO BrokeredEndpoint(\"/modules/source/inputs/ack\")"
     });
-    let (source, sink) = (Stage::identity("source")?, Stage::identity("sink")?);
-    let stage = Stage::start(&scratch.0, probe, &["source", "sink"], routes)?;
-    let mut bench = Bench { stage, source, sink, run: 0 };
+    let mut bench = Bench::start(&scratch.0, probe, &["sink"], routes)?;
     let outcome = bench.measure(rounds, say);
+    bench.stage.end();
+    let (windowed, flood, paced) = outcome?;
+    let fan_out = fan_out(probe, rounds, flood.ours_per_s, say)?;
+    Ok(Hop { isolation: "thread", windowed, flood, paced, fan_out })
+}
+
+fn fan_out(probe: &Path, rounds: u32, single_per_s: f64, say: &mut dyn FnMut(&str)) -> Result<FanOut, BenchError> {
+    let scratch = Scratch::new("fan-out")?;
+    let names: Vec<String> = (0..FAN_OUT).map(|n| format!("sink{n}")).collect();
+    let sinks: Vec<&str> = names.iter().map(String::as_str).collect();
+    let route = |sink: &&str| {
+        let into = format!("BrokeredEndpoint(\"/modules/{sink}/inputs/in\")");
+        ((*sink).to_owned(), format!("FROM /messages/modules/source/outputs/out INTO {into}").into())
+    };
+    let routes: serde_json::Map<String, Value> = sinks.iter().map(route).collect();
+    let mut bench = Bench::start(&scratch.0, probe, &sinks, routes.into())?;
+    let mut measure = || {
+        let (mut per_s, mut lost, mut reordered) = (Vec::new(), 0, 0);
+        for round in 0..=rounds {
+            say(&format!("hop, fan-out: round {round} of {rounds}"));
+            let run = bench.run("flood", COUNT / FAN_OUT)?;
+            lost += run.lost;
+            reordered += run.reordered;
+            if round > 0 {
+                per_s.push(run.per_s * FAN_OUT as f64);
+            }
+        }
+        let deliveries_per_s = median(per_s);
+        let ratio = deliveries_per_s / single_per_s;
+        Ok(FanOut { inputs: FAN_OUT, deliveries_per_s, single_per_s, ratio, lost, reordered })
+    };
+    let outcome = measure();
     bench.stage.end();
     outcome
 }
@@ -97,16 +148,27 @@ pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<H
 struct Bench {
     stage: Stage,
     source: Identity,
-    sink: Identity,
+    sinks: Vec<Identity>,
     run: u64,
 }
 
 impl Bench {
-    fn measure(&mut self, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Hop, BenchError> {
+    fn start(folder: &Path, probe: &Path, sinks: &[&str], routes: Value) -> Result<Bench, BenchError> {
+        let modules: Vec<&str> = sinks.iter().copied().chain(["source"]).collect();
+        let named = sinks.iter().map(|sink| Stage::identity(sink)).collect::<Result<_, _>>()?;
+        let stage = Stage::start(folder, probe, &modules, routes)?;
+        Ok(Bench { stage, source: Stage::identity("source")?, sinks: named, run: 0 })
+    }
+
+    fn measure(
+        &mut self,
+        rounds: u32,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(Throughput, Throughput, Paced), BenchError> {
         let windowed = self.throughput("windowed", Some(WINDOW), rounds, say)?;
         let flood = self.throughput("flood", None, rounds, say)?;
         let paced = self.paced(rounds, say)?;
-        Ok(Hop { isolation: "thread", windowed, flood, paced })
+        Ok((windowed, flood, paced))
     }
 
     fn throughput(
@@ -168,32 +230,34 @@ impl Bench {
         })
     }
 
-    /// Lets the probes do one run and waits for the sink's word.
+    /// Lets the probes do one run and waits for the word of every sink; of several, the slowest counts.
     fn run(&mut self, mode: &str, count: u64) -> Result<Run, BenchError> {
         self.run += 1;
         let run = self.run;
-        for (identity, role) in [(self.sink.clone(), "sink"), (self.source.clone(), "source")] {
+        let roles = self.sinks.iter().map(|sink| (sink, "sink")).chain([(&self.source, "source")]);
+        for (identity, role) in roles {
             let desired = json!({
                 "role": role, "run": run, "mode": mode, "count": count, "bodyBytes": BODY_BYTES, "window": WINDOW,
                 "ratePerSec": RATE
             });
-            let version = self.stage.tell(&identity, desired)?;
-            // The source begins at once: the sink must be ready for this run before.
+            let version = self.stage.tell(identity, desired)?;
+            // The source begins at once: the sinks must be ready for this run before.
             if role == "sink" {
                 let is_told = |reported: &Value| reported["acknowledged"]["version"].as_u64() >= Some(version);
-                self.stage.reported(&identity, is_told)?;
+                self.stage.reported(identity, is_told)?;
             }
         }
-        let reported = self.stage.reported(&self.sink, |reported| reported["result"]["run"].as_u64() == Some(run))?;
-        let result = &reported["result"];
-        let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
-        let count = |name: &str| result[name].as_u64().unwrap_or(u64::MAX);
-        Ok(Run {
-            per_s: number("perSecond"),
-            lost: count("lost"),
-            reordered: count("reordered"),
-            p50_us: number("p50Us"),
-            p99_us: number("p99Us"),
-        })
+        let mut whole = Run { per_s: f64::INFINITY, lost: 0, reordered: 0, p50_us: 0.0, p99_us: 0.0 };
+        for sink in &self.sinks {
+            let reported = self.stage.reported(sink, |reported| reported["result"]["run"].as_u64() == Some(run))?;
+            let result = &reported["result"];
+            let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
+            let count = |name: &str| result[name].as_u64().unwrap_or(u64::MAX);
+            whole.per_s = whole.per_s.min(number("perSecond"));
+            whole.lost = whole.lost.saturating_add(count("lost"));
+            whole.reordered = whole.reordered.saturating_add(count("reordered"));
+            (whole.p50_us, whole.p99_us) = (number("p50Us"), number("p99Us"));
+        }
+        Ok(whole)
     }
 }

@@ -132,6 +132,18 @@ fn tables(report: &bench::Report) -> Vec<String> {
         }
         tables.push(table.render(None, false));
     }
+    if let Some(fan_out) = report.hop.as_ref().map(|hop| &hop.fan_out) {
+        let mut table = Table::new(&["FAN-OUT", "DELIVERIES", "TO A SINGLE ONE", "RATIO", "LOST", "REORDERED"]);
+        table.row(vec![
+            format!("to {} inputs", fan_out.inputs).into(),
+            format!("{:.2} M/s", fan_out.deliveries_per_s / 1e6).into(),
+            format!("{:.2} M/s", fan_out.single_per_s / 1e6).into(),
+            format!("{:.2}", fan_out.ratio).into(),
+            fan_out.lost.to_string().into(),
+            fan_out.reordered.to_string().into(),
+        ]);
+        tables.push(table.render(None, false));
+    }
     if let Some(twin) = &report.twin {
         let mut table = Table::new(&["TWIN", "OURS", "RAW", "RATIO", "GROUP"]);
         table.row(vec![

@@ -155,6 +155,7 @@ pub fn boot(
     // Those of the deployment in force follow when it is taken up.
     let limits = Limits { total: config.queue.store_bytes.unwrap_or_else(share), ..Limits::default() };
     let disk = Arc::new(Disk::open(database.clone(), limits, store_clock(&database)?)?);
+    ingest.connect(&disk)?;
     let directory = Arc::<Directory>::default();
     let (changes, _) = tokio::sync::watch::channel(0);
     let changes = Arc::new(changes);

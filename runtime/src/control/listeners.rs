@@ -159,9 +159,11 @@ fn target(route: &CompiledRoute, time_to_live: Option<Duration>) -> TargetSpec {
     let max_bytes = spec.max_message_bytes.map_or(MAX_MESSAGE_BYTES, |max| max as usize);
     let sink = match (spec.sink, spec.durability) {
         (routing::Sink::Upstream, _) => Sink::Disk("$upstream".into()),
-        // A durable route to an input is refused when it is deployed, until there is a consumer for it.
-        (routing::Sink::Input { module, input }, Durability::Memory | Durability::Disk) => {
+        (routing::Sink::Input { module, input }, Durability::Memory) => {
             Sink::Input { module: module.into(), input: input.into() }
+        }
+        (routing::Sink::Input { module, input }, Durability::Disk) => {
+            Sink::Stored { module: module.into(), input: input.into() }
         }
     };
     let when_full = match spec.on_full {
@@ -195,7 +197,7 @@ mod tests {
         let output = ingest.output(&Identity::module("d", "m").unwrap(), "out");
         let send = || {
             let outgoing = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
-            ingest.send(&output, &outgoing, &mut |_| Ok(())).unwrap();
+            ingest.send(&output, &outgoing, &mut |_, _| Ok(())).unwrap();
         };
         let inbox = Arc::<Inbox>::default();
         let (id, queue) = listeners.listen(Selection::parse("FROM /*").unwrap(), None, inbox.clone());

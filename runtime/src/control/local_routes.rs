@@ -207,9 +207,6 @@ fn read(name: &str, entry: &Value) -> Result<RouteSpec, Refusal> {
             None
         }
     };
-    if let Some((message, hint)) = spec.as_ref().and_then(RouteSpec::not_possible) {
-        problems.push(Problem::at("durability", message, hint));
-    }
     match spec {
         Some(spec) if problems.is_empty() => Ok(spec),
         _ => {

@@ -17,7 +17,7 @@ use crate::database::tables::loss::LossRow;
 use crate::message::Message;
 use crate::name::Identity;
 use crate::queue::disk::Disk;
-use crate::queue::ingest::{DiskMessage, Ingest, Outgoing, OutgoingBody, Output, SendError};
+use crate::queue::ingest::{DiskMessage, InLine, Ingest, Outgoing, OutgoingBody, Output, SendError};
 use crate::queue::lane::{MetaWriter, lock};
 use crate::queue::losses::{FULL, NOT_STORED, STOPPED};
 use crate::routing::SourcePath;
@@ -135,13 +135,14 @@ impl OwnMessages {
         let meta = message.encode_meta();
         let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
         let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
-        let mut store = |rows: Vec<DiskMessage>| -> Result<(), SendError> {
+        let mut store = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
             let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             let (ingest, source) = (self.ingest.clone(), output.source().clone());
             self.disk.enqueue(rows, move |outcome| {
                 for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
                     ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
                 }
+                drop(line);
             })
         };
         self.ingest.send_now(output, &outgoing, &mut store).is_some()

@@ -1,12 +1,15 @@
 //! The end of the runtime: instances are stopped in reverse start order, group by group, within the longest stop grace.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Control;
 use super::instances::Entry;
 use crate::clock;
 use crate::instance::state::{By, Input, Settings};
 use crate::queue::{Source, losses};
+
+/// Time for bringing what waits in memory to the disk.
+const KEEPING: Duration = Duration::from_secs(5);
 
 /// A shutdown under way.
 pub(super) struct Shutdown {
@@ -86,12 +89,12 @@ impl Control {
             let source = Source { identity: row.sender, output: row.output, epoch: row.epoch };
             ingest.losses().count(&source, &row.endpoint, losses::NOT_STORED, row.sequence);
         }
-        ingest.count_waiting_as_lost(losses::STOPPED);
+        ingest.keep_waiting(clock::now() + KEEPING);
         self.keep_losses();
         // Of that it is told once it is stored; what of this goes no further is counted, and makes no more of it.
         let _ = self.database.flush();
         self.own.give_up();
-        ingest.count_waiting_as_lost(losses::STOPPED);
+        ingest.keep_waiting(clock::now() + KEEPING);
         self.keep_losses();
         ingest.close_sequences();
     }

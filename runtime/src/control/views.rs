@@ -71,7 +71,7 @@ impl Control {
             health,
             desired_version: version_of(Part::Desired),
             reported_version: version_of(Part::Reported),
-            inbox: InboxView { messages, bytes, spilled: 0 },
+            inbox: InboxView { messages, bytes, spilled: self.services.ingest.on_disk(name) },
             cpu_seconds: entry.last_start_us.map(|_| entry.cpu_before + link.map_or(0.0, |link| link.cpu_seconds())),
             memory_bytes: image.and_then(|image| Library::memory_in_use(&image.digest)),
         }

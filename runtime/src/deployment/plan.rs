@@ -37,6 +37,10 @@ pub struct Actual {
     pub routes: Vec<RouteSpec>,
     /// Names of the routes that were added outside a manifest.
     pub local_routes: BTreeSet<String>,
+    /// Messages that wait, by module and input.
+    pub waiting: BTreeMap<(String, String), u64>,
+    /// Inputs to which routes lead that were added outside a manifest.
+    pub fed_locally: BTreeSet<(String, String)>,
     /// What the image reference of each wanted module means.
     pub images: BTreeMap<String, Meaning>,
     /// The deployment to which a failed one goes back.
@@ -149,6 +153,7 @@ pub fn plan(current: &Actual, wanted: &Manifest) -> Plan {
     plan_desired(current, wanted, &mut plan);
     plan.steps.extend(route_changes::compare(&current.routes, &wanted.routes));
     plan.notes.extend(route_changes::note_local(current, wanted));
+    plan.notes.extend(route_changes::note_unfed(current, wanted));
     plan.steps.extend(starts);
     plan.notes.extend(what_stays(&plan));
     plan.notes.extend(gate_note(current, wanted, &plan));

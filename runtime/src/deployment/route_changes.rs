@@ -1,9 +1,12 @@
 //! How the routes of a manifest differ from those in force, in words.
 
+use std::collections::BTreeSet;
+
 use super::manifest::Manifest;
 use super::plan::Actual;
 use super::step::Step;
-use crate::routing::RouteSpec;
+use crate::instance::spec::Origin;
+use crate::routing::{Route, RouteSpec, Sink};
 
 /// The one step that puts `wanted` in force; `None` where that is so already.
 pub(super) fn compare(current: &[RouteSpec], wanted: &[RouteSpec]) -> Option<Step> {
@@ -36,6 +39,31 @@ pub(super) fn note_local(current: &Actual, wanted: &Manifest) -> Vec<String> {
         (false, false) => None,
     };
     current.local_routes.iter().filter_map(note).collect()
+}
+
+/// Messages that wait where no route will lead any more: nothing of them is discarded, and a person is to know of it.
+pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
+    let sinks = wanted.routes.iter().filter_map(|route| match Route::parse(&route.text).ok()?.sink {
+        Sink::Input { module, input } => Some((module, input)),
+        Sink::Upstream => None,
+    });
+    let fed: BTreeSet<(String, String)> = sinks.chain(current.fed_locally.iter().cloned()).collect();
+    let unfed = current.waiting.iter().filter(|(at, messages)| **messages > 0 && !fed.contains(*at));
+    let note = |((module, input), messages): (&(String, String), &u64)| {
+        let count = if *messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+        let stays = wanted.modules.contains_key(module)
+            || current.instances.get(module).is_some_and(|actual| actual.origin != Origin::Deployment);
+        match stays {
+            true => format!(
+                "{count} at input {input} of {module}, to which no route leads any more: still delivered, in order"
+            ),
+            false => format!(
+                "{count} at input {input} of {module}, which is not among the modules: kept until a module of this name takes \
+                 them, or until dinrail remove {module} --purge discards them"
+            ),
+        }
+    };
+    unfed.map(note).collect()
 }
 
 fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {

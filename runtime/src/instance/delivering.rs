@@ -15,10 +15,12 @@ use crate::queue::disk::{RowBehind, Settling};
 use crate::queue::kept::Kept;
 use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
-use crate::queue::{Consumer, QueueLane, Record};
+use crate::queue::{Consumer, QueueLane, Record, Restocked};
 
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
+/// Wait after the disk could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
 const COALESCE: Duration = Duration::from_micros(3);
 
@@ -49,6 +51,8 @@ enum Place {
     Held(Duration),
     /// Aside, until messages may be delivered again.
     Blocked,
+    /// Aside, until another lane is empty: what is in memory comes before what is on disk.
+    Aside,
     /// Nowhere: it is empty.
     Off,
     /// To the ready list, for the next worker: the handler panicked.
@@ -62,6 +66,7 @@ pub struct Delivering {
     held: Vec<(Instant, Arc<QueueLane>)>,
     held_back: Vec<(Instant, Kept)>,
     blocked: Vec<Arc<QueueLane>>,
+    aside: Vec<Arc<QueueLane>>,
     delivery: u64,
     properties: Vec<DrProperty>,
     inputs: Vec<String>,
@@ -84,6 +89,7 @@ impl Delivering {
             held: Vec::new(),
             held_back: Vec::new(),
             blocked: Vec::new(),
+            aside: Vec::new(),
             delivery: 0,
             properties: Vec::new(),
             inputs,
@@ -125,7 +131,8 @@ impl Delivering {
             Some(Place::InHand) => self.lane = Some(lane),
             Some(Place::Held(wait)) => self.held.push((clock::now() + wait, lane)),
             Some(Place::Blocked) => self.blocked.push(lane),
-            Some(Place::Off) => {}
+            Some(Place::Aside) => self.aside.push(lane),
+            Some(Place::Off) => self.aside.drain(..).for_each(|lane| consumer.give_back(lane)),
             Some(Place::Panicked(reason)) => {
                 consumer.give_back(lane);
                 return Step::Panicked(reason);
@@ -152,17 +159,26 @@ impl Delivering {
         for handled in 0..limit {
             // SAFETY: this worker holds the inbox's one consumer.
             let Some(record) = (unsafe { lane.lane.peek() }) else {
+                match lane.restock(Some(&self.link.services.disk)) {
+                    Restocked::Filled if consumer.has_better(class) => return Place::Ready,
+                    Restocked::Filled => continue,
+                    Restocked::Failed => return Place::Held(READ_AGAIN),
+                    Restocked::Empty => {}
+                }
                 self.is_hot |= handled > 1;
                 if self.is_hot && !consumer.has_ready() && gather(lane) {
                     return Place::InHand;
                 }
                 // SAFETY: as above.
-                return match unsafe { lane.lane.unschedule() } {
+                return match unsafe { lane.unschedule() } {
                     true => Place::Off,
                     false if consumer.has_ready() => Place::Ready,
                     false => Place::InHand,
                 };
             };
+            if record.row.is_some() && lane.must_yield() {
+                return Place::Aside;
+            }
             if !self.may_deliver() {
                 return Place::Blocked;
             }
@@ -367,7 +383,7 @@ impl Delivering {
     /// Leaves everything in hand to the next worker.
     pub fn give_back(&mut self, consumer: &mut Consumer) {
         let held = self.held.drain(..).map(|(_, lane)| lane);
-        for lane in self.lane.take().into_iter().chain(self.blocked.drain(..)).chain(held) {
+        for lane in self.lane.take().into_iter().chain(self.blocked.drain(..)).chain(self.aside.drain(..)).chain(held) {
             consumer.give_back(lane);
         }
         consumer.put_back(self.held_back.drain(..).map(|(_, kept)| kept));

@@ -20,7 +20,7 @@ use crate::log::Level;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
 use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
-use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, SendError};
+use crate::queue::ingest::{DiskMessage, InLine, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
 use crate::queue::lane::{self, MetaWriter};
 use crate::queue::losses::NOT_STORED;
@@ -215,7 +215,7 @@ unsafe extern "C" fn send(
             return DR_GONE;
         }
         let (mut status, mut not_staged) = (DR_OK, None);
-        let mut disk = |rows: Vec<DiskMessage>| -> Result<(), SendError> {
+        let mut disk = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
             if delivery != DR_NO_DELIVERY {
                 link.services.disk.check(&rows)?;
                 let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
@@ -236,7 +236,7 @@ unsafe extern "C" fn send(
                 match (completion, outcome) {
                     (Some(completion), Ok(_)) => completion.done(DR_OK, ""),
                     (Some(completion), Err(error)) => completion.done(DR_FAILED, &error.to_string()),
-                    (None, _) => {}
+                    (None, _) => drop(line),
                 }
             })?;
             status = DR_PENDING;

@@ -188,6 +188,14 @@ impl House {
     }
 
     pub fn with_store_bytes(budget: u64) -> House {
+        House::with(budget, 1024)
+    }
+
+    pub fn with_lane_messages(messages: u64) -> House {
+        House::with(1 << 30, messages)
+    }
+
+    fn with(budget: u64, messages: u64) -> House {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::open(folder.path()).unwrap();
         let (identities, _) =
@@ -196,7 +204,7 @@ impl House {
         let directory = Arc::new(Mutex::new(HashMap::<String, Arc<Link>>::new()));
         let links = directory.clone();
         let services = Arc::new(Services {
-            ingest: Arc::new(Ingest::new("d", Book::unkept(1), LaneLimits { messages: 1024, bytes: 1 << 20 })),
+            ingest: Arc::new(Ingest::new("d", Book::unkept(1), LaneLimits { messages, bytes: 1 << 20 })),
             disk: Arc::new(
                 Disk::open(
                     database.clone(),
@@ -220,6 +228,7 @@ impl House {
             }),
             changed: Box::new(|| {}),
         });
+        services.ingest.connect(&services.disk).unwrap();
         let links = directory.clone();
         twins.on_desired(move |identity, change| {
             let link = lock(&links).get(identity.module_id().unwrap()).cloned();

@@ -96,6 +96,18 @@ impl Disk {
         &self.clock
     }
 
+    /// What waits, by endpoint and priority.
+    pub fn left(&self) -> Result<Vec<queue::Left>, StoreError> {
+        self.database.read(File::Queue, queue::left)
+    }
+
+    /// Stores messages before all that is there, in order; waits for the disk. For the end of the runtime.
+    pub fn keep(&self, rows: &[StoredMessage]) -> Result<(), StoreError> {
+        self.budget.take_rows_anyway(rows);
+        let (kept, mark) = (rows.to_vec(), self.clock.mark());
+        self.database.call(File::Queue, move |tx| queue::put_before(tx, &kept, mark))
+    }
+
     /// Says who hears of committed rows; once, before anything is sent.
     pub fn on_arrival(&self, arrived: impl Fn(&[StoredMessage], i64) + Send + Sync + 'static) {
         // A second one would be a defect of ours, and the first goes on hearing everything.

@@ -3,16 +3,18 @@
 //! What an output's messages go to is compiled once per change of the routes and kept with the output, behind the lock under
 //! which sequences are given out and lanes are filled: that lock is what keeps the order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dinrail_plugin::abi::DrText;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
+use super::backlog::Backlog;
+pub use super::backlog::InLine;
 use super::choosing::Choosing;
+use super::disk::Disk;
 use super::lane::{LaneLimits, Source, lock};
 pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
 use super::record::MetaWriter;
@@ -86,6 +88,8 @@ pub(super) struct Target {
     pub ttl_secs: Option<u64>,
     pub max_bytes: usize,
     pub when_full: WhenFull,
+    /// Messages of this output go to the same endpoint in the same priority in memory and on disk, whichever route wants them.
+    pub is_mixed: bool,
 }
 
 /// What waits in memory for an endpoint, at one moment.
@@ -104,15 +108,21 @@ pub struct QueueFigures {
 #[derive(Clone)]
 pub(super) enum To {
     Lane(Arc<QueueLane>),
+    /// On disk first; its consumer gets it from there.
+    Rows(Arc<Queue>, Arc<Backlog>),
     Disk(Arc<str>),
 }
+
+/// Takes rows to the disk, in the order of its calls. What it is given with them is to be dropped when they are stored, or will not
+/// be.
+pub type Store<'s> = dyn FnMut(Vec<DiskMessage>, InLine) -> Result<(), SendError> + 's;
 
 /// Identity of the sender, and name of the output.
 type OutputKey = (Arc<str>, Arc<str>);
 
 /// All outputs, queues and inboxes of the runtime.
 pub struct Ingest {
-    device: Arc<str>,
+    pub(super) device: Arc<str>,
     book: Book,
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
@@ -124,6 +134,9 @@ pub struct Ingest {
     pub(super) losses: super::losses::Losses,
     /// Some message was ever taken in with a time to live.
     pub(super) has_time_to_live: AtomicBool,
+    pub(super) disk: OnceLock<Disk>,
+    /// Endpoints for which what is sent now goes before what waits on disk.
+    pub(super) live_first: Mutex<HashSet<Arc<str>>>,
 }
 
 impl Ingest {
@@ -142,6 +155,8 @@ impl Ingest {
             marks: Mutex::default(),
             losses: super::losses::Losses::default(),
             has_time_to_live: AtomicBool::new(false),
+            disk: OnceLock::new(),
+            live_first: Mutex::default(),
         }
     }
 
@@ -189,7 +204,11 @@ impl Ingest {
         let inbox = self.inbox(module);
         lock(&self.queues)
             .entry(endpoint.as_str().into())
-            .or_insert_with(|| Arc::new(Queue::new(&endpoint, input, inbox, self.limits)))
+            .or_insert_with(|| {
+                let queue = Queue::new(&endpoint, input, inbox, self.limits);
+                queue.set_live_first(self.is_live_first(&endpoint));
+                Arc::new(queue)
+            })
             .clone()
     }
 
@@ -210,10 +229,10 @@ impl Ingest {
     /// May hold the caller for [`MAX_HOLD`] altogether while receivers' lanes are full. A message without any target is
     /// counted and gone.
     pub fn send(
-        &self,
+        self: &Arc<Self>,
         output: &Output,
         message: &Outgoing<'_>,
-        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+        disk: &mut Store<'_>,
     ) -> Result<(), SendError> {
         self.send_within(output, message, disk, MAX_HOLD).unwrap_or_else(|| Err(SendError::Refused(String::new())))
     }
@@ -221,20 +240,20 @@ impl Ingest {
     /// [`Ingest::send`] for whoever must not wait, neither for a receiver nor for the disk. `None` where the message has to wait for its
     /// number, which is on its way.
     pub fn send_now(
-        &self,
+        self: &Arc<Self>,
         output: &Output,
         message: &Outgoing<'_>,
-        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+        disk: &mut Store<'_>,
     ) -> Option<Result<(), SendError>> {
         self.send_within(output, message, disk, Duration::ZERO)
     }
 
     #[inline]
     fn send_within(
-        &self,
+        self: &Arc<Self>,
         output: &Output,
         message: &Outgoing<'_>,
-        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+        disk: &mut Store<'_>,
         patience: Duration,
     ) -> Option<Result<(), SendError>> {
         let (mut sending, held) = output.lock();
@@ -289,7 +308,7 @@ impl Ingest {
     /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name. Never holds
     /// the caller.
     pub fn send_to(
-        &self,
+        self: &Arc<Self>,
         sender: &Identity,
         module: &str,
         input: &str,
@@ -307,85 +326,55 @@ impl Ingest {
             ttl_secs: None,
             max_bytes: crate::message::MAX_MESSAGE_BYTES,
             when_full: WhenFull::Spill,
+            is_mixed: false,
         };
         let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.place(&output, &[target], message, stamp, MAX_HOLD, &mut |_| Ok(()))
+        self.place(&output, &[target], message, stamp, MAX_HOLD, &mut |_, _| Ok(()))
     }
 
     #[cold]
     fn retarget(&self, output: &Output, sending: &mut Sending, version: u64) {
         let specs = (self.router.load())(&output.source);
         sending.choosing = Choosing::of(&specs);
-        sending.targets = specs
+        let targets = specs
             .into_iter()
             .map(|spec| {
+                let can_expire = spec.ttl_secs.is_some();
+                let lane =
+                    |queue: &Arc<Queue>| queue.lane_for(&output.source, spec.priority, spec.when_full, can_expire);
                 let to = match spec.sink {
                     Sink::Input { module, input } => {
-                        To::Lane(self.queue(&module, &input).lane(&output.source, spec.priority))
+                        let lane = lane(&self.queue(&module, &input));
+                        let is_same = |before: &Target| {
+                            matches!(&before.to, To::Lane(known) if Arc::ptr_eq(&known.lane, &lane.lane))
+                        };
+                        if !sending.targets.iter().any(is_same) {
+                            lane.queue.keep_order(&output.source, spec.priority, false);
+                        }
+                        To::Lane(lane)
                     }
-                    Sink::Listener(queue) => To::Lane(queue.lane(&output.source, spec.priority)),
+                    Sink::Stored { module, input } => {
+                        let queue = self.queue(&module, &input);
+                        queue.keep_order(&output.source, spec.priority, true);
+                        let backlog = queue.backlog(spec.priority);
+                        To::Rows(queue, backlog)
+                    }
+                    Sink::Listener(queue) => To::Lane(lane(&queue)),
                     Sink::Disk(endpoint) => To::Disk(endpoint),
                 };
                 if spec.ttl_secs.is_some() {
                     self.has_time_to_live.store(true, Ordering::Relaxed);
                 }
                 let TargetSpec { priority, ttl_secs, max_bytes, when_full, .. } = spec;
-                Target { to, priority, ttl_secs, max_bytes, when_full }
+                Target { to, priority, ttl_secs, max_bytes, when_full, is_mixed: false }
             })
-            .collect();
+            .collect::<Vec<_>>();
+        sending.targets = mixed(targets);
         if sending.targets.iter().any(Target::is_memory) {
             sending.sequence.goes_to_memory();
         }
         sending.version = version;
-    }
-
-    /// Counts every message that waits for an input of a module as lost, and takes it out. For the end of the runtime.
-    pub fn count_waiting_as_lost(&self, reason: &'static str) {
-        let modules: Vec<Arc<str>> = lock(&self.inboxes).keys().cloned().collect();
-        for module in modules {
-            self.discard(&module, reason);
-        }
-        // Nobody may look into what an abandoned thread still holds: how many there are is all that can be said.
-        for queue in lock(&self.queues).values() {
-            for (source, count) in queue.left() {
-                self.losses.count_unseen(&source, queue.endpoint(), reason, count);
-            }
-        }
-    }
-
-    /// Takes out what waits in memory for the inputs of a module and counts it as lost: how many that were. What a thread that
-    /// never returned still holds stays where it is.
-    pub fn discard(&self, module: &str, reason: &'static str) -> u64 {
-        let Some(inbox) = lock(&self.inboxes).get(module).cloned() else { return 0 };
-        let Some(mut place) = inbox.consume() else { return 0 };
-        let mut discarded = 0;
-        while let Some(kept) = place.take_returned() {
-            let message = kept.message();
-            let text = |text: DrText| -> Arc<str> {
-                // SAFETY: points into `kept`.
-                String::from_utf8_lossy(unsafe { text.bytes() }).into()
-            };
-            let source = Source { identity: text(message.sender), output: text(message.output), epoch: message.epoch };
-            let endpoint = endpoint(&self.device, module, &text(message.input)).into();
-            self.losses.count(&source, &endpoint, reason, message.sequence);
-            discarded += 1;
-        }
-        let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
-        for lane in lanes {
-            let count = |source: &Source, sequence| self.losses.count(source, lane.queue.endpoint(), reason, sequence);
-            // What is sent meanwhile waits for whoever comes next, so that no flood keeps this from its end.
-            let (mut left, _) = lane.lane.waiting();
-            while super::take_message(&lane, &mut place, |source, record| count(source, record.sequence)).is_some() {
-                discarded += 1;
-                left = left.saturating_sub(1);
-                if left == 0 {
-                    place.give_back(lane);
-                    break;
-                }
-            }
-        }
-        discarded
     }
 
     /// Outputs that have sent something in this run and do not send just now, and their last numbers.
@@ -441,8 +430,24 @@ impl Ingest {
     }
 }
 
-fn endpoint(device: &str, module: &str, input: &str) -> String {
+pub(super) fn endpoint(device: &str, module: &str, input: &str) -> String {
     format!("/devices/{device}/modules/{module}/inputs/{input}")
+}
+
+/// Marks the targets of which [`Target::is_mixed`] is true.
+fn mixed(mut targets: Vec<Target>) -> Vec<Target> {
+    let place = |target: &Target| match &target.to {
+        To::Lane(lane) if lane.spills_to().is_some() => Some((false, lane.queue.endpoint().clone(), target.priority)),
+        To::Rows(queue, _) => Some((true, queue.endpoint().clone(), target.priority)),
+        _ => None,
+    };
+    let places: Vec<_> = targets.iter().map(place).collect();
+    for (target, own) in targets.iter_mut().zip(&places) {
+        let Some((is_row, endpoint, priority)) = own else { continue };
+        target.is_mixed =
+            places.iter().flatten().any(|(other, at, p)| other != is_row && at == endpoint && p == priority);
+    }
+    targets
 }
 
 impl Target {
@@ -454,6 +459,7 @@ impl Target {
     fn endpoint(&self) -> &str {
         match &self.to {
             To::Lane(lane) => lane.queue.endpoint(),
+            To::Rows(queue, _) => queue.endpoint(),
             To::Disk(endpoint) => endpoint,
         }
     }

@@ -358,15 +358,16 @@ impl Lane {
         unsafe { (*self.reader.0.get()).faults = faults };
     }
 
-    /// Takes the lane off the ready list, unless a message arrived meanwhile: then it stays, and this says false.
+    /// Takes the lane off the ready list, unless a message arrived meanwhile, here or where `has_more` looks: then it stays, and
+    /// this says false.
     ///
     /// # Safety
     /// As [`Lane::peek`].
-    pub unsafe fn unschedule(&self) -> bool {
+    pub unsafe fn unschedule(&self, has_more: impl FnOnce() -> bool) -> bool {
         self.scheduled.0.store(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         // SAFETY: the caller's promise.
-        let is_empty = unsafe { self.peek() }.is_none();
+        let is_empty = unsafe { self.peek() }.is_none() && !has_more();
         is_empty || self.scheduled.0.swap(true, Ordering::AcqRel)
     }
 

@@ -1,18 +1,22 @@
 //! Queues: where messages wait for whoever consumes an endpoint, with or without an instance behind it.
 //!
 //! A [`Queue`] belongs to an endpoint, `identity/input` or `$upstream`. It consists of [`lane::Lane`]s, one for each output that
-//! sends to it. Queues that are consumed together share an [`Inbox`], which knows the lanes that have something and wakes the
-//! consumer. A sender's own thread puts the message into the lane; there is no thread in between.
+//! sends to it, and for each priority of a [`Backlog`]: what waits on disk. Queues that are consumed together share an [`Inbox`],
+//! which knows the lanes that have something and wakes the consumer. A sender's own thread puts the message into the lane; there
+//! is no thread in between.
 //!
 //! Guarantee: per (sender, output, priority) messages come out in the order in which they went in, and none is taken out
 //! before its consumer has decided about it. Invariant: a lane is on the ready list, or in its consumer's hands, exactly while
 //! its `scheduled` flag is set.
 
+mod arrivals;
+pub mod backlog;
 pub mod budget;
 mod choosing;
 mod counting;
 mod dead_letters;
 pub mod disk;
+pub mod evicting;
 pub mod expiring;
 mod gate;
 pub mod inbox;
@@ -26,14 +30,18 @@ mod record;
 pub mod sequences;
 mod settled;
 pub mod settling;
+mod stopping;
 pub mod store_clock;
 mod sweeping;
 pub mod target;
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use backlog::Backlog;
+use disk::Disk;
+use evicting::Evicting;
 pub use inbox::{Consumer, Inbox};
 pub use lane::{Lane, LaneLimits, Record, Source};
 pub use target::WhenFull;
@@ -44,12 +52,44 @@ pub struct Queue {
     input: Arc<str>,
     inbox: Arc<Inbox>,
     limits: LaneLimits,
-    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Held>>,
+    /// By priority; made with the first lane or row of it.
+    backlogs: Mutex<BTreeMap<u32, Arc<Backlog>>>,
+    is_live_first: AtomicBool,
     skipped: AtomicU64,
 }
 
-/// Lanes differ by the output that fills them and by priority.
-type LaneKey = (Arc<str>, Arc<str>, u32);
+/// Lanes differ by the output that fills them, by priority, and by what becomes of messages without room.
+#[derive(PartialEq, Eq, Hash)]
+struct LaneKey {
+    identity: Arc<str>,
+    output: Arc<str>,
+    priority: u32,
+    keeping: Keeping,
+}
+
+/// What becomes of messages without room, as far as lanes differ by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Keeping {
+    /// They go to the backlog, which is served behind what is in the lane.
+    Spilling,
+    /// Some that wait are evicted; or, to keep the oldest, those that come.
+    Evicting { keeps_oldest: bool },
+    /// They are refused.
+    Plain,
+}
+
+struct Held {
+    lane: Arc<Lane>,
+    kept: Option<Arc<Evicting>>,
+}
+
+impl Held {
+    fn waiting(&self) -> (u64, u64) {
+        let (in_lane, kept) = (self.lane.waiting(), self.kept.as_ref().map_or((0, 0), |kept| kept.waiting()));
+        (in_lane.0 + kept.0, in_lane.1 + kept.1)
+    }
+}
 
 impl Queue {
     /// An empty queue whose lanes announce themselves at `inbox`.
@@ -59,7 +99,9 @@ impl Queue {
             input: input.into(),
             inbox,
             limits,
-            lanes: Mutex::new(HashMap::new()),
+            lanes: Mutex::default(),
+            backlogs: Mutex::default(),
+            is_live_first: AtomicBool::new(false),
             skipped: AtomicU64::new(0),
         }
     }
@@ -88,36 +130,128 @@ impl Queue {
         self.skipped.swap(0, Ordering::Relaxed)
     }
 
-    /// The lane for one output and priority; the same one each time.
+    /// The lane for one output and priority whose messages go to disk where there is no room; the same one each time.
     pub fn lane(self: &Arc<Self>, source: &Arc<Source>, priority: u32) -> Arc<QueueLane> {
-        let key = (source.identity.clone(), source.output.clone(), priority);
-        let lane = lane::lock(&self.lanes)
-            .entry(key)
-            .or_insert_with(|| Arc::new(Lane::new(source.clone(), self.limits)))
-            .clone();
-        Arc::new(QueueLane { lane, queue: self.clone(), priority })
+        self.lane_for(source, priority, WhenFull::Spill, false)
     }
 
-    /// All lanes.
+    /// [`Queue::lane`] for what is to become of messages without room. `can_expire`: some of them have a time to live.
+    pub fn lane_for(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        priority: u32,
+        when_full: WhenFull,
+        can_expire: bool,
+    ) -> Arc<QueueLane> {
+        let keeping = match when_full {
+            WhenFull::Spill => Keeping::Spilling,
+            WhenFull::DropOldest => Keeping::Evicting { keeps_oldest: false },
+            // What has expired makes room even while its consumer is stuck.
+            WhenFull::DropNewest if can_expire => Keeping::Evicting { keeps_oldest: true },
+            WhenFull::DropNewest | WhenFull::Block(_) | WhenFull::Skip => Keeping::Plain,
+        };
+        let (identity, output) = (source.identity.clone(), source.output.clone());
+        let key = LaneKey { identity, output, priority, keeping };
+        let mut lanes = lane::lock(&self.lanes);
+        let held = lanes.entry(key).or_insert_with(|| Held {
+            lane: Arc::new(Lane::new(source.clone(), self.limits)),
+            kept: match keeping {
+                Keeping::Evicting { keeps_oldest } => Some(Arc::new(Evicting::new(self.limits, keeps_oldest))),
+                Keeping::Spilling | Keeping::Plain => None,
+            },
+        });
+        let stock = match (&held.kept, keeping) {
+            (Some(kept), _) => Stock::Kept(kept.clone()),
+            (None, Keeping::Spilling) => Stock::Spilling(self.backlog(priority)),
+            (None, _) => Stock::None,
+        };
+        Arc::new(QueueLane { lane: held.lane.clone(), queue: self.clone(), priority, stock })
+    }
+
+    /// What waits on disk in this priority; the same one each time.
+    pub fn backlog(&self, priority: u32) -> Arc<Backlog> {
+        let make = || {
+            let backlog = Backlog::new(&self.endpoint, priority, self.limits);
+            backlog.set_live_first(self.is_live_first.load(Ordering::Relaxed));
+            Arc::new(backlog)
+        };
+        lane::lock(&self.backlogs).entry(priority).or_insert_with(make).clone()
+    }
+
+    /// Says whether what is sent now goes before what waits on disk.
+    pub(super) fn set_live_first(&self, is_live_first: bool) {
+        self.is_live_first.store(is_live_first, Ordering::Relaxed);
+        lane::lock(&self.backlogs).values().for_each(|backlog| backlog.set_live_first(is_live_first));
+    }
+
+    /// Puts the lane of a backlog on the ready list if it is not there, and wakes the consumer.
+    pub(super) fn announce_rows(self: &Arc<Self>, backlog: &Arc<Backlog>) {
+        if backlog.lane().needs_schedule() {
+            let (lane, stock) = (backlog.lane().clone(), Stock::Rows(backlog.clone()));
+            let lane = QueueLane { lane, queue: self.clone(), priority: backlog.priority(), stock };
+            self.inbox.make_ready(Arc::new(lane));
+        }
+    }
+
+    /// The messages of an output become rows from now on, or no longer: those that came before by the other way go first.
+    pub(super) fn keep_order(&self, source: &Source, priority: u32, become_rows: bool) {
+        let backlog = self.backlog(priority);
+        let is_needed = if become_rows { self.waits_in_lane(source, priority) } else { backlog.has_rows() };
+        if is_needed {
+            backlog.spill();
+        }
+    }
+
+    fn waits_in_lane(&self, source: &Source, priority: u32) -> bool {
+        let (identity, output) = (source.identity.clone(), source.output.clone());
+        let key = LaneKey { identity, output, priority, keeping: Keeping::Spilling };
+        lane::lock(&self.lanes).get(&key).is_some_and(|held| held.lane.waiting().0 > 0)
+    }
+
+    /// True while something waits in lanes that comes before the backlog of this priority.
+    fn has_before_rows(&self, priority: u32) -> bool {
+        let lanes = lane::lock(&self.lanes);
+        let mut before = lanes.iter().filter(|(key, _)| key.priority == priority && key.keeping == Keeping::Spilling);
+        before.any(|(_, held)| held.lane.waiting().0 > 0)
+    }
+
+    /// All lanes of messages that are in memory only.
     pub(super) fn lanes(&self) -> Vec<Arc<Lane>> {
-        lane::lock(&self.lanes).values().cloned().collect()
+        lane::lock(&self.lanes).values().map(|held| held.lane.clone()).collect()
     }
 
-    /// How many messages of whom wait.
+    /// True while messages of memory routes are in no lane: in line for the disk, or where they can be evicted.
+    pub(super) fn has_beside_lanes(&self) -> bool {
+        lane::lock(&self.backlogs).values().any(|backlog| backlog.has_in_line())
+            || lane::lock(&self.lanes).values().any(|held| held.kept.as_ref().is_some_and(|kept| kept.waiting().0 > 0))
+    }
+
+    /// How many messages of whom wait in memory only.
     pub(super) fn left(&self) -> Vec<(Arc<Source>, u64)> {
         let lanes = lane::lock(&self.lanes);
-        let left = lanes.values().map(|lane| (lane.source().clone(), lane.waiting().0));
+        let left = lanes.values().map(|held| (held.lane.source().clone(), held.waiting().0));
         left.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Senders, and how many of their messages were taken out.
     pub(super) fn taken(&self) -> Vec<(Arc<Source>, u64)> {
-        lane::lock(&self.lanes).values().map(|lane| (lane.source().clone(), lane.taken())).collect()
+        lane::lock(&self.lanes).values().map(|held| (held.lane.source().clone(), held.lane.taken())).collect()
     }
 
-    /// Messages and bytes that wait.
+    /// Messages that wait, in memory and on disk, and the bytes of those in memory.
     pub fn waiting(&self) -> (u64, u64) {
-        lane::lock(&self.lanes).values().map(|lane| lane.waiting()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
+        let lanes = lane::lock(&self.lanes).values().map(Held::waiting).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let backlogs = lane::lock(&self.backlogs);
+        backlogs.values().map(|backlog| backlog.waiting()).fold(lanes, |a, b| (a.0 + b.0 + b.2, a.1 + b.1))
+    }
+
+    /// Of the messages that wait, those that are on disk.
+    pub fn on_disk(&self) -> u64 {
+        lane::lock(&self.backlogs)
+            .values()
+            .map(|backlog| backlog.waiting())
+            .map(|(read, _, unread)| read + unread)
+            .sum()
     }
 }
 
@@ -129,6 +263,29 @@ pub struct QueueLane {
     pub queue: Arc<Queue>,
     /// Its priority.
     pub priority: u32,
+    stock: Stock,
+}
+
+/// What is behind a lane.
+enum Stock {
+    None,
+    /// Nothing; but what finds no room in it goes there.
+    Spilling(Arc<Backlog>),
+    /// The lane is that of a backlog, and is filled from there.
+    Rows(Arc<Backlog>),
+    /// It is filled from there.
+    Kept(Arc<Evicting>),
+}
+
+/// What a look behind an empty lane found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Restocked {
+    /// It has messages again.
+    Filled,
+    /// There is nothing.
+    Empty,
+    /// The disk could not be read; try again later.
+    Failed,
 }
 
 impl QueueLane {
@@ -138,10 +295,87 @@ impl QueueLane {
     }
 
     /// Puts the lane on the ready list if it is not there, and wakes the consumer. To be called after each push.
+    #[inline]
     pub fn announce(self: &Arc<Self>) {
         if self.lane.needs_schedule() {
             self.queue.inbox.make_ready(self.clone());
         }
+    }
+
+    /// Messages in the lane, and in memory behind it.
+    fn waiting(&self) -> u64 {
+        let (in_lane, _) = self.lane.waiting();
+        if let Stock::Kept(kept) = &self.stock { in_lane + kept.waiting().0 } else { in_lane }
+    }
+
+    /// Where its messages wait until its consumer takes them into the lane.
+    #[inline]
+    fn kept(&self) -> Option<&Arc<Evicting>> {
+        match &self.stock {
+            Stock::Kept(kept) => Some(kept),
+            _ => None,
+        }
+    }
+
+    /// Where messages go that find no room.
+    #[inline]
+    fn spills_to(&self) -> Option<&Arc<Backlog>> {
+        match &self.stock {
+            Stock::Spilling(backlog) => Some(backlog),
+            _ => None,
+        }
+    }
+
+    /// Looks for more where an empty lane is filled from. `[consumer]`
+    #[inline]
+    pub fn restock(&self, disk: Option<&Disk>) -> Restocked {
+        match &self.stock {
+            Stock::None | Stock::Spilling(_) => Restocked::Empty,
+            Stock::Kept(kept) if kept.refill(&self.lane) => Restocked::Filled,
+            Stock::Kept(_) => Restocked::Empty,
+            Stock::Rows(backlog) => self.restock_rows(backlog, disk),
+        }
+    }
+
+    #[cold]
+    fn restock_rows(&self, backlog: &Backlog, disk: Option<&Disk>) -> Restocked {
+        match disk.map(|disk| backlog.refill(disk)) {
+            Some(Ok(true)) => Restocked::Filled,
+            // A row that came meanwhile is in the lane.
+            Some(Ok(false)) | None => {
+                backlog.settle();
+                Restocked::Empty
+            }
+            Some(Err(error)) => {
+                tracing::error!(endpoint = %self.queue.endpoint, "what waits for it on disk cannot be read: {error}");
+                Restocked::Failed
+            }
+        }
+    }
+
+    /// True for a lane of rows while others come before it. Its consumer puts it aside until one of its lanes is empty.
+    #[inline]
+    pub fn must_yield(&self) -> bool {
+        match &self.stock {
+            Stock::Rows(backlog) => {
+                (backlog.is_spilling() || backlog.is_live_first()) && self.queue.has_before_rows(self.priority)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the lane off the ready list, unless there is more: then it stays, and this says false.
+    ///
+    /// # Safety
+    /// The caller is the inbox's one consumer.
+    pub unsafe fn unschedule(&self) -> bool {
+        let has_more = || match &self.stock {
+            Stock::None | Stock::Spilling(_) => false,
+            Stock::Rows(backlog) => backlog.is_behind(),
+            Stock::Kept(kept) => kept.waiting().0 > 0,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.lane.unschedule(has_more) }
     }
 }
 
@@ -163,7 +397,7 @@ pub fn take_message<T>(
                 lane.lane.advance();
                 return Some(taken);
             }
-            if lane.lane.unschedule() {
+            if lane.restock(None) != Restocked::Filled && lane.unschedule() {
                 return None;
             }
         }

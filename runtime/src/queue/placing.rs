@@ -1,23 +1,28 @@
 //! Placing: puts one message where each of its targets has it, and decides what becomes of it where there is no room.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::QueueLane;
-use super::ingest::{DiskMessage, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Target, To, WhenFull};
+use super::backlog::Backlog;
+use super::evicting::{Evicting, Left};
+use super::ingest::{
+    DiskMessage, InLine, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Store, Target, To, WhenFull,
+};
 use super::lane::{self, Body, Entry, INLINE_BODY, MetaWriter, NEVER};
-use super::losses::{DROP_NEWEST, FULL, NOT_STORED, STORE_FULL};
+use super::losses::{DROP_NEWEST, DROP_OLDEST, EXPIRED, FULL, NOT_STORED, STORE_FULL};
+use super::{Queue, QueueLane};
 use crate::clock;
 
 impl Ingest {
     /// The caller holds the output's lock; `held` says how long it waited for it.
     pub(super) fn place(
-        &self,
+        self: &Arc<Self>,
         output: &Output,
         targets: &[Target],
         message: &Outgoing<'_>,
         (sequence, created_us): (u64, i64),
         held: Duration,
-        disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>,
+        disk: &mut Store<'_>,
     ) -> Result<(), SendError> {
         let bytes = message.body.bytes();
         // A body that is too large for a lane and came as bytes is copied once, for all targets.
@@ -32,22 +37,34 @@ impl Ingest {
             (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
         };
         let mut placing = Placing { ingest: self, output, message, sequence, created_us, held, outcome: Ok(()) };
-        let mut rows = Vec::new();
+        let (mut rows, mut line) = (Vec::new(), InLine::default());
         for target in targets {
             match &target.to {
                 To::Lane(lane) => {
-                    if let Err(body) = placing.push(target, lane, body()) {
+                    if target.is_mixed {
+                        lane.queue.keep_order(&output.source, target.priority, false);
+                    }
+                    if lane.spills_to().is_some_and(|backlog| backlog.is_spilling()) || lane.kept().is_some() {
+                        placing.place_beside(target, lane, body());
+                    } else if let Err(body) = placing.push(target, lane, body()) {
                         placing.no_room(target, lane, body);
                     }
                 }
-                To::Disk(endpoint) => rows.push(placing.row(target, endpoint.clone())),
+                To::Rows(queue, backlog) => {
+                    if target.is_mixed {
+                        queue.keep_order(&output.source, target.priority, true);
+                    }
+                    rows.push(placing.row(target, queue.endpoint()));
+                    line.add(backlog);
+                }
+                To::Disk(endpoint) => rows.push(placing.row(target, endpoint)),
             }
         }
         if let Some(own) = own {
             lane::release(own);
         }
         if !rows.is_empty() {
-            placing.store(rows, disk);
+            placing.store(rows, line, disk);
         }
         placing.outcome
     }
@@ -55,7 +72,7 @@ impl Ingest {
 
 /// One message on its way to its targets.
 struct Placing<'a> {
-    ingest: &'a Ingest,
+    ingest: &'a Arc<Ingest>,
     output: &'a Output,
     message: &'a Outgoing<'a>,
     sequence: u64,
@@ -67,23 +84,67 @@ struct Placing<'a> {
 
 impl Placing<'_> {
     #[inline]
-    fn push<'b>(&self, target: &Target, lane: &std::sync::Arc<QueueLane>, body: Body<'b>) -> Result<(), Body<'b>> {
-        let entry = Entry {
+    fn entry(&self, target: &Target) -> Entry<'_> {
+        Entry {
             sequence: self.sequence,
             created_us: self.created_us,
             expires_ms: target.ttl_secs.map_or(NEVER, expiry),
             row: None,
             meta_len: self.message.meta_len,
             fill: self.message.fill,
-        };
+        }
+    }
+
+    #[inline]
+    fn push<'b>(&self, target: &Target, lane: &Arc<QueueLane>, body: Body<'b>) -> Result<(), Body<'b>> {
         // SAFETY: `send` holds the output's lock, and the lane is this output's alone.
-        unsafe { lane.lane.push(&entry, body)? };
+        unsafe { lane.lane.push(&self.entry(target), body)? };
         lane.announce();
         Ok(())
     }
 
+    /// Not simply into the lane: the endpoint is spilling, or what waits for it can be evicted.
     #[cold]
-    fn no_room(&mut self, target: &Target, lane: &std::sync::Arc<QueueLane>, body: Body<'_>) {
+    fn place_beside(&mut self, target: &Target, lane: &Arc<QueueLane>, body: Body<'_>) {
+        if let Some(kept) = lane.kept() {
+            return self.place_kept(target, lane, kept, body);
+        }
+        let Some(backlog) = lane.spills_to() else { return drop_body(body) };
+        let body = match backlog.is_live_first() {
+            true => match self.push(target, lane, body) {
+                Ok(()) => return,
+                Err(body) => body,
+            },
+            false => body,
+        };
+        match (backlog.enter(), self.ingest.disk()) {
+            (Some(line), Some(_)) => {
+                drop_body(body);
+                self.spill(target, &lane.queue, line);
+            }
+            // The spilling is over.
+            _ => {
+                if let Err(body) = self.push(target, lane, body) {
+                    self.no_room(target, lane, body);
+                }
+            }
+        }
+    }
+
+    fn place_kept(&self, target: &Target, lane: &Arc<QueueLane>, kept: &Evicting, body: Body<'_>) {
+        kept.push(&self.entry(target), body, |sequence, left| {
+            let reason = match left {
+                Left::Expired => EXPIRED,
+                Left::DropOldest => DROP_OLDEST,
+                Left::DropNewest => DROP_NEWEST,
+            };
+            self.ingest.losses.count(&self.output.source, lane.queue.endpoint(), reason, sequence);
+        });
+        lane.announce();
+    }
+
+    #[cold]
+    fn no_room(&mut self, target: &Target, lane: &Arc<QueueLane>, body: Body<'_>) {
         let limit = match target.when_full {
             WhenFull::Skip => {
                 drop_body(body);
@@ -91,7 +152,7 @@ impl Placing<'_> {
             }
             WhenFull::DropNewest => {
                 drop_body(body);
-                return self.lose(lane, DROP_NEWEST);
+                return self.lose(lane.queue.endpoint(), DROP_NEWEST);
             }
             WhenFull::Block(limit) => limit,
             WhenFull::Spill | WhenFull::DropOldest => MAX_HOLD,
@@ -101,24 +162,66 @@ impl Placing<'_> {
         // SAFETY: as in `push`.
         let has_room = unsafe { lane.lane.wait_for_room(weight, limit.saturating_sub(self.held)) };
         self.held += since.elapsed();
-        let rest = if has_room { self.push(target, lane, body).err() } else { Some(body) };
-        if let Some(body) = rest {
-            drop_body(body);
-            self.lose(lane, FULL);
-            self.outcome = Err(SendError::Full { endpoint: lane.queue.endpoint().to_string() });
+        let Err(body) = (if has_room { self.push(target, lane, body) } else { Err(body) }) else { return };
+        drop_body(body);
+        if let (Some(backlog), Some(_)) = (lane.spills_to(), self.ingest.disk()) {
+            let line = self.begin_spilling(backlog, &lane.queue);
+            return self.spill(target, &lane.queue, line);
+        }
+        self.lose(lane.queue.endpoint(), FULL);
+        self.outcome = Err(SendError::Full { endpoint: lane.queue.endpoint().to_string() });
+    }
+
+    fn begin_spilling(&self, backlog: &Arc<Backlog>, queue: &Queue) -> InLine {
+        let mut line = InLine::default();
+        line.add(backlog);
+        if !backlog.is_spilling() {
+            tracing::warn!(
+                endpoint = %queue.endpoint(),
+                "its queue is full and stays so; what comes for it goes to disk until it has caught up"
+            );
+        }
+        backlog.spill();
+        line
+    }
+
+    /// Makes a row of a message of a memory route; nobody waits for its commit.
+    fn spill(&mut self, target: &Target, queue: &Queue, line: InLine) {
+        let Some(disk) = self.ingest.disk() else { return };
+        let row = self.row(target, queue.endpoint());
+        let (ingest, source, endpoint, sequence) =
+            (self.ingest.clone(), self.output.source.clone(), queue.endpoint().clone(), self.sequence);
+        let stored = disk.enqueue(vec![row], move |outcome| {
+            if outcome.is_err() {
+                ingest.losses.count(&source, &endpoint, NOT_STORED, sequence);
+            }
+            drop(line);
+        });
+        if let Err(error) = stored {
+            self.refused(&error, queue.endpoint());
+            self.outcome = Err(error);
         }
     }
 
-    fn lose(&self, lane: &QueueLane, reason: &'static str) {
-        self.ingest.losses.count(&self.output.source, lane.queue.endpoint(), reason, self.sequence);
+    fn lose(&self, endpoint: &Arc<str>, reason: &'static str) {
+        self.ingest.losses.count(&self.output.source, endpoint, reason, self.sequence);
     }
 
-    fn row(&self, target: &Target, endpoint: std::sync::Arc<str>) -> DiskMessage {
+    /// Counts what the disk refused.
+    fn refused(&self, error: &SendError, endpoint: &Arc<str>) {
+        match error {
+            SendError::StoreFull { .. } => self.lose(endpoint, STORE_FULL),
+            SendError::NotStored { .. } => self.lose(endpoint, NOT_STORED),
+            _ => {}
+        }
+    }
+
+    fn row(&self, target: &Target, endpoint: &Arc<str>) -> DiskMessage {
         let mut meta = vec![0; self.message.meta_len];
         (self.message.fill)(&mut MetaWriter::new(&mut meta));
         let source = &self.output.source;
         DiskMessage {
-            endpoint,
+            endpoint: endpoint.clone(),
             priority: target.priority,
             ttl_secs: target.ttl_secs,
             sender: source.identity.clone(),
@@ -132,20 +235,11 @@ impl Placing<'_> {
     }
 
     /// Hands rows of durable routes to `disk`.
-    fn store(&mut self, rows: Vec<DiskMessage>, disk: &mut dyn FnMut(Vec<DiskMessage>) -> Result<(), SendError>) {
+    fn store(&mut self, rows: Vec<DiskMessage>, line: InLine, disk: &mut Store<'_>) {
         let endpoints: Vec<_> = rows.iter().map(|row| row.endpoint.clone()).collect();
-        let stored = disk(rows);
-        let reason = match &stored {
-            Err(SendError::StoreFull { .. }) => Some(STORE_FULL),
-            Err(SendError::NotStored { .. }) => Some(NOT_STORED),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            let losses = &self.ingest.losses;
-            endpoints.iter().for_each(|endpoint| losses.count(&self.output.source, endpoint, reason, self.sequence));
-        }
-        if stored.is_err() {
-            self.outcome = stored;
+        if let Err(error) = disk(rows, line) {
+            endpoints.iter().for_each(|endpoint| self.refused(&error, endpoint));
+            self.outcome = Err(error);
         }
     }
 }

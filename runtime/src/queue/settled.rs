@@ -69,7 +69,8 @@ impl Ingest {
         let queues: Vec<Arc<Queue>> = lock(&self.queues).values().cloned().collect();
         for queue in queues {
             let module = queue.endpoint().split("/modules/").nth(1).and_then(|rest| rest.split('/').next());
-            let is_held = module.is_some_and(|module| holds(module) || self.has_returned(module));
+            let is_held =
+                queue.has_beside_lanes() || module.is_some_and(|module| holds(module) || self.has_returned(module));
             for lane in queue.lanes() {
                 let key = key(lane.source());
                 if is_held {
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn messages_are_settled_once_nothing_of_them_is_in_memory_and_not_before() {
-        let ingest = Ingest::new("d", Book::unkept(1), LaneLimits { messages: 10, bytes: 1 << 20 });
+        let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LaneLimits { messages: 10, bytes: 1 << 20 }));
         let device = Identity::device("d").unwrap();
         let send = || {
             let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::disk::{End, RowBehind, Settlement};
 use super::ingest::Ingest;
 use super::lane::lock;
 use super::losses::EXPIRED;
-use super::{Consumer, Inbox};
+use super::{Consumer, Inbox, QueueLane, Record, Restocked};
 
 /// Messages that one look takes out of an inbox: whoever wants to consume waits for it.
 const MAX_SWEPT: usize = 10_000;
@@ -25,6 +26,20 @@ impl Ingest {
         }
     }
 
+    /// Counts a message that has expired, and has its row removed.
+    fn expire(&self, lane: &QueueLane, record: &Record<'_>) {
+        let endpoint = lane.queue.endpoint();
+        self.losses.count(record.source, endpoint, EXPIRED, record.sequence);
+        let (Some(id), Some(disk), Some((identity, _))) = (record.row, self.disk(), endpoint.split_once("/inputs/"))
+        else {
+            return;
+        };
+        let bytes = (record.meta.len() + record.body.len()) as u64;
+        let row = Some(RowBehind { id, endpoint: endpoint.clone(), bytes });
+        let settlement = Settlement { row, end: End::Handled, staged: Vec::new(), before: None };
+        disk.settling(&identity.into(), &lane.queue.inbox).settle(settlement);
+    }
+
     fn sweep_at(&self, mut place: Consumer) {
         let mut left = MAX_SWEPT;
         let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
@@ -33,10 +48,14 @@ impl Ingest {
             let is_empty = unsafe {
                 loop {
                     match lane.lane.peek() {
-                        None if lane.lane.unschedule() => break true,
-                        None => {}
+                        None => match lane.restock(self.disk()) {
+                            Restocked::Filled => {}
+                            Restocked::Failed => break false,
+                            Restocked::Empty if lane.unschedule() => break true,
+                            Restocked::Empty => break false,
+                        },
                         Some(record) if left > 0 && record.has_expired() => {
-                            self.losses.count(record.source, lane.queue.endpoint(), EXPIRED, record.sequence);
+                            self.expire(&lane, &record);
                             lane.lane.advance();
                             left -= 1;
                         }

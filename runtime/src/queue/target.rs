@@ -72,6 +72,13 @@ pub enum Sink {
         /// Name of its input.
         input: Arc<str>,
     },
+    /// An input of a module of this device, on disk first.
+    Stored {
+        /// Name of the module.
+        module: Arc<str>,
+        /// Name of its input.
+        input: Arc<str>,
+    },
     /// On disk, under the endpoint's name, for whoever forwards it.
     Disk(Arc<str>),
     /// Someone who listens in.

@@ -135,15 +135,6 @@ impl RouteSpec {
             max_message_bytes: None,
         })
     }
-
-    /// What is asked of it and this version cannot do, and what to do instead.
-    pub fn not_possible(&self) -> Option<(&'static str, &'static str)> {
-        let sink = Route::parse(&self.text).ok()?.sink;
-        (self.durability == Durability::Disk && matches!(sink, Sink::Input { .. })).then_some((
-            "'disk' is not available for the inputs of modules in this version",
-            "leave it out, or route to $upstream",
-        ))
-    }
 }
 
 /// What is wrong with the name of a route; `None` if nothing is. Source: IoT Edge's pattern `^[^\.\$# ]+$`.

@@ -13,7 +13,7 @@ use crate::database::File;
 use crate::database::tables::deployment::{self as deployment_table};
 use crate::deployment::manifest::{DesiredSection, Manifest};
 use crate::deployment::rollout::{Order, Rollout};
-use crate::deployment::{Image, Standing, StepRecord, StepState};
+use crate::deployment::{EndpointOrder, Image, Standing, StepRecord, StepState};
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{By, Input, State};
 use crate::name::Identity;
@@ -321,6 +321,9 @@ impl Control {
             errors.iter().map(|(name, e)| format!("route {name}: {e}")).collect::<Vec<_>>().join("; ")
         })?;
         self.put_budgets_in_force(&manifest.store);
+        let endpoints = manifest.store.endpoints.iter();
+        let live_first = endpoints.filter(|(_, endpoint)| endpoint.order == EndpointOrder::LiveFirst);
+        self.services.ingest.set_live_first(&live_first.map(|(name, _)| name.clone()).collect::<Vec<_>>());
         self.listeners.set_routes(table, manifest.store.time_to_live);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What a plan is made from: instances, twins, routes, and what image references mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::deployment::{Actual, ActualInstance, Image, Meaning, Plan, plan};
 use crate::image::{Digest, Reference, Resolution, Verdict};
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{State, Then};
+use crate::routing::{CompiledRoute, Sink};
 use crate::twin::Part;
 
 impl Control {
@@ -53,6 +54,8 @@ impl Control {
             desired: desired.collect(),
             routes: in_force.map(|manifest| manifest.routes.clone()).unwrap_or_default(),
             local_routes: self.local_routes.keys().cloned().collect(),
+            waiting: self.services.ingest.waiting_inputs(),
+            fed_locally: self.fed_locally(),
             images: BTreeMap::new(),
             last_good: self.last_good,
         }
@@ -92,6 +95,15 @@ impl Control {
         // A rollback goes back behind what is barred.
         let afresh = if pin.is_some() { image(&barred) } else { image(&[]) };
         Meaning { kept: image(&barred), afresh }
+    }
+
+    fn fed_locally(&self) -> BTreeSet<(String, String)> {
+        let (_, local) = self.listeners.routes();
+        let input = |route: &CompiledRoute| match &route.target.sink {
+            Sink::Input { module, input } => Some((module.clone(), input.clone())),
+            Sink::Upstream => None,
+        };
+        local.routes().iter().filter_map(input).collect()
     }
 
     /// The image that an instance is to run, as far as it is known.

@@ -98,12 +98,6 @@ impl Control {
                 _ => {}
             }
         }
-        for route in &manifest.routes {
-            if let Some((message, hint)) = route.not_possible() {
-                let path = format!("modulesContent.$edgeHub.properties.desired.routes.{}.durability", route.name);
-                problems.push(Problem::at(path, message, hint));
-            }
-        }
         problems
     }
 

@@ -216,6 +216,55 @@ fn bind(
     own.into_iter().zip(before + 1..).try_for_each(|(value, at)| insert.raw_bind_parameter(at, value))
 }
 
+/// Stores messages before all that is there, in order: their ids lie below all others, and below 0. A backlog of the last run goes
+/// behind what was in memory then.
+pub fn put_before(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) -> rusqlite::Result<()> {
+    let lowest: Option<i64> = conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0))?;
+    let first = lowest.unwrap_or(0).min(0) - rows.len() as i64;
+    let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + 3)).collect();
+    let mut insert = conn.prepare_cached(&format!(
+        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
+         ttl_left_us, ttl_from_us, meta, body, id, boot, clock_trusted, format)
+         VALUES ({}, ?1, ?2, ?3, {FORMAT})",
+        own.join(", ")
+    ))?;
+    for (message, id) in rows.iter().zip(first..) {
+        insert.raw_bind_parameter(1, id)?;
+        insert.raw_bind_parameter(2, mark.boot)?;
+        insert.raw_bind_parameter(3, !mark.clock_doubted)?;
+        let endpoint = endpoint_id(conn, &message.endpoint)?;
+        bind(&mut insert, 3, endpoint, message, (mark.monotonic_us, mark.store_us))?;
+        insert.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// What waits for an endpoint in one priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// The endpoint.
+    pub endpoint: String,
+    /// The priority.
+    pub priority: u32,
+    /// Messages.
+    pub messages: u64,
+    /// Id of the last.
+    pub last: i64,
+}
+
+/// What waits, by endpoint and priority; of the messages only the index is read.
+pub fn left(conn: &Connection) -> rusqlite::Result<Vec<Left>> {
+    conn.prepare(
+        "SELECT e.name, m.priority, count(*), max(m.id) FROM message m JOIN endpoint e ON e.id = m.endpoint
+         WHERE m.state = 0 GROUP BY m.endpoint, m.priority",
+    )?
+    .query_map([], |row| {
+        let messages = row.get::<_, i64>(2)? as u64;
+        Ok(Left { endpoint: row.get(0)?, priority: row.get(1)?, messages, last: row.get(3)? })
+    })?
+    .collect()
+}
+
 fn endpoint_id(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     let mut select = conn.prepare_cached("SELECT id FROM endpoint WHERE name = ?1")?;
     if let Some(id) = select.query_row([name], |row| row.get(0)).optional()? {

@@ -5,6 +5,7 @@ mod completions;
 mod deliveries;
 mod losses;
 mod signing;
+mod spills;
 mod tumble;
 mod turns;
 

@@ -7,8 +7,8 @@ use super::*;
 
 const LIMITS: LaneLimits = LaneLimits { messages: 4, bytes: 1 << 20 };
 
-fn ingest() -> Ingest {
-    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+fn ingest() -> Arc<Ingest> {
+    let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LIMITS));
     ingest.set_router(Box::new(|_| {
         let sink = Sink::Input { module: "slow".into(), input: "in".into() };
         vec![TargetSpec { max_bytes: 1 << 16, ..TargetSpec::new(sink) }]
@@ -24,8 +24,8 @@ fn bytes(body: &[u8]) -> Outgoing<'_> {
     Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(body) }
 }
 
-fn send(ingest: &Ingest, output: &Output) -> Result<(), SendError> {
-    ingest.send(output, &bytes(b"x"), &mut |_| Ok(()))
+fn send(ingest: &Arc<Ingest>, output: &Output) -> Result<(), SendError> {
+    ingest.send(output, &bytes(b"x"), &mut |_, _| Ok(()))
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn properties_count_for_the_limits_of_a_message_and_of_a_queue() {
     let ingest = ingest();
     let output = ingest.output(&identity(), "out");
     let with_properties = |meta_len| Outgoing { meta_len, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
-    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_| Ok(()));
+    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_, _| Ok(()));
 
     assert!(matches!(send(1 << 16), Err(SendError::TooLarge { .. })));
 
@@ -136,7 +136,7 @@ fn a_route_that_blocks_holds_its_sender_as_long_as_it_says_and_then_tells_it() {
 }
 
 /// Sends a message with the property `level`, and a body.
-fn send_level(ingest: &Ingest, output: &Output, level: &str) -> Result<(), SendError> {
+fn send_level(ingest: &Arc<Ingest>, output: &Output, level: &str) -> Result<(), SendError> {
     let message = crate::message::Message {
         properties: vec![("level".into(), level.into())],
         ..crate::message::Message::new(*b"x")
@@ -144,7 +144,7 @@ fn send_level(ingest: &Ingest, output: &Output, level: &str) -> Result<(), SendE
     let meta = message.encode_meta();
     let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
     let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
-    ingest.send(output, &outgoing, &mut |_| Ok(()))
+    ingest.send(output, &outgoing, &mut |_, _| Ok(()))
 }
 
 fn conditional(endpoint: &str, level: Option<&str>) -> TargetSpec {
@@ -156,7 +156,7 @@ fn conditional(endpoint: &str, level: Option<&str>) -> TargetSpec {
 
 #[test]
 fn a_message_goes_where_conditions_say_and_to_each_endpoint_once() {
-    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LIMITS));
     ingest.set_router(Box::new(|_| {
         vec![
             conditional("a", Some("high")),
@@ -180,7 +180,7 @@ fn a_message_goes_where_conditions_say_and_to_each_endpoint_once() {
 
 #[test]
 fn a_message_that_no_condition_wants_is_counted_as_unrouted() {
-    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LIMITS));
     ingest.set_router(Box::new(|_| vec![TargetSpec { max_bytes: 4, ..conditional("a", Some("high")) }]));
     let output = ingest.output(&identity(), "out");
 
@@ -196,7 +196,7 @@ fn a_message_that_no_condition_wants_is_counted_as_unrouted() {
 
 #[test]
 fn a_gate_lets_a_part_of_what_was_wanted_through() {
-    let ingest = Ingest::new("d", Book::unkept(1), LIMITS);
+    let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LIMITS));
     let gate = Arc::new(Gate::new(2, None).unwrap());
     ingest
         .set_router(Box::new(move |_| vec![TargetSpec { gate: Some(gate.clone()), ..conditional("a", Some("high")) }]));

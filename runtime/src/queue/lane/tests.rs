@@ -150,10 +150,10 @@ fn a_message_between_the_last_look_and_unscheduling_keeps_the_lane_scheduled() {
     assert!(!lane.needs_schedule(), "once only");
     // SAFETY: one thread plays both sides.
     unsafe {
-        assert!(!lane.unschedule(), "there is a message");
+        assert!(!lane.unschedule(|| false), "there is a message");
         assert!(lane.peek().is_some());
         lane.advance();
-        assert!(lane.unschedule());
+        assert!(lane.unschedule(|| false));
     }
     push(&lane, 2, b"", Body::Inline(b"a"));
     assert!(lane.needs_schedule());

@@ -1,0 +1,275 @@
+//! The backlog of an endpoint in one priority: what waits for it on disk, and how it comes back into memory in order.
+//!
+//! Rows that arrive on disk go into the backlog's lane at once, so that delivering them needs no read. Where that lane has no room,
+//! or rows are there from the last run, the backlog is *behind*: the consumer reads on from disk, batch by batch, whenever the lane
+//! is empty. It is *spilling* from the moment in which some memory route found no room: from then on all messages of memory routes
+//! become rows, without waiting for anything, until nothing of this is left.
+//!
+//! ```text
+//!               a lane stayed full for 50 ms
+//!    window  ───────────────────────────────►  spilling      what came before the first row is in lanes, which are served first;
+//!       ▲                                         │          everything after it is a row, and rows have an order
+//!       └── lane empty, not behind, none in line ─┘
+//! ```
+//!
+//! Guarantee: per (sender, output, priority) nothing overtakes. Invariant: rows up to the watermark have been in the lane; those
+//! above it are to be read from disk if the backlog is behind, and there are none if it is not.
+
+use std::num::NonZeroI64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::disk::{Disk, ReadLimits};
+use super::lane::{self, Body, Entry, INLINE_BODY, Lane, LaneLimits, NEVER, RowOf, Source, lock};
+use crate::clock;
+use crate::database::StoreError;
+use crate::database::tables::queue::{ReadMessage, StoredMessage};
+
+/// How much is read from disk at a time: little enough to be of use soon, and not to fill memory.
+const READ: ReadLimits = ReadLimits { messages: 256, bytes: 1 << 20 };
+
+/// See the module's documentation.
+pub struct Backlog {
+    endpoint: Arc<str>,
+    priority: u32,
+    limits: LaneLimits,
+    is_spilling: AtomicBool,
+    is_behind: AtomicBool,
+    /// What is sent now goes before what waits on disk.
+    is_live_first: AtomicBool,
+    in_line: AtomicU64,
+    state: Mutex<State>,
+    /// Made with the first row.
+    lane: OnceLock<Arc<Lane>>,
+}
+
+struct State {
+    watermark: i64,
+    last_arrived: i64,
+    /// Rows above the watermark.
+    unread: u64,
+    /// Whose rows were seen last; neighbours are mostly of one sender.
+    source: Option<Arc<Source>>,
+}
+
+/// Rows on their way to the disk, each of a backlog: to be dropped when they are there, or will never be.
+#[derive(Default)]
+pub struct InLine(Vec<Arc<Backlog>>);
+
+impl InLine {
+    /// One more row.
+    pub(super) fn add(&mut self, backlog: &Arc<Backlog>) {
+        backlog.in_line.fetch_add(1, Ordering::SeqCst);
+        self.0.push(backlog.clone());
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        for backlog in self.0.drain(..) {
+            if backlog.in_line.fetch_sub(1, Ordering::SeqCst) == 1 {
+                backlog.settle();
+            }
+        }
+    }
+}
+
+impl Backlog {
+    /// Nothing waits. `limits`: how much of it may be in memory.
+    pub(super) fn new(endpoint: &Arc<str>, priority: u32, limits: LaneLimits) -> Backlog {
+        Backlog {
+            endpoint: endpoint.clone(),
+            priority,
+            limits,
+            is_spilling: AtomicBool::new(false),
+            is_behind: AtomicBool::new(false),
+            is_live_first: AtomicBool::new(false),
+            in_line: AtomicU64::new(0),
+            state: Mutex::new(State { watermark: i64::MIN, last_arrived: i64::MIN, unread: 0, source: None }),
+            lane: OnceLock::new(),
+        }
+    }
+
+    /// Its priority.
+    pub fn priority(&self) -> u32 {
+        self.priority
+    }
+
+    /// True while messages of memory routes become rows.
+    #[inline]
+    pub fn is_spilling(&self) -> bool {
+        self.is_spilling.load(Ordering::Acquire)
+    }
+
+    /// True while rows are to be read from disk.
+    pub(super) fn is_behind(&self) -> bool {
+        self.is_behind.load(Ordering::SeqCst)
+    }
+
+    /// True when what is sent now goes before what waits on disk.
+    pub(super) fn is_live_first(&self) -> bool {
+        self.is_live_first.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_live_first(&self, is_live_first: bool) {
+        self.is_live_first.store(is_live_first, Ordering::Relaxed);
+    }
+
+    /// The lane that its rows go through.
+    pub(super) fn lane(&self) -> &Arc<Lane> {
+        self.lane.get_or_init(|| {
+            let of_many = Source { identity: "".into(), output: "".into(), epoch: 0 };
+            Arc::new(Lane::new(Arc::new(of_many), self.limits))
+        })
+    }
+
+    /// Rows up to this id are the consumer's: they have been in the lane.
+    pub(super) fn watermark(&self) -> i64 {
+        lock(&self.state).watermark
+    }
+
+    /// Messages and bytes in its lane, and rows that are on disk only.
+    pub(super) fn waiting(&self) -> (u64, u64, u64) {
+        let (messages, bytes) = self.lane.get().map_or((0, 0), |lane| lane.waiting());
+        (messages, bytes, lock(&self.state).unread)
+    }
+
+    /// Rows are there from the last run: so many, up to this id.
+    pub(super) fn begin_behind(&self, unread: u64, last: i64) {
+        let mut state = lock(&self.state);
+        (state.unread, state.last_arrived) = (unread, last);
+        self.is_behind.store(true, Ordering::SeqCst);
+        self.is_spilling.store(true, Ordering::Release);
+    }
+
+    /// Begins to spill, if it does not already.
+    pub(super) fn spill(&self) {
+        let _state = lock(&self.state);
+        self.is_spilling.store(true, Ordering::Release);
+    }
+
+    /// A place in line for a message of a memory route, if that is to become a row; `None`: it is to go into its lane.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<InLine> {
+        let _state = lock(&self.state);
+        if !self.is_spilling.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut line = InLine::default();
+        line.add(self);
+        Some(line)
+    }
+
+    /// Something of it is on disk, or on its way there, or in its lane.
+    pub(super) fn has_rows(&self) -> bool {
+        self.has_in_line() || self.is_behind() || self.lane.get().is_some_and(|lane| lane.waiting().0 > 0)
+    }
+
+    /// Rows are on their way to the disk.
+    pub(super) fn has_in_line(&self) -> bool {
+        self.in_line.load(Ordering::SeqCst) > 0
+    }
+
+    /// Ends the spilling if nothing is left of it.
+    pub(super) fn settle(&self) {
+        if !self.is_spilling.load(Ordering::Relaxed) {
+            return;
+        }
+        let _state = lock(&self.state);
+        if !self.has_rows() {
+            self.is_spilling.store(false, Ordering::Release);
+        }
+    }
+
+    /// Takes note of a committed row: it goes into the lane, or stays on disk until it is read from there. The caller announces
+    /// the lane. `[writer]`
+    pub(super) fn arrived(&self, message: &StoredMessage, id: i64) {
+        let mut state = lock(&self.state);
+        // The consumer may have read it from disk before this was told.
+        if id <= state.watermark {
+            return;
+        }
+        state.last_arrived = id;
+        if !self.is_behind()
+            && self.push(&mut state, message, id, message.ttl_secs.map(|secs| secs.saturating_mul(1000)))
+        {
+            return;
+        }
+        self.is_behind.store(true, Ordering::SeqCst);
+        state.unread += 1;
+    }
+
+    /// Reads on from disk into the lane, which is empty. True when that brought something. `[consumer]`
+    pub(super) fn refill(&self, disk: &Disk) -> Result<bool, StoreError> {
+        if !self.is_behind() {
+            return Ok(false);
+        }
+        // While it is behind nobody else moves the watermark.
+        let (after, seen) = {
+            let state = lock(&self.state);
+            (state.watermark, state.last_arrived)
+        };
+        let rows = disk.read_after(&self.endpoint, self.priority, after, READ)?;
+        let is_last = (rows.len() as u32) < READ.messages && bytes_of(&rows) < READ.bytes;
+        let mut has_all = true;
+        let mut state = lock(&self.state);
+        for row in &rows {
+            let left_ms = row.left_us.map(|left_us| left_us / 1000);
+            if !self.push(&mut state, &row.message, row.id, left_ms) {
+                has_all = false;
+                break;
+            }
+            if row.id <= state.last_arrived {
+                state.unread = state.unread.saturating_sub(1);
+            }
+        }
+        // Rows that were removed or set aside on disk leave nothing to be read up to the last one; a later one may have come.
+        let has_caught_up = has_all && is_last && state.watermark >= state.last_arrived;
+        if has_caught_up || (rows.is_empty() && state.last_arrived == seen) {
+            self.is_behind.store(false, Ordering::SeqCst);
+            state.unread = 0;
+        }
+        Ok(!rows.is_empty())
+    }
+
+    fn push(&self, state: &mut State, message: &StoredMessage, id: i64, left_ms: Option<u64>) -> bool {
+        let Some(row_id) = NonZeroI64::new(id) else { return true };
+        let is_of = |source: &&Arc<Source>| {
+            source.epoch == message.epoch && source.identity == message.sender && source.output == message.output
+        };
+        let source = state.source.as_ref().filter(is_of).cloned().unwrap_or_else(|| {
+            let (identity, output) = (message.sender.clone(), message.output.clone());
+            Arc::new(Source { identity, output, epoch: message.epoch })
+        });
+        let entry = Entry {
+            sequence: message.sequence,
+            created_us: message.created_us,
+            expires_ms: left_ms.map_or(NEVER, |left| clock::coarse_monotonic_ms().saturating_add(left)),
+            row: Some(RowOf { id: row_id, source: &source }),
+            meta_len: message.meta.len(),
+            fill: &|out| out.put(&message.meta),
+        };
+        let body = match &message.body[..] {
+            small if small.len() <= INLINE_BODY => Body::Inline(small),
+            large => Body::Buffer(lane::host_buffer(large.to_vec())),
+        };
+        // SAFETY: only whoever holds the lock of the state pushes into this lane.
+        let pushed = unsafe { self.lane().push(&entry, body) };
+        state.source = Some(source);
+        match pushed {
+            Ok(()) => {
+                state.watermark = id;
+                true
+            }
+            Err(body) => {
+                if let Body::Buffer(buffer) = body {
+                    lane::release(buffer);
+                }
+                false
+            }
+        }
+    }
+}
+
+fn bytes_of(rows: &[ReadMessage]) -> u64 {
+    rows.iter().map(|row| (row.message.meta.len() + row.message.body.len()) as u64).sum()
+}

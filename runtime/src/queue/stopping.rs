@@ -1,0 +1,152 @@
+//! The end of what waits in memory: kept on disk when the runtime stops, or discarded by a person.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dinrail_plugin::abi::{DrMessage, DrText};
+
+use super::ingest::{DiskMessage, Ingest, endpoint};
+use super::kept::Kept;
+use super::lane::{NEVER, Record, Source, lock};
+use super::losses::STOPPED;
+use super::{Consumer, QueueLane, Restocked};
+use crate::clock;
+use crate::message::Message;
+
+impl Ingest {
+    /// Brings what waits in memory only to the disk, before all that is there: the next run goes on with it in order. What is not
+    /// stored by `until`, or is in the hands of a thread that never returned, is counted as lost. For the end of the runtime.
+    pub fn keep_waiting(&self, until: Instant) {
+        let modules: Vec<Arc<str>> = lock(&self.inboxes).keys().cloned().collect();
+        for module in modules {
+            let Some(inbox) = lock(&self.inboxes).get(&module).cloned() else { continue };
+            let Some(mut place) = inbox.consume() else { continue };
+            let rows = self.take_all(&module, &mut place);
+            if rows.is_empty() {
+                continue;
+            }
+            let stored = match self.disk().filter(|_| clock::now() < until) {
+                Some(disk) => disk.keep(&rows).map_err(|error| error.to_string()),
+                None => Err("there was no time left".to_owned()),
+            };
+            match stored {
+                Ok(()) => tracing::info!("{} messages for {module} wait on disk until the next start", rows.len()),
+                Err(error) => {
+                    tracing::error!("{} messages for {module} cannot be kept: {error}", rows.len());
+                    rows.iter().for_each(|row| self.count_row(row, STOPPED));
+                }
+            }
+        }
+        // Nobody may look into what an abandoned thread still holds: how many there are is all that can be said.
+        for queue in lock(&self.queues).values() {
+            for (source, count) in queue.left() {
+                self.losses.count_unseen(&source, queue.endpoint(), STOPPED, count);
+            }
+        }
+    }
+
+    /// Takes out what waits in memory for the inputs of a module and counts it as lost: how many that were. What is on disk too is
+    /// left to whoever removes it there; what a thread that never returned still holds stays where it is.
+    pub fn discard(&self, module: &str, reason: &'static str) -> u64 {
+        let Some(inbox) = lock(&self.inboxes).get(module).cloned() else { return 0 };
+        let Some(mut place) = inbox.consume() else { return 0 };
+        let rows = self.take_all(module, &mut place);
+        rows.iter().for_each(|row| self.count_row(row, reason));
+        rows.len() as u64
+    }
+
+    fn count_row(&self, row: &DiskMessage, reason: &'static str) {
+        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+        self.losses.count(&source, &row.endpoint, reason, row.sequence);
+    }
+
+    /// Everything that is in memory only, first what was given to the module and came back. Messages of rows are taken out and not
+    /// given.
+    fn take_all(&self, module: &str, place: &mut Consumer) -> Vec<DiskMessage> {
+        let mut rows = Vec::new();
+        while let Some(kept) = place.take_returned() {
+            if kept.row().is_none() {
+                rows.push(self.row_of_kept(module, &kept));
+            }
+        }
+        let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
+        for lane in lanes {
+            // What is sent meanwhile waits for whoever comes next, so that no flood keeps this from its end.
+            let mut left = lane.waiting();
+            loop {
+                // SAFETY: `place` is the one consumer's, for as long as this runs.
+                unsafe {
+                    if let Some(record) = lane.lane.peek() {
+                        if record.row.is_none() {
+                            rows.push(row_of(&lane, &record));
+                        }
+                        lane.lane.advance();
+                        left = left.saturating_sub(1);
+                        if left > 0 {
+                            continue;
+                        }
+                    } else if lane.restock(None) == Restocked::Filled {
+                        continue;
+                    } else if lane.unschedule() {
+                        break;
+                    }
+                }
+                // There is more of it, in memory or on disk.
+                place.give_back(lane);
+                break;
+            }
+        }
+        rows
+    }
+
+    fn row_of_kept(&self, module: &str, kept: &Kept) -> DiskMessage {
+        let message: &DrMessage = kept.message();
+        // SAFETY: points into `kept`.
+        let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
+        let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
+        let mut whole = Message::new(Vec::new());
+        whole.system.message_id = some(message.message_id);
+        whole.system.correlation_id = some(message.correlation_id);
+        whole.system.content_type = some(message.content_type);
+        whole.system.content_encoding = some(message.content_encoding);
+        for at in 0..message.property_count as usize {
+            // SAFETY: `property_count` says how many there are.
+            let property = unsafe { *message.properties.add(at) };
+            whole.properties.push((text(property.key), text(property.value)));
+        }
+        DiskMessage {
+            endpoint: endpoint(&self.device, module, &text(message.input)).into(),
+            // It was the module's turn to have it.
+            priority: 0,
+            ttl_secs: None,
+            sender: text(message.sender).into(),
+            output: text(message.output).into(),
+            epoch: message.epoch,
+            sequence: message.sequence,
+            created_us: message.created_us,
+            meta: whole.encode_meta(),
+            // SAFETY: points into `kept`, or into its buffer.
+            body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
+        }
+    }
+}
+
+fn row_of(lane: &QueueLane, record: &Record<'_>) -> DiskMessage {
+    DiskMessage {
+        endpoint: lane.queue.endpoint().clone(),
+        priority: lane.priority,
+        ttl_secs: (record.expires_ms != NEVER).then(|| ttl_secs(record.expires_ms)),
+        sender: record.source.identity.clone(),
+        output: record.source.output.clone(),
+        epoch: record.source.epoch,
+        sequence: record.sequence,
+        created_us: record.created_us,
+        meta: record.meta.to_vec(),
+        body: record.body.to_vec(),
+    }
+}
+
+/// What is left of a time to live, which goes on when it is stored.
+fn ttl_secs(expires_ms: u64) -> u64 {
+    expires_ms.saturating_sub(clock::coarse_monotonic_ms()).div_ceil(1000)
+}
