@@ -140,6 +140,23 @@ pub fn encode_meta(out: &mut impl Extend<u8>, kind: MetaKind, key: &[u8], value:
 }
 
 impl<'a> Meta<'a> {
+    /// The value of the first property of this kind whose key is the one that is meant.
+    #[inline]
+    pub fn find(self, wanted: MetaKind, is_meant: impl Fn(&[u8]) -> bool) -> Option<&'a [u8]> {
+        let [META_FORMAT, rest @ ..] = self.0 else { return None };
+        let mut rest = rest;
+        while let [kind, k0, k1, v0, v1, v2, v3, tail @ ..] = rest {
+            let key_len = usize::from(u16::from_le_bytes([*k0, *k1]));
+            let (key, tail) = tail.split_at_checked(key_len)?;
+            let (value, tail) = tail.split_at_checked(u32::from_le_bytes([*v0, *v1, *v2, *v3]) as usize)?;
+            if *kind == wanted as u8 && is_meant(key) {
+                return Some(value);
+            }
+            rest = tail;
+        }
+        None
+    }
+
     /// The encoded properties, in order. Ends early where the bytes are not of this format.
     pub fn iter(self) -> impl Iterator<Item = (MetaKind, &'a [u8], &'a [u8])> {
         let mut rest = match self.0.split_first() {

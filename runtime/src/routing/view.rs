@@ -42,15 +42,14 @@ impl<'m> MessageView<'m> {
     /// An application property; the first one of its name.
     #[inline]
     pub(super) fn property(&self, name: &Name) -> Option<&'m str> {
-        let mut found = Meta(self.meta).iter();
-        let (_, _, value) = found.find(|(kind, key, _)| *kind == MetaKind::Property && name.is(key))?;
+        let value = Meta(self.meta).find(MetaKind::Property, |key| name.is(key))?;
         std::str::from_utf8(value).ok()
     }
 
     /// A system property. What the runtime stamps is never taken from what the sender gave.
     pub(super) fn system(&self, name: &SystemName) -> Option<Cow<'m, str>> {
         let given = |wanted: MetaKind| {
-            let (_, _, value) = Meta(self.meta).iter().find(|(kind, ..)| *kind == wanted)?;
+            let value = Meta(self.meta).find(wanted, |_| true)?;
             std::str::from_utf8(value).ok().map(Cow::Borrowed)
         };
         match name {
@@ -67,8 +66,7 @@ impl<'m> MessageView<'m> {
             SystemName::Epoch if self.epoch != 0 => Some(Cow::Owned(self.epoch.to_string())),
             SystemName::EnqueuedTime | SystemName::Sequence | SystemName::Epoch => None,
             SystemName::Other(name) => {
-                let mut found = Meta(self.meta).iter();
-                let (_, _, value) = found.find(|(kind, key, _)| *kind == MetaKind::System && name.is(key))?;
+                let value = Meta(self.meta).find(MetaKind::System, |key| name.is(key))?;
                 std::str::from_utf8(value).ok().map(Cow::Borrowed)
             }
         }

@@ -22,6 +22,11 @@ impl<'m> Asked<'m> {
         Asked { view, paths, body: OnceCell::new(), change: OnceCell::new() }
     }
 
+    #[inline]
+    pub(super) fn text(&self, name: &Name) -> Option<&'m str> {
+        self.view.property(name)
+    }
+
     pub(super) fn property(&self, name: &Name) -> Value<'m> {
         self.view.property(name).map_or(Value::Undefined, |text| Value::Text(text.into()))
     }

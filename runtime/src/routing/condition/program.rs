@@ -30,6 +30,8 @@ enum Step {
     Negate,
     Not,
     Binary(Operator),
+    /// A property and a text that stands in the condition: what most conditions consist of.
+    CompareProperty(Name, Operator, Box<str>),
     /// Null in the place of two values.
     Null,
     /// Number of values that it takes.
@@ -65,7 +67,10 @@ impl Program {
             };
             height = height + 1 - takes;
             highest = highest.max(height + takes);
-            steps.push(step(&part.what, part.kind));
+            match joined(&part.what, &mut steps) {
+                Some(step) => steps.push(step),
+                None => steps.push(step(&part.what, part.kind)),
+            }
             if skips(&part.what, part.kind).is_some()
                 && let Some(jump) = jumps.pop()
             {
@@ -107,6 +112,10 @@ impl Program {
                 },
                 Step::ChangeIncludes(path) => match slots.get(usize::from(*path)) {
                     Some(slot) => asked.change_includes(*slot),
+                    None => Value::Undefined,
+                },
+                Step::CompareProperty(name, operator, text) => match asked.text(name) {
+                    Some(found) => Value::Bool(operator.compares(found, text)),
                     None => Value::Undefined,
                 },
                 Step::Negate => {
@@ -151,6 +160,18 @@ impl Program {
         }
         stack[0].truth()
     }
+}
+
+/// One step for a comparison whose sides were just pushed, where they are a property and a text.
+fn joined(what: &What, steps: &mut Vec<Step>) -> Option<Step> {
+    use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+    let What::Binary(operator @ (Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual), ..) = *what else {
+        return None;
+    };
+    let [.., Step::Property(name), Step::Constant(Value::Text(text))] = &steps[..] else { return None };
+    let step = Step::CompareProperty(name.clone(), operator, text.as_ref().into());
+    steps.truncate(steps.len() - 2);
+    Some(step)
 }
 
 /// The operator and the right side of what need not look at it.

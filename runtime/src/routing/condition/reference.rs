@@ -20,10 +20,12 @@ impl Name {
     }
 
     /// Whether a key, in bytes, is this name.
+    #[inline]
     pub(in crate::routing) fn is(&self, key: &[u8]) -> bool {
         let name = self.text.as_bytes();
         if self.is_ascii {
-            return key.eq_ignore_ascii_case(name);
+            // Mostly it is written as it is sent.
+            return key.len() == name.len() && (key == name || key.eq_ignore_ascii_case(name));
         }
         let lower = |text: &str| text.chars().flat_map(char::to_lowercase).collect::<String>();
         std::str::from_utf8(key).is_ok_and(|key| lower(key) == lower(&self.text))

@@ -136,11 +136,24 @@ impl Operator {
         }
     }
 
+    /// Of two texts, for one of the comparisons.
+    #[inline]
+    pub(super) fn compares(self, left: &str, right: &str) -> bool {
+        match self {
+            Operator::Equal => left == right,
+            Operator::NotEqual => left != right,
+            Operator::Less => left < right,
+            Operator::LessOrEqual => left <= right,
+            Operator::Greater => left > right,
+            _ => left >= right,
+        }
+    }
+
     fn compare(self, left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
         let ordering = match (left, right) {
             (Value::Undefined | Value::Structure, _) | (_, Value::Undefined | Value::Structure) => return None,
             (Value::Number(left), Value::Number(right)) => left.partial_cmp(right)?,
-            (Value::Text(left), Value::Text(right)) => left.as_bytes().cmp(right.as_bytes()),
+            (Value::Text(left), Value::Text(right)) => return Some(self.compares(left, right)),
             (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
             (Value::Null, Value::Null) => Ordering::Equal,
             // Null is no value of any type, so it can be told from all of them; but none is larger.
