@@ -26,6 +26,7 @@ mod image_store;
 mod insight;
 mod key_secrecy;
 mod kill_9;
+mod large_backlog;
 mod logs;
 mod losses;
 mod manifests;

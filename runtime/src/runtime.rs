@@ -145,7 +145,7 @@ pub fn start(options: Options) -> Result<Running, StartError> {
         Box::new(move |event| drop(events.send(Event::File(event))))
     };
     let watcher = Watcher::spawn(watched, store, sink).map_err(thread("watcher of the folders"))?;
-    doubt_the_disk(folders.state.clone());
+    doubt_the_disk(folders.state.clone(), database.clone());
     tracing::info!(
         device = handle.device_id(),
         state = %folders.state.display(),
@@ -164,8 +164,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     })
 }
 
-/// Warns, some time after the start, of a disk that says it has kept what it cannot have kept yet.
-fn doubt_the_disk(state: PathBuf) {
+/// Looks, some time after the start, whether the disk keeps what it says that it has kept, and whether it has kept the messages.
+fn doubt_the_disk(state: PathBuf, database: Database) {
     let look = move || {
         // Whatever the start needs of the disk goes before.
         std::thread::park_timeout(DOUBT_AFTER);
@@ -173,6 +173,7 @@ fn doubt_the_disk(state: PathBuf) {
         if matches!(found.status, Severity::Warning | Severity::Error) {
             tracing::warn!("the disk of the state directory: {}; {}", found.summary, found.hint.unwrap_or_default());
         }
+        database.look_for_damage();
     };
     let started = std::thread::Builder::new().name("disk-check".to_owned()).stack_size(128 << 10).spawn(look);
     if let Err(error) = started {

@@ -221,6 +221,19 @@ impl Database {
         error
     }
 
+    /// Reads the queue's file from end to end, beside whoever writes. What is damaged is said, and repaired by the next start.
+    pub fn look_for_damage(&self) {
+        let file = File::Queue;
+        match damage(&self.0.folder.join(file.name())) {
+            Ok(None) => tracing::debug!("{file} is sound"),
+            Ok(Some(damage)) => {
+                tracing::error!("{file}: {damage}");
+                report_damage(&self.0.folder, file);
+            }
+            Err(error) => tracing::warn!("{file} cannot be looked at: {error}"),
+        }
+    }
+
     /// Waits until everything submitted before has been committed or has failed, and its completions have run.
     pub fn flush(&self) -> Result<(), StoreError> {
         if self.0.inbox.is_writer() {

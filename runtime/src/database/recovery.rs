@@ -1,6 +1,7 @@
 //! What happens to a damaged file: it is set aside under another name, what can be read of it is copied into a new one,
 //! and both are said loudly. Nothing is ever deleted.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
 
 use super::migrate::migrate;
+use super::tables::loss::{self, LossRow};
 use super::{DatabaseError, File, open};
 use crate::clock;
+
+/// Reason in the ledger: the disk lost what had been stored.
+pub const DAMAGED: &str = "damaged";
 
 /// Why a file could not be opened as it is.
 pub(super) enum Trouble {
@@ -66,7 +71,7 @@ pub(super) fn open_sound(
         Err(Trouble::Damaged(cause)) => return Err(DatabaseError::Open { path: path.to_owned(), cause }),
     };
     migrate(&mut conn, path, file, steps)?;
-    let saved = salvage(&aside, &mut conn).unwrap_or_else(|error| format!("nothing ({error})"));
+    let saved = salvage(&aside, file, &mut conn).unwrap_or_else(|error| format!("nothing ({error})"));
     let note = format!("{file} was damaged ({cause}): it is kept as {}; salvaged: {saved}", aside.display());
     tracing::error!("{note}");
     notes.push(note);
@@ -100,7 +105,7 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Copies every readable row into the tables of the same name; says how many per table.
-fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
+fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Result<String> {
     let old = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Lets a file be read that is shorter than its head says.
     old.pragma_update(None, "writable_schema", true)?;
@@ -121,12 +126,79 @@ fn salvage(damaged: &Path, fresh: &mut Connection) -> rusqlite::Result<String> {
         }
     }
     remove_orphans(&tx)?;
+    if file == File::Queue {
+        go_on_with_ids(&old, &tx)?;
+        let missing = count_missing(&old, &tx)?;
+        if missing > 0 {
+            counts.push(format!("{missing} messages are lost, see dinrail losses"));
+        }
+    }
     tx.commit()?;
     fresh.pragma_update(None, "foreign_keys", true)?;
     // A reader's own index of the log, made again when needed.
     drop(old);
     let _ = fs::remove_file(beside(damaged, "-shm"));
     Ok(if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
+}
+
+/// Ids of messages are never used twice, also where those that used them are lost.
+fn go_on_with_ids(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    const SKIPPED: i64 = 1_000_000;
+    let of = |conn: &Connection, sql: &str| conn.query_row(sql, [], |row| row.get::<_, Option<i64>>(0)).ok().flatten();
+    let used = "SELECT seq FROM sqlite_sequence WHERE name = 'message'";
+    let last = of(old, used).or_else(|| Some(of(tx, "SELECT max(id) FROM message")? + SKIPPED)).unwrap_or(SKIPPED);
+    tx.execute("DELETE FROM sqlite_sequence WHERE name = 'message'", [])?;
+    tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('message', ?1)", [last])?;
+    Ok(())
+}
+
+/// Counts messages as lost that the index of the damaged file still knows and that could not be read: how many of each endpoint
+/// is all that is known of them.
+fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<u64> {
+    let mut missing: BTreeMap<i64, (u64, HashSet<i64>)> = BTreeMap::new();
+    let mut is_there = tx.prepare("SELECT 1 FROM message WHERE id = ?1")?;
+    for order in ["ASC", "DESC"] {
+        let sql = format!(
+            "SELECT endpoint, id FROM message INDEXED BY message_order ORDER BY endpoint {order}, state {order}, priority {order}, id {order}"
+        );
+        let Ok(mut select) = old.prepare(&sql) else { continue };
+        let Ok(mut rows) = select.query([]) else { continue };
+        let is_whole = loop {
+            match rows.next() {
+                Ok(Some(row)) => {
+                    let (Ok(endpoint), Ok(id)) = (row.get(0), row.get::<_, i64>(1)) else { continue };
+                    if !is_there.exists([id])? {
+                        let (count, ids) = missing.entry(endpoint).or_default();
+                        *count += u64::from(ids.insert(id));
+                    }
+                }
+                Ok(None) => break true,
+                Err(_) => break false,
+            }
+        };
+        if is_whole {
+            break;
+        }
+    }
+    let name = |endpoint: i64| {
+        let name = tx.query_row("SELECT name FROM endpoint WHERE id = ?1", [endpoint], |row| row.get(0));
+        name.unwrap_or_else(|_| format!("endpoint {endpoint}"))
+    };
+    let losses: Vec<LossRow> = missing
+        .iter()
+        .map(|(endpoint, (count, _))| LossRow {
+            sender: String::new(),
+            output: String::new(),
+            endpoint: name(*endpoint),
+            reason: DAMAGED.to_owned(),
+            first: (0, 0),
+            last: (0, 0),
+            count: *count,
+            is_upper_bound: false,
+        })
+        .collect();
+    loss::add(tx, &losses, clock::wall_us())?;
+    Ok(missing.values().map(|(count, _)| count).sum())
 }
 
 fn salvage_table(old: &Connection, tx: &Transaction<'_>, table: &str) -> rusqlite::Result<usize> {

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tempfile::TempDir;
 
+use super::tables::loss;
 use super::tables::queue::{self, ClockMark, StoredMessage};
 use super::tables::setting;
 use super::*;
@@ -457,6 +458,32 @@ fn damage_seen_in_the_queue_has_it_checked_at_the_next_start() {
     assert_eq!(database.notes().len(), 1);
     let left: u64 = database.read(File::Queue, queue::counts).unwrap().iter().map(|c| c.messages).sum();
     assert!((1000..2000).contains(&left), "{left} of 2000 salvaged");
+    let lost: u64 = database.read(File::Queue, loss::all).unwrap().iter().map(|line| line.row.count).sum();
+    assert!(lost > 0 && left + lost <= 2000, "{left} salvaged, {lost} in the ledger");
+    assert!(database.notes()[0].contains(&format!("{lost} messages are lost")), "{:?}", database.notes());
+    let next =
+        database.call(File::Queue, |tx| queue::enqueue(tx, &[message("$upstream", 1)], ClockMark::default())).unwrap();
+    assert!(next > 2000, "an id is used twice: {next}");
+}
+
+#[test]
+fn damage_of_the_queue_is_found_beside_whoever_writes() {
+    let (dir, database) = opened();
+    let rows: Vec<StoredMessage> = (0..2000).map(|i| message("$upstream", i)).collect();
+    database.call(File::Queue, move |tx| queue::enqueue(tx, &rows, ClockMark::default())).unwrap();
+    database.look_for_damage();
+    assert!(names(&dir, "suspect").is_empty());
+    drop(database);
+    let path = dir.path().join("queue.db");
+    let middle = fs::metadata(&path).unwrap().len() as usize / 2 / 4096 * 4096;
+    overwrite(&path, middle, middle + 5 * 4096);
+
+    let database = Database::open(dir.path()).unwrap();
+    database.look_for_damage();
+
+    assert_eq!(names(&dir, "suspect").len(), 1);
+    drop(database);
+    assert_eq!(Database::open(dir.path()).unwrap().notes().len(), 1, "repaired by the next start");
 }
 
 #[test]

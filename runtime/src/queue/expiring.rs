@@ -33,6 +33,8 @@ pub(super) struct Expiring {
     is_under_way: AtomicBool,
     /// When there was a look, and the store's time then.
     last: Mutex<Option<(Instant, i64)>>,
+    /// What went since it was told last, by endpoint.
+    gone: Mutex<BTreeMap<Arc<str>, u64>>,
 }
 
 impl Expiring {
@@ -110,12 +112,15 @@ impl Disk {
         }
         for (endpoint, (messages, bytes)) in by_endpoint {
             self.budget.give(endpoint, bytes);
-            tracing::error!(%endpoint, messages, "messages outlived their time to live and are lost");
+            *lock(&expiring.gone).entry(endpoint.clone()).or_default() += messages;
         }
         // Those that a consumer has in its hands are looked at again when it may have given them back.
         expiring.next_us.fetch_min(found.next_us, Ordering::Relaxed);
         if !found.is_all && !found.rows.is_empty() {
             return self.expire_step(until_us);
+        }
+        for (endpoint, messages) in std::mem::take(&mut *lock(&expiring.gone)) {
+            tracing::error!(%endpoint, messages, "messages outlived their time to live and are lost");
         }
         expiring.is_under_way.store(false, Ordering::Release);
     }
