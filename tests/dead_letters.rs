@@ -97,6 +97,26 @@ fn dead_letters_that_are_discarded_are_in_the_ledger_and_counted_once() {
 }
 
 #[test]
+fn dead_letter_that_is_sent_again_is_delivered_as_if_for_the_first_time() {
+    let runtime = parked(2);
+    let before = runtime.events("w").iter().filter(|event| *event == "message in 1 park").count();
+    let first = ids(&list(&runtime, &[]))[0];
+
+    let told = runtime.cli(&["dead-letter", "resend", &first.to_string()]).ok().stdout;
+
+    assert!(told.starts_with("1 message put back into their queues"), "{told}");
+    let attempts = || runtime.events("w").iter().filter(|event| *event == "message in 1 park").count();
+    wait_until(SOON, "it is delivered again", || attempts() == before + 1);
+    // It parks again, as another letter with a reason and a count of its own.
+    wait_until(SOON, "it is set aside again", || list(&runtime, &[])["total"] == 2);
+    let page = list(&runtime, &[]);
+    assert!(!ids(&page).contains(&first), "{page}");
+    assert_eq!(page["deadLetters"][1]["sequence"], 1, "{page}");
+    runtime.cli(&["dead-letter", "resend", "--all"]).ok();
+    wait_until(SOON, "both are delivered again", || attempts() == before + 3);
+}
+
+#[test]
 fn removal_says_what_is_set_aside() {
     let runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
     runtime.cli(&["add", "v", "wayward"]).ok();
