@@ -4,6 +4,7 @@
 
 mod added;
 mod api_bounds;
+mod backlog;
 mod bad_images;
 mod bad_input;
 mod c_module;

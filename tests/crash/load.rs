@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::DATABASES;
 use super::record::{Record, read};
@@ -24,13 +24,25 @@ fn manifest() -> Manifest {
     Manifest::new()
         .numbering_sender("steady", &["a"], json!({"pauseUs": 500, "report": true}))
         .numbering_sender("busy", &["a", "b"], json!({"pauseUs": 500, "window": 8}))
-        .route("up", "FROM /messages/* INTO $upstream")
+        .numbering_sender("near", &["a"], json!({"pauseUs": 500, "window": 8}))
+        .numbering_receiver("relay", json!({"relay": true, "retryEach": 29, "parkEach": 97}))
+        .numbering_receiver("last", json!({}))
+        .route("up-steady", "FROM /messages/modules/steady/* INTO $upstream")
+        .route("up-busy", "FROM /messages/modules/busy/* INTO $upstream")
+        .any_route("near", durable("near/outputs/a", "relay"))
+        .any_route("far", durable("relay/outputs/out", "last"))
+}
+
+fn durable(from: &str, to: &str) -> Value {
+    let route = format!("FROM /messages/modules/{from} INTO BrokeredEndpoint(\"/modules/{to}/inputs/in\")");
+    json!({"route": route, "durability": "disk"})
 }
 
 /// A runtime that was recorded and is dead now, and the record.
 pub fn record() -> (Runtime, Vec<Record>) {
     let names: Vec<&str> = DATABASES.iter().chain(&ACCOUNTS).copied().collect();
-    let (runtime, recording) = Runtime::new().supply(&[fixture("numbering_sender")]).record(&names);
+    let (runtime, recording) =
+        Runtime::new().supply(&[fixture("numbering_sender"), fixture("numbering_receiver")]).record(&names);
     let mut runtime = runtime.start();
     runtime.deploy(&manifest());
     go_on(&runtime);
@@ -51,7 +63,7 @@ pub fn record() -> (Runtime, Vec<Record>) {
 
 /// Waits until each sender has sent a good deal more.
 pub fn go_on(runtime: &Runtime) {
-    for (sender, more) in [("steady", 50), ("busy", 300)] {
+    for (sender, more) in [("steady", 50), ("busy", 300), ("near", 200)] {
         let sent = || all_sent(&runtime.data(sender)).len();
         let before = sent();
         wait_until(SOON, "messages are acknowledged", || sent() >= before + more);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::checker::{Evidence, Loss};
 
-/// Accounts of two flows, `mixed/a` and `mixed/b` to `first`; in process 7, which was killed.
+/// Accounts of a flow in memory, `mixed/a` to `first`, and of a durable one, `mixed/b` to `first`; in process 7, which was killed.
 fn evidence(acknowledged: &str, handled: &str) -> Evidence {
     let home = tempfile::tempdir().unwrap();
     let write = |module: &str, file: &str, lines: &str| {
@@ -42,6 +42,13 @@ fn accounts_that_agree_have_no_findings() {
     let (findings, figures) = evidence("+ b 1 0 5, + b 2 0 5", handled).compare();
     assert!(findings.is_empty(), "{findings:?}");
     assert_eq!((figures.acknowledged, figures.accepted, figures.repeated), (2, 2, 1));
+}
+
+#[test]
+fn durable_message_that_is_gone_is_found() {
+    let evidence =
+        evidence("+ b 1 0 5, + b 2 0 5, + b 3 0 5", "h mixed b 1 0 mixed 1 11 1, h mixed b 3 0 mixed 1 13 1");
+    assert_finds(&evidence, "mixed/b to first, 2: acknowledged, and gone");
 }
 
 #[test]

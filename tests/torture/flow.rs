@@ -22,10 +22,11 @@ const fn to(origin: (&'static str, &'static str), receiver: &'static str, is_dur
 }
 
 /// All flows that are checked. What `chain` sends reaches `last` through `relay`, which handles each message by sending it on.
-pub const FLOWS: [Flow; 5] = [
+pub const FLOWS: [Flow; 6] = [
     to(("mixed", "a"), "first", false),
-    to(("mixed", "b"), "first", false),
-    to(("chain", "a"), "relay", false),
+    to(("mixed", "b"), "first", true),
+    to(("chain", "a"), "relay", true),
+    to(("chain", "a"), "last", true),
     to(("quick", "a"), "last", false),
     Flow { origin: ("upward", "a"), receiver: None, is_durable: true },
 ];
@@ -69,7 +70,7 @@ pub fn manifest(accounts: &Path, variant: Variant, pace_us: u64) -> Manifest {
         true => format!("SELECT * FROM /messages/modules/{module}/outputs/{output} /* and no other */"),
     };
     let into = |text: String, module: &str| format!("{text} INTO BrokeredEndpoint(\"/modules/{module}/inputs/in\")");
-    let durable = |text: String| json!({"route": text, "durability": "memory"});
+    let durable = |text: String| json!({"route": text, "durability": "disk"});
     let sender = |module, more| told(module, more);
     let mut manifest = Manifest::new()
         .numbering_sender("mixed", &["a", "b"], sender("mixed", json!({"pauseUs": pace_us})))
