@@ -18,6 +18,7 @@ mod desired;
 mod device_twin;
 mod documents;
 mod drop_folder;
+mod durable_sends;
 mod edge_agent;
 mod full_disk;
 mod full_queue;

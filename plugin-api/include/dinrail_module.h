@@ -34,6 +34,7 @@
 #define DR_EXTENSION_MEMORY "dinrail.memory/1"
 #define DR_EXTENSION_THREADS "dinrail.threads/1"
 #define DR_EXTENSION_IDENTITY "dinrail.identity/1"
+#define DR_EXTENSION_SENDS "dinrail.sends/1"
 #define DR_EXTENSION_DEVICE "dinrail.device/1"
 #define DR_EXTENSION_DEVICE_HANDLER "dinrail.device-handler/1"
 
@@ -456,6 +457,20 @@ typedef struct DrIdentity {
   DrStatus (*token)(uint64_t ticket, struct DrText host, uint64_t ttl_secs, const struct DrSink *token);
 } DrIdentity;
 
+// Sends that are waited for by the runtime itself, on the caller's thread: nothing of the module's runs between the disk and the
+// caller, which makes this the quickest way to know that a message is safe. `[any thread]`
+typedef struct DrSends {
+  // Size of this struct.
+  uint32_t size;
+  // Zero.
+  uint32_t flags;
+  // As `send` of the runtime's table outside of a handler, but waits for the end where one of the routes is durable: `DR_OK`
+  // then means committed and synced to disk, and it never answers `DR_PENDING`. `message` is borrowed for the call, and so is
+  // `reason`, which may be null: on `DR_FAILED` it is written why. Inside a handler use `send` with its delivery: that is
+  // staged, and returns at once.
+  DrStatus (*send_and_wait)(uint64_t ticket, uint32_t output, const struct DrOutgoing *message, const struct DrSink *reason);
+} DrSends;
+
 // The device's own twin, for instances that the deployment permits it (`deviceTwin` of `settings.createOptions`); others get
 // `DR_DENIED`. Every function may be called on any thread.
 typedef struct DrDevice {
@@ -668,6 +683,58 @@ static inline DrStatus dr_sign(const DrHost *host, uint64_t ticket, const void *
 static inline DrStatus dr_token(const DrHost *host, uint64_t ticket, uint64_t ttl_secs, const DrSink *token) {
   const DrIdentity *identity = dr_identity_(host);
   return identity == NULL ? DR_UNSUPPORTED : identity->token(ticket, dr_text(NULL), ttl_secs, token);
+}
+
+/**
+ * Sends outside of a handler and waits until the message is committed and synced to disk, where one of its routes is durable: see
+ * `DrSends`. `reason` may be NULL. DR_UNSUPPORTED from an older runtime.
+ */
+static inline DrStatus dr_send_and_wait(const DrHost *host, uint64_t ticket, uint32_t output, const DrOutgoing *message,
+                                        const DrSink *reason) {
+  const DrSends *sends = (const DrSends *)host->extension(dr_text(DR_EXTENSION_SENDS));
+  return sends == NULL || sends->size < sizeof(DrSends) ? DR_UNSUPPORTED : sends->send_and_wait(ticket, output, message, reason);
+}
+
+/**
+ * A send that was begun, to be asked for its end: the caller's, who leaves it where it is until it has ended. (To be called back
+ * instead, pass a `DrCompletion` of your own to `send` of the runtime's table.)
+ */
+typedef struct DrSending {
+  /** What became of it; DR_PENDING until it has ended. Read it with dr_sending_status. */
+  volatile DrStatus status_;
+} DrSending;
+
+static inline void dr_sending_end_(void *ctx, DrStatus status, DrText detail) {
+  (void)detail;
+#if defined(_MSC_VER)
+  *(volatile DrStatus *)&((DrSending *)ctx)->status_ = status;
+#else
+  __atomic_store_n(&((DrSending *)ctx)->status_, status, __ATOMIC_RELEASE);
+#endif
+}
+
+/** What became of a send; DR_PENDING while it is on its way. May be asked on any thread. */
+static inline DrStatus dr_sending_status(const DrSending *sending) {
+#if defined(_MSC_VER)
+  return sending->status_;
+#else
+  return __atomic_load_n(&sending->status_, __ATOMIC_ACQUIRE);
+#endif
+}
+
+/** Sends outside of a handler without waiting: `sending` tells the end, and is returned what is known at once. */
+static inline DrStatus dr_start_send(const DrHost *host, uint64_t ticket, uint32_t output, const DrOutgoing *message,
+                                     DrSending *sending) {
+  DrCompletion completion;
+  DrStatus status;
+  completion.ctx = sending;
+  completion.done = dr_sending_end_;
+  sending->status_ = DR_PENDING;
+  status = host->send(ticket, DR_NO_DELIVERY, output, message, &completion);
+  if (status != DR_PENDING) {
+    sending->status_ = status;
+  }
+  return status;
 }
 
 /** What a status means, for a log line. Never NULL; the text lives as long as the library. */

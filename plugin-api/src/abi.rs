@@ -39,6 +39,8 @@ pub const DR_EXTENSION_MEMORY: &str = "dinrail.memory/1";
 pub const DR_EXTENSION_THREADS: &str = "dinrail.threads/1";
 /// Extension of the runtime's table: its [`DrIdentity`].
 pub const DR_EXTENSION_IDENTITY: &str = "dinrail.identity/1";
+/// Extension of the runtime's table: its [`DrSends`].
+pub const DR_EXTENSION_SENDS: &str = "dinrail.sends/1";
 /// Extension of the runtime's table: its [`DrDevice`].
 pub const DR_EXTENSION_DEVICE: &str = "dinrail.device/1";
 /// Extension of a module's table: its [`DrDeviceHandler`].
@@ -419,6 +421,23 @@ pub struct DrIdentity {
     /// own device), valid for `ttl_secs` from now on. [`DR_GONE`], [`DR_INVALID`] for a host with a character that no host has
     /// or a time of zero or more than 365 days, [`DR_DENIED`] where the identity is disabled.
     pub token: unsafe extern "C" fn(ticket: u64, host: DrText, ttl_secs: u64, token: *const DrSink) -> DrStatus,
+}
+
+/// Sends that are waited for by the runtime itself, on the caller's thread: nothing of the module's runs between the disk and the
+/// caller, which makes this the quickest way to know that a message is safe. `[any thread]`
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct DrSends {
+    /// Size of this struct.
+    pub size: u32,
+    /// Zero.
+    pub flags: u32,
+    /// As `send` of the runtime's table outside of a handler, but waits for the end where one of the routes is durable: [`DR_OK`]
+    /// then means committed and synced to disk, and it never answers [`DR_PENDING`]. `message` is borrowed for the call, and so is
+    /// `reason`, which may be null: on [`DR_FAILED`] it is written why. Inside a handler use `send` with its delivery: that is
+    /// staged, and returns at once.
+    pub send_and_wait:
+        unsafe extern "C" fn(ticket: u64, output: u32, message: *const DrOutgoing, reason: *const DrSink) -> DrStatus,
 }
 
 /// The device's own twin, for instances that the deployment permits it (`deviceTwin` of `settings.createOptions`); others get

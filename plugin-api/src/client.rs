@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::abi::{
     DR_CREATE_TRIAL, DR_DEBUG, DR_ERROR, DR_INFO, DR_NO_DELIVERY, DR_NO_OUTPUT, DR_OK, DR_PENDING, DR_TRACE, DR_WARN,
-    DrBuffer, DrCreate, DrStatus, DrText, DrTwin, DrVerdict,
+    DrBuffer, DrCreate, DrSends, DrStatus, DrText, DrTwin, DrVerdict,
 };
 use crate::body::Body;
 use crate::completion::{begin_with, wait_for};
@@ -22,6 +22,7 @@ use crate::logs::Voice;
 use crate::message::KeptMessage;
 use crate::module::{MethodResponse, Module, Timer};
 use crate::outgoing::Outgoing;
+use crate::sending::Sending;
 use crate::twin::{LastRead, Twin};
 use crate::work::{Work, lock};
 
@@ -35,6 +36,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     host: Host,
+    sends: Option<&'static DrSends>,
     ticket: u64,
     identity: String,
     device: String,
@@ -109,6 +111,7 @@ impl Client {
         };
         Ok(Client(Arc::new(Inner {
             host,
+            sends: host.sends(),
             ticket: args.ticket,
             identity: text(args.identity).to_owned(),
             device: text(args.device).to_owned(),
@@ -240,10 +243,15 @@ impl Client {
         let output = output.into_output(self)?;
         let raw = message.into();
         let raw = raw.raw();
-        ended(
-            wait_for(|completion| self.0.host.send(self.0.ticket, DR_NO_DELIVERY, output.0, &raw, completion)),
-            "send",
-        )
+        let Some(sends) = self.0.sends else {
+            let begin = |completion: &_| self.0.host.send(self.0.ticket, DR_NO_DELIVERY, output.0, &raw, completion);
+            return ended(wait_for(begin), "send");
+        };
+        let mut reason = String::new();
+        match self.0.host.send_and_wait(sends, self.0.ticket, output.0, &raw, &mut reason) {
+            DR_OK => Ok(()),
+            status => Err(Error::from_status(status, "send", &reason)),
+        }
     }
 
     /// Sends to the hub: as [`Client::send_message_to_output`], without an output.
@@ -266,6 +274,17 @@ impl Client {
         let begin = |completion: &_| self.0.host.send(self.0.ticket, DR_NO_DELIVERY, output.0, &raw, completion);
         begin_with(begin, |outcome| then(ended(outcome, "send")))
             .map_err(|status| Error::from_status(status, "send", ""))
+    }
+
+    /// As [`Client::send_message_to_output`], without waiting for the disk: what is returned is a future, for any executor, and may
+    /// be waited for by a thread as well. Messages go in the order of these calls, awaited or not.
+    ///
+    /// # Errors
+    /// What is known at once; what the disk says is told by the [`Sending`].
+    pub fn start_send<'m>(&self, output: impl IntoOutput, message: impl Into<Outgoing<'m>>) -> Result<Sending, Error> {
+        let (sending, shared) = Sending::new();
+        self.begin_send(output, message, move |end| shared.end(end))?;
+        Ok(sending)
     }
 
     #[inline]

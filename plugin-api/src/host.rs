@@ -5,8 +5,9 @@ use std::mem::{offset_of, size_of};
 use std::sync::atomic::AtomicU32;
 
 use crate::abi::{
-    DR_ABI_MAJOR, DR_EXTENSION_IDENTITY, DR_EXTENSION_THREADS, DR_MAGIC, DR_UNSUPPORTED, DrCompletion, DrHost,
-    DrIdentity, DrLevel, DrMessage, DrOutgoing, DrSink, DrStatus, DrText, DrThreads, DrTwin, DrVerdict,
+    DR_ABI_MAJOR, DR_EXTENSION_IDENTITY, DR_EXTENSION_SENDS, DR_EXTENSION_THREADS, DR_MAGIC, DR_UNSUPPORTED,
+    DrCompletion, DrHost, DrIdentity, DrLevel, DrMessage, DrOutgoing, DrSends, DrSink, DrStatus, DrText, DrThreads,
+    DrTwin, DrVerdict,
 };
 
 /// Borrowed table of the runtime; lives as long as the process.
@@ -100,6 +101,13 @@ impl Host {
         unsafe { threads.as_ref() }.filter(|threads| threads.size as usize >= size_of::<DrThreads>())
     }
 
+    /// How the runtime waits for sends; `None` from an older one.
+    pub fn sends(self) -> Option<&'static DrSends> {
+        let sends = self.extension(DR_EXTENSION_SENDS).cast::<DrSends>();
+        // SAFETY: null or, by the contract of that name, a table that lives as long as the process; its size comes first.
+        unsafe { sends.as_ref() }.filter(|sends| sends.size as usize >= size_of::<DrSends>())
+    }
+
     /// How the runtime signs; `None` from an older one.
     fn identity(self) -> Option<&'static DrIdentity> {
         let identity = self.extension(DR_EXTENSION_IDENTITY).cast::<DrIdentity>();
@@ -121,6 +129,20 @@ impl Host {
             Some(identity) => unsafe { (identity.token)(ticket, host, ttl_secs, &sink_into(token)) },
             None => DR_UNSUPPORTED,
         }
+    }
+
+    /// Sends, and waits for the disk where it has to.
+    #[inline]
+    pub fn send_and_wait(
+        self,
+        sends: &DrSends,
+        ticket: u64,
+        output: u32,
+        message: &DrOutgoing,
+        reason: &mut String,
+    ) -> DrStatus {
+        // SAFETY: any thread may call; the message and the sink are borrowed for the call.
+        unsafe { (sends.send_and_wait)(ticket, output, message, &sink_into(reason)) }
     }
 
     calls! {

@@ -128,6 +128,13 @@
 //! message is safe on disk (durable routes) or in the receiver's queue (memory routes). Delivery is at least once: drop repeats by
 //! [`Message::sequence`] where that matters.
 //!
+//! | a send along a durable route | returns | who hears that it is committed and synced |
+//! |---|---|---|
+//! | [`Delivery::send`] | at once, staged | nobody needs to: it is committed with the verdict |
+//! | [`Client::send_message_to_output`] | then | its caller |
+//! | [`Client::begin_send`] | at once | the closure it was given, on any thread |
+//! | [`Client::start_send`] | at once | who awaits the [`Sending`], or calls its `wait` |
+//!
 //! # The device's own twin
 //! [`Client::device_client`] gives the same calls on the device's own identity, and [`Module::on_device_desired`] hears of its desired
 //! properties, where the deployment says `"createOptions": {"deviceTwin": "read"}`, or `"report"` to report into it as well.
@@ -162,6 +169,7 @@ mod problems;
 #[cfg(feature = "abi-proof")]
 pub mod proof;
 pub mod reading;
+mod sending;
 mod span;
 pub mod testing;
 mod twin;
@@ -177,6 +185,7 @@ pub use message::{KeptMessage, Message, Property};
 pub use module::{MethodCall, MethodResponse, Module, Timer};
 pub use outgoing::Outgoing;
 pub use reading::{Quality, Reading, ReadingValue};
+pub use sending::Sending;
 pub use span::Span;
 pub use twin::Twin;
 pub use work::Stop;
@@ -187,8 +196,8 @@ pub use {schemars, serde, serde_json, tracing};
 pub mod prelude {
     pub use crate::{
         Body, Client, Context, Deferred, Delivery, DeviceClient, DeviceDesired, Error, Fault, Level, Message,
-        MethodCall, MethodResponse, Module, Outgoing, Output, Property, Quality, Reading, Span, Stop, Timer, Twin,
-        export_module,
+        MethodCall, MethodResponse, Module, Outgoing, Output, Property, Quality, Reading, Sending, Span, Stop, Timer,
+        Twin, export_module,
     };
     pub use schemars::JsonSchema;
     pub use serde::{Deserialize, Serialize};

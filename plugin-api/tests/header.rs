@@ -6,7 +6,7 @@ use std::process::Command;
 
 use dinrail_plugin::abi::{
     DR_DESCRIPTOR_SECTION, DR_ENTRY_SYMBOL, DR_EXTENSION_DEVICE, DR_EXTENSION_DEVICE_HANDLER, DR_EXTENSION_IDENTITY,
-    DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY, DR_EXTENSION_THREADS,
+    DR_EXTENSION_LAYOUT, DR_EXTENSION_MEMORY, DR_EXTENSION_SENDS, DR_EXTENSION_THREADS,
 };
 
 const HEADER: &str = "include/dinrail_module.h";
@@ -31,6 +31,7 @@ fn generated() -> String {
          #define DR_EXTENSION_MEMORY \"{DR_EXTENSION_MEMORY}\"\n\
          #define DR_EXTENSION_THREADS \"{DR_EXTENSION_THREADS}\"\n\
          #define DR_EXTENSION_IDENTITY \"{DR_EXTENSION_IDENTITY}\"\n\
+         #define DR_EXTENSION_SENDS \"{DR_EXTENSION_SENDS}\"\n\
          #define DR_EXTENSION_DEVICE \"{DR_EXTENSION_DEVICE}\"\n\
          #define DR_EXTENSION_DEVICE_HANDLER \"{DR_EXTENSION_DEVICE_HANDLER}\"\n"
     );
@@ -59,6 +60,7 @@ fn generated() -> String {
                 "DrMemory",
                 "DrThreads",
                 "DrIdentity",
+                "DrSends",
                 "DrDevice",
                 "DrDeviceHandler",
                 "DrVerdictKind",

@@ -92,6 +92,12 @@ impl Module for Rig {
                     move |sent: Result<(), Error>| client.health(Level::Info, &format!("sent: {}", sent.is_ok()));
                 Ok(self.client.begin_send(self.out, "begun", then)?)
             }
+            "await" => {
+                let sending = self.client.start_send(self.out, "awaited")?;
+                let then = self.client.start_send(self.out, "then")?;
+                assert!(sending.has_ended());
+                Ok(sending.wait().and_then(|()| then.wait())?)
+            }
             "log" => {
                 tracing::warn!(plc = 3, name = "x", "lost {}", "it");
                 Ok(())
@@ -226,6 +232,14 @@ fn a_send_that_is_begun_tells_its_end() {
     let mut bench = bench();
     assert_eq!(bench.message("do", "begin").deliver(), Verdict::Accepted);
     assert_eq!(bench.health().unwrap().1, "sent: true");
+}
+
+#[test]
+fn a_send_that_is_started_tells_its_end_to_who_waits_for_it() {
+    let mut bench = bench();
+    assert_eq!(bench.message("do", "await").deliver(), Verdict::Accepted);
+    let sent: Vec<String> = bench.sent("out").iter().map(|sent| sent.text().to_owned()).collect();
+    assert!(sent.ends_with(&["awaited".to_owned(), "then".to_owned(), "staged".to_owned()]), "{sent:?}");
 }
 
 #[test]

@@ -109,6 +109,58 @@ static inline DrStatus dr_token(const DrHost *host, uint64_t ticket, uint64_t tt
   return identity == NULL ? DR_UNSUPPORTED : identity->token(ticket, dr_text(NULL), ttl_secs, token);
 }
 
+/**
+ * Sends outside of a handler and waits until the message is committed and synced to disk, where one of its routes is durable: see
+ * `DrSends`. `reason` may be NULL. DR_UNSUPPORTED from an older runtime.
+ */
+static inline DrStatus dr_send_and_wait(const DrHost *host, uint64_t ticket, uint32_t output, const DrOutgoing *message,
+                                        const DrSink *reason) {
+  const DrSends *sends = (const DrSends *)host->extension(dr_text(DR_EXTENSION_SENDS));
+  return sends == NULL || sends->size < sizeof(DrSends) ? DR_UNSUPPORTED : sends->send_and_wait(ticket, output, message, reason);
+}
+
+/**
+ * A send that was begun, to be asked for its end: the caller's, who leaves it where it is until it has ended. (To be called back
+ * instead, pass a `DrCompletion` of your own to `send` of the runtime's table.)
+ */
+typedef struct DrSending {
+  /** What became of it; DR_PENDING until it has ended. Read it with dr_sending_status. */
+  volatile DrStatus status_;
+} DrSending;
+
+static inline void dr_sending_end_(void *ctx, DrStatus status, DrText detail) {
+  (void)detail;
+#if defined(_MSC_VER)
+  *(volatile DrStatus *)&((DrSending *)ctx)->status_ = status;
+#else
+  __atomic_store_n(&((DrSending *)ctx)->status_, status, __ATOMIC_RELEASE);
+#endif
+}
+
+/** What became of a send; DR_PENDING while it is on its way. May be asked on any thread. */
+static inline DrStatus dr_sending_status(const DrSending *sending) {
+#if defined(_MSC_VER)
+  return sending->status_;
+#else
+  return __atomic_load_n(&sending->status_, __ATOMIC_ACQUIRE);
+#endif
+}
+
+/** Sends outside of a handler without waiting: `sending` tells the end, and is returned what is known at once. */
+static inline DrStatus dr_start_send(const DrHost *host, uint64_t ticket, uint32_t output, const DrOutgoing *message,
+                                     DrSending *sending) {
+  DrCompletion completion;
+  DrStatus status;
+  completion.ctx = sending;
+  completion.done = dr_sending_end_;
+  sending->status_ = DR_PENDING;
+  status = host->send(ticket, DR_NO_DELIVERY, output, message, &completion);
+  if (status != DR_PENDING) {
+    sending->status_ = status;
+  }
+  return status;
+}
+
 /** What a status means, for a log line. Never NULL; the text lives as long as the library. */
 static inline const char *dr_status_text(DrStatus status) {
   switch (status) {

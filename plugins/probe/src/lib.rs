@@ -15,17 +15,22 @@
 //! acknowledged before the next; a `reader` reads its twin `count` times (both from `startAtMs` on, and then report
 //! `result`); a `listener` reports as `heard` when the handler of the change was entered.
 //!
+//! And three are for routes that go to the disk: a `storer` and a `passer` send `count` messages each, from `startAtMs` on, wait for
+//! each, and report `result` with the times that this took; a `taker` reports `result` once it has handled `count` of its run.
+//!
 //! Between the messages' ends there is as little of our own as can be: no allocation, and no look at a clock but in `paced`.
 
 mod body;
 mod sink;
 mod source;
+mod store;
 mod twin;
 
 use dinrail_plugin::prelude::*;
 
 use sink::Sink;
 use source::Source;
+use store::Taker;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -42,6 +47,12 @@ enum Role {
     Reader,
     /// Says when it heard of each change.
     Listener,
+    /// Sends from `out` without pause, each message once the one before is as safe as its routes promise.
+    Storer,
+    /// The same from `through`.
+    Passer,
+    /// Counts messages until `count` are there.
+    Taker,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -110,11 +121,13 @@ struct Probe {
     client: Client,
     out: Output,
     ack: Output,
+    through: Output,
     desired: Desired,
     /// Made by the first run of the role; an idle probe is small.
     source: Option<Source>,
     sink: Option<Sink>,
     busy: Option<twin::Busy>,
+    taker: Option<Taker>,
 }
 
 const IN: Option<usize> = Some(0);
@@ -123,12 +136,13 @@ const ACK: Option<usize> = Some(1);
 impl Module for Probe {
     type Desired = Desired;
     const INPUTS: &'static [&'static str] = &["in", "ack"];
-    const OUTPUTS: &'static [&'static str] = &["out", "ack"];
+    const OUTPUTS: &'static [&'static str] = &["out", "ack", "through"];
     const TRIAL_SAFE: bool = true;
 
     fn create(client: Client, desired: Desired) -> Result<Probe, Error> {
-        let (out, ack) = (client.output("out")?, client.output("ack")?);
-        Ok(Probe { client, out, ack, desired: desired.checked()?, source: None, sink: None, busy: None })
+        let (out, ack, through) = (client.output("out")?, client.output("ack")?, client.output("through")?);
+        let desired = desired.checked()?;
+        Ok(Probe { client, out, ack, through, desired, source: None, sink: None, busy: None, taker: None })
     }
 
     fn on_desired(&mut self, desired: Desired) -> Result<(), Error> {
@@ -136,12 +150,15 @@ impl Module for Probe {
         let desired = desired.checked()?;
         if desired.run != 0 && desired.run != self.desired.run {
             // The one before ends when it is dropped.
-            (self.source, self.sink, self.busy) = (None, None, None);
+            (self.source, self.sink, self.busy, self.taker) = (None, None, None, None);
             match desired.role {
                 Role::Source => self.source = Some(Source::start(&self.client, self.out, &desired)?),
                 Role::Sink => self.sink = Some(Sink::start(&self.client, self.ack, &desired)?),
                 Role::Reporter => self.busy = Some(twin::report(&self.client, &desired)?),
                 Role::Reader => self.busy = Some(twin::read(&self.client, &desired)?),
+                Role::Storer => self.busy = Some(store::send(&self.client, self.out, &desired)?),
+                Role::Passer => self.busy = Some(store::send(&self.client, self.through, &desired)?),
+                Role::Taker => self.taker = Some(Taker::start(&desired)),
                 Role::Listener => twin::heard(&self.client, desired.run, entered_ns)?,
                 Role::Idle | Role::Echo => {}
             }
@@ -162,6 +179,11 @@ impl Module for Probe {
                     source.acknowledged(message.body())?;
                 }
             }
+            (Role::Taker, IN) => {
+                if let Some(taker) = &mut self.taker {
+                    taker.take(message.body(), delivery)?;
+                }
+            }
             (Role::Echo, IN) => delivery.send(self.out, message)?,
             _ => {}
         }
@@ -173,7 +195,7 @@ impl Module for Probe {
     }
 
     fn stop(&mut self) -> Result<(), Error> {
-        (self.source, self.sink, self.busy) = (None, None, None);
+        (self.source, self.sink, self.busy, self.taker) = (None, None, None, None);
         Ok(())
     }
 }

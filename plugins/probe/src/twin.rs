@@ -14,7 +14,7 @@ const MEMBERS: usize = 32;
 const MEMBER_BYTES: usize = 7;
 
 /// A run on a thread of its own. Dropping it ends it.
-pub struct Busy(Arc<AtomicBool>);
+pub struct Busy(pub(crate) Arc<AtomicBool>);
 
 impl Drop for Busy {
     fn drop(&mut self) {

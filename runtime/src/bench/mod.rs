@@ -3,11 +3,13 @@
 //! Ours and raw are measured in turns, so that what else the machine does hits both alike; what is shown is the median of the
 //! rounds. The probe is a real library at both ends, and its messages take the whole way: ABI, routes, lanes, handler.
 
+pub mod durable;
 pub mod hop;
 pub mod identities;
 pub mod instances;
 mod process;
 mod raw;
+mod raw_queue;
 mod raw_store;
 mod stage;
 pub mod twin;
@@ -62,6 +64,9 @@ pub struct Report {
     /// From module to module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hop: Option<hop::Hop>,
+    /// Messages on disk: sends, the way through the store, a slow disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durable: Option<durable::Durable>,
     /// Twins: reports, reads, desired changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub twin: Option<twin::Twin>,

@@ -16,14 +16,7 @@ impl RawStore {
     pub fn new(folder: &Path, rows: u64) -> Result<RawStore, BenchError> {
         let conn = Connection::open(folder.join("raw.db")).map_err(|error| failed(&error))?;
         let fill = || {
-            // As database/open.rs sets them.
-            for (name, value) in [("auto_vacuum", "INCREMENTAL"), ("journal_mode", "WAL"), ("synchronous", "FULL")] {
-                conn.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(no_rows)?;
-            }
-            conn.pragma_update_and_check(None, "wal_autocheckpoint", 1000, |_| Ok(()))?;
-            conn.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
-            conn.pragma_update(None, "cell_size_check", true)?;
-            conn.pragma_update(None, "cache_size", -512)?;
+            prepare(&conn)?;
             conn.execute_batch(
                 "CREATE TABLE section (id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, version INTEGER NOT NULL,
                                        document TEXT NOT NULL, metadata TEXT NOT NULL)",
@@ -67,10 +60,21 @@ impl RawStore {
     }
 }
 
+/// Settings as database/open.rs makes them.
+pub(super) fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+    for (name, value) in [("auto_vacuum", "INCREMENTAL"), ("journal_mode", "WAL"), ("synchronous", "FULL")] {
+        conn.pragma_update_and_check(None, name, value, |_| Ok(())).or_else(no_rows)?;
+    }
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 1000, |_| Ok(()))?;
+    conn.pragma_update_and_check(None, "journal_size_limit", 16 << 20, |_| Ok(()))?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "cache_size", -512)
+}
+
 fn no_rows(error: rusqlite::Error) -> rusqlite::Result<()> {
     if matches!(error, rusqlite::Error::QueryReturnedNoRows) { Ok(()) } else { Err(error) }
 }
 
-fn failed(error: &rusqlite::Error) -> BenchError {
+pub(super) fn failed(error: &rusqlite::Error) -> BenchError {
     BenchError::around(format!("the raw store could not be measured: {error}"))
 }

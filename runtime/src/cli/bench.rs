@@ -14,6 +14,8 @@ use crate::bench::{self, BenchError};
 pub enum BenchPart {
     /// A message from module to module
     Hop,
+    /// Messages to the disk and through it
+    Durable,
     /// Twins: reports to the disk, reads, desired changes
     Twin,
     /// A thousand modules: start, stop, memory
@@ -47,6 +49,7 @@ then in ../lib/dinrail.
 Examples:
   dinrail bench
   dinrail bench hop --json
+  dinrail bench durable
   dinrail bench twin
   dinrail bench instances --probe target/release/libprobe.so")]
 pub struct BenchArgs {
@@ -78,6 +81,10 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
     if matches!(options.what, BenchPart::Hop | BenchPart::All) {
         let rounds = options.rounds.unwrap_or(ROUNDS);
         report.hop = Some(bench::hop::measure(&probe, rounds, &mut say).map_err(failed)?);
+    }
+    if matches!(options.what, BenchPart::Durable | BenchPart::All) {
+        let rounds = options.rounds.unwrap_or(ROUNDS);
+        report.durable = Some(bench::durable::measure(&probe, rounds, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Twin | BenchPart::All) {
         let rounds = options.rounds.unwrap_or(ROUNDS);
@@ -141,6 +148,32 @@ fn tables(report: &bench::Report) -> Vec<String> {
             format!("{:.2}", fan_out.ratio).into(),
             fan_out.lost.to_string().into(),
             fan_out.reordered.to_string().into(),
+        ]);
+        tables.push(table.render(None, false));
+    }
+    if let Some(durable) = &report.durable {
+        let mut table = Table::new(&["DURABLE", "OURS", "RAW", "RATIO", "GROUP"]);
+        for (name, rate) in [
+            ("sends of 8 modules", &durable.send),
+            ("through the store, handled", &durable.end_to_end),
+            ("sends of one module", &durable.single),
+        ] {
+            table.row(vec![
+                name.into(),
+                format!("{:.0}/s", rate.ours_per_s).into(),
+                format!("{:.0}/s", rate.raw_per_s).into(),
+                format!("{:.2}", rate.ratio).into(),
+                format!("{:.1}", rate.group).into(),
+            ]);
+        }
+        tables.push(table.render(None, false));
+        let slow = &durable.slow_disk;
+        let mut table = Table::new(&["SLOW DISK", "SEND, P50", "SEND, P99", "WRITTEN FOR EACH"]);
+        table.row(vec![
+            format!("{:.0} ms a sync", slow.fsync_ms).into(),
+            format!("{:.1} ms", slow.p50_ms).into(),
+            format!("{:.1} ms", slow.p99_ms).into(),
+            format!("{:.0} B", slow.bytes_written_per_message).into(),
         ]);
         tables.push(table.render(None, false));
     }

@@ -28,6 +28,7 @@ pub struct Figures {
     /// Wall time at which the last commit had been synced.
     pub last_commit_us: AtomicI64,
     buckets: [AtomicU64; COMMIT_BUCKETS_US.len()],
+    delay_ns: AtomicU64,
     logged: [AtomicU64; 2],
     folded: [AtomicU64; 2],
 }
@@ -42,6 +43,18 @@ impl Figures {
         self.last_commit_us.store(clock::wall_us(), Ordering::Relaxed);
         if let Some(at) = COMMIT_BUCKETS_US.iter().position(|end| ns / 1000 <= *end) {
             self.buckets[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes every commit take longer from now on: to measure what a slow disk would do. Nothing else does this.
+    pub(crate) fn delay_commits(&self, delay: Duration) {
+        self.delay_ns.store(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn delay(&self) {
+        let ns = self.delay_ns.load(Ordering::Relaxed);
+        if ns > 0 {
+            std::thread::sleep(Duration::from_nanos(ns));
         }
     }
 

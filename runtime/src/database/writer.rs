@@ -9,10 +9,10 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread::ThreadId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -35,6 +35,9 @@ const MAX_GROUP: usize = 1024;
 const MAX_WAITING_BYTES: usize = 8 << 20;
 /// Places for waiting changes that are kept when a flood is over.
 const KEPT_PLACES: usize = 1024;
+/// While changes come one upon the other, the thread looks for the next one for so long before it sleeps: to be woken costs both
+/// sides more than a sync of a good disk leaves to do.
+const LINGER: Duration = Duration::from_micros(40);
 /// What a change without a stated size counts.
 const DEFAULT_BYTES: usize = 1024;
 
@@ -87,6 +90,8 @@ pub(super) struct Inbox {
     state: Mutex<Waiting>,
     filled: Condvar,
     emptied: Condvar,
+    /// Something is in line; seen without the lock while the writer lingers.
+    has_work: AtomicBool,
 }
 
 #[derive(Default)]
@@ -94,6 +99,8 @@ struct Waiting {
     work: VecDeque<Work>,
     bytes: usize,
     closed: bool,
+    /// The writer sleeps: it is to be woken.
+    sleeps: bool,
     writer: Option<ThreadId>,
 }
 
@@ -110,11 +117,12 @@ impl Inbox {
             return Err(Box::new(work));
         }
         state.bytes += work.bytes;
-        // The writer waits only while nothing is there, so the first one wakes it for all: each call is one into the system.
-        let is_first = state.work.is_empty();
+        // The first one wakes the writer for all, if it sleeps: each call is one into the system.
+        let wakes = std::mem::take(&mut state.sleeps);
         state.work.push_back(work);
+        self.has_work.store(true, Ordering::Release);
         drop(state);
-        if is_first {
+        if wakes {
             self.filled.notify_one();
         }
         Ok(())
@@ -131,8 +139,18 @@ impl Inbox {
         self.emptied.notify_all();
     }
 
+    /// Waits a moment for the next change, after a commit: cheaper for both sides than sleeping and being woken.
+    fn linger(&self) {
+        let since = clock::now();
+        while !self.has_work.load(Ordering::Acquire) && since.elapsed() < LINGER {
+            // Whoever is to bring it may wait for this very processor.
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes the next group; waits for it until then at most.
     fn take(&self, until: Instant) -> Taken {
+        self.linger();
         let mut state = lock(&self.state);
         while state.work.is_empty() {
             if state.closed {
@@ -142,12 +160,15 @@ impl Inbox {
             if left.is_zero() {
                 return Taken::Nothing;
             }
+            state.sleeps = true;
             state = self.filled.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
         let count = state.work.len().min(MAX_GROUP);
         let group: Vec<Work> = state.work.drain(..count).collect();
         state.bytes =
             if state.work.is_empty() { 0 } else { state.bytes - group.iter().map(|w| w.bytes).sum::<usize>() };
+        state.sleeps = false;
+        self.has_work.store(!state.work.is_empty(), Ordering::Relaxed);
         if state.work.is_empty() && state.work.capacity() > KEPT_PLACES {
             state.work.shrink_to(KEPT_PLACES);
         }
@@ -299,6 +320,7 @@ fn transact<'a>(
         }
     }
     let before = clock::now();
+    figures.delay();
     // A failed COMMIT leaves the transaction open; dropping it, which commit does, rolls it back.
     tx.commit().map_err(|e| commit_failed(&e))?;
     figures.record(count, before.elapsed());

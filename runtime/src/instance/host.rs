@@ -17,19 +17,11 @@ use super::link::{Control, Health, Link};
 use super::ticket;
 use crate::clock;
 use crate::log::Level;
-use crate::message::{META_FORMAT, MetaKind, meta_len};
 use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
-use crate::queue::ingest::{DiskMessage, InLine, Outgoing, OutgoingBody, SendError};
 use crate::queue::kept::Kept;
-use crate::queue::lane::{self, MetaWriter};
-use crate::queue::losses::NOT_STORED;
+use crate::queue::lane;
 use crate::twin::TwinSnapshot;
-
-/// Largest message that can be carried at all; routes allow far less.
-const MAX_BYTES: usize = 1 << 31;
-/// Most application properties of a message.
-const MAX_PROPERTIES: usize = 1024;
 
 /// Stands for a time beyond all that a clock can say.
 const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -45,7 +37,7 @@ static HOST: DrHost = DrHost {
     max_level: MAX_LEVEL.as_ptr().cast_const(),
     log,
     output,
-    send,
+    send: super::sending::send,
     patch_reported,
     get_twin,
     set_health,
@@ -93,7 +85,7 @@ pub(super) fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -
 ///
 /// # Safety
 /// As [`DrText::bytes`]: what every function of the table demands of its arguments.
-unsafe fn read<'a>(text: DrText) -> Option<&'a str> {
+pub(super) unsafe fn read<'a>(text: DrText) -> Option<&'a str> {
     // SAFETY: the caller's promise.
     unsafe { text.text() }
 }
@@ -121,136 +113,6 @@ unsafe extern "C" fn output(ticket: u64, name: DrText, id: *mut u32) -> DrStatus
                 DR_OK
             }
             _ => DR_INVALID,
-        }
-    })
-}
-
-/// The parts of an outgoing message, checked.
-struct Parts<'a> {
-    properties: &'a [DrProperty],
-    system: [(MetaKind, &'a [u8]); 4],
-    body: OutgoingBody<'a>,
-    meta_len: usize,
-}
-
-impl<'a> Parts<'a> {
-    /// # Safety
-    /// `message` is as the contract says: readable, with everything that it points to, for `'a`.
-    unsafe fn read(message: *const DrOutgoing) -> Option<Parts<'a>> {
-        // SAFETY: the caller's promise; `size` comes first and says how much is there.
-        unsafe {
-            let message = message.as_ref()?;
-            if (message.size as usize) < size_of::<DrOutgoing>() || message.property_count as usize > MAX_PROPERTIES {
-                return None;
-            }
-            let properties = match message.property_count as usize {
-                0 => &[][..],
-                _ if message.properties.is_null() => return None,
-                count => std::slice::from_raw_parts(message.properties, count),
-            };
-            let body = match message.buffer.as_ref() {
-                Some(buffer) => OutgoingBody::Buffer(buffer, DrText { ptr: buffer.ptr, len: buffer.len }.bytes()),
-                None if message.body.is_null() && message.body_len > 0 => return None,
-                None => OutgoingBody::Bytes(DrText { ptr: message.body, len: message.body_len }.bytes()),
-            };
-            let system = [
-                (MetaKind::MessageId, message.message_id),
-                (MetaKind::CorrelationId, message.correlation_id),
-                (MetaKind::ContentType, message.content_type),
-                (MetaKind::ContentEncoding, message.content_encoding),
-            ];
-            if system.iter().any(|(_, text)| read(*text).is_none()) {
-                return None;
-            }
-            let system = system.map(|(kind, text)| (kind, text.bytes()));
-            let mut len = 0;
-            for property in properties {
-                let key = read(property.key)?;
-                len += meta_len(key.as_bytes(), read(property.value)?.as_bytes());
-                if key.len() > usize::from(u16::MAX) {
-                    return None;
-                }
-            }
-            len += system.iter().filter(|(_, v)| !v.is_empty()).map(|(_, v)| meta_len(b"", v)).sum::<usize>();
-            let meta_len = if len == 0 { 0 } else { len + 1 };
-            if body.bytes().len().saturating_add(meta_len) > MAX_BYTES {
-                return None;
-            }
-            Some(Parts { properties, system, body, meta_len })
-        }
-    }
-
-    fn write(&self, out: &mut MetaWriter<'_>) {
-        out.put(&[META_FORMAT]);
-        let mut put = |kind: MetaKind, key: &[u8], value: &[u8]| {
-            out.put(&[kind as u8]);
-            out.put(&(key.len() as u16).to_le_bytes());
-            out.put(&(value.len() as u32).to_le_bytes());
-            out.put(key);
-            out.put(value);
-        };
-        for (kind, value) in self.system.iter().filter(|(_, value)| !value.is_empty()) {
-            put(*kind, b"", value);
-        }
-        for property in self.properties {
-            // SAFETY: checked by `read`, and borrowed for the call.
-            let (key, value) = unsafe { (property.key.bytes(), property.value.bytes()) };
-            put(MetaKind::Property, key, value);
-        }
-    }
-}
-
-unsafe extern "C" fn send(
-    ticket: u64,
-    delivery: u64,
-    output: u32,
-    message: *const DrOutgoing,
-    completion: *const DrCompletion,
-) -> DrStatus {
-    with_link(ticket, |link| {
-        // SAFETY: borrowed for the call, by contract.
-        let Some(parts) = (unsafe { Parts::read(message) }) else { return DR_INVALID };
-        let Some(output) = link.output(output) else { return DR_INVALID };
-        if delivery != DR_NO_DELIVERY && !link.deliveries.is_open(delivery) {
-            return DR_GONE;
-        }
-        let (mut status, mut not_staged) = (DR_OK, None);
-        let mut disk = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
-            if delivery != DR_NO_DELIVERY {
-                link.services.disk.check(&rows)?;
-                let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
-                let staged = link.deliveries.stage(delivery, bytes, |stage| stage.messages.extend(rows));
-                return staged.map_err(|why| {
-                    not_staged = Some(why);
-                    SendError::Refused("not staged".to_owned())
-                });
-            }
-            // SAFETY: null or a completion, by contract.
-            let completion = unsafe { Completion::copy(completion, link) };
-            let (ingest, source) = (link.services.ingest.clone(), output.source().clone());
-            let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
-            link.services.disk.enqueue(rows, move |outcome| {
-                for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
-                    ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
-                }
-                match (completion, outcome) {
-                    (Some(completion), Ok(_)) => completion.done(DR_OK, ""),
-                    (Some(completion), Err(error)) => completion.done(DR_FAILED, &error.to_string()),
-                    (None, _) => drop(line),
-                }
-            })?;
-            status = DR_PENDING;
-            Ok(())
-        };
-        let fill = |out: &mut MetaWriter<'_>| parts.write(out);
-        let outgoing = Outgoing { meta_len: parts.meta_len, fill: &fill, body: parts.body };
-        match link.services.ingest.send(output, &outgoing, &mut disk) {
-            Ok(()) => status,
-            // Whoever waits for a completion is called by it; the status of the memory targets is told to nobody else.
-            Err(_) if status == DR_PENDING => DR_PENDING,
-            Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
-            Err(SendError::Full { .. } | SendError::StoreFull { .. } | SendError::NotStored { .. }) => DR_FULL,
-            Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
         }
     })
 }
@@ -315,7 +177,7 @@ pub(super) unsafe fn report(
     }
 }
 
-fn refused_stage(why: NotStaged) -> DrStatus {
+pub(super) fn refused_stage(why: NotStaged) -> DrStatus {
     match why {
         NotStaged::Ended => DR_GONE,
         NotStaged::Full => DR_FULL,
@@ -495,6 +357,7 @@ unsafe extern "C" fn extension(name: DrText) -> *const c_void {
         Some(DR_EXTENSION_DEVICE) => (&raw const super::device::TABLE).cast(),
         Some(DR_EXTENSION_THREADS) => (&raw const super::threads::TABLE).cast(),
         Some(DR_EXTENSION_IDENTITY) => (&raw const super::signing::TABLE).cast(),
+        Some(DR_EXTENSION_SENDS) => (&raw const super::sending::TABLE).cast(),
         _ => std::ptr::null(),
     }
 }

@@ -15,6 +15,7 @@ pub mod guest;
 pub mod host;
 pub mod link;
 mod pacing;
+mod sending;
 pub mod services;
 mod settle;
 mod signing;

@@ -393,3 +393,6 @@ impl Hand {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! The lens before the runtime's table: notes what a module asks of the runtime, and passes it on. `[any thread]`
 
+use std::ffi::c_void;
 use std::sync::OnceLock;
 
 use dinrail_plugin::abi::*;
@@ -28,6 +29,7 @@ pub(super) fn table() -> &'static DrHost {
         complete,
         invoke_method,
         fail,
+        extension,
         ..*host::table()
     })
 }
@@ -163,4 +165,14 @@ unsafe extern "C" fn fail(ticket: u64, reason: DrText) -> DrStatus {
     record::note(Event::Fails { reason: unsafe { shown(reason) } });
     // SAFETY: what the module passed.
     unsafe { (host::table().fail)(ticket, reason) }
+}
+
+unsafe extern "C" fn extension(name: DrText) -> *const c_void {
+    // SAFETY: borrowed for the call, by contract.
+    if unsafe { name.text() } == Some(DR_EXTENSION_SENDS) {
+        // What is sent that way would not be seen; a module that does not find it sends through the table.
+        return std::ptr::null();
+    }
+    // SAFETY: what the module passed.
+    unsafe { (host::table().extension)(name) }
 }

@@ -144,3 +144,37 @@ fn a_message_that_faults_again_and_again_is_parked_and_counted_whether_deferred_
     assert_eq!(parked, [("parked", 1, 2, 2)]);
     assert_eq!(live.stop(), Ending::Stopped);
 }
+
+#[test]
+fn a_message_that_is_retried_for_ever_is_set_aside_in_the_end() {
+    let house = House::new();
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
+    let live = house.start(Script {
+        message: Some(Box::new(move |me, delivery, message| {
+            if body(message) == 2 {
+                return ACCEPT;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            me.send(delivery, "out", b"x", std::ptr::null());
+            verdict(DR_RETRY)
+        })),
+        ..Script::default()
+    });
+    house.route(|source| if source.output.is_empty() { Vec::new() } else { vec![upstream()] });
+    for n in 1..=2u64 {
+        house.send(&live.name, &n.to_le_bytes()).unwrap();
+    }
+    wait_until("it is parked", || house.services.disk.stored().1 == 1);
+    assert_eq!(count.load(Ordering::SeqCst), u64::from(house.services.max_attempts));
+    wait_until("the next one is handled", || house.services.ingest.waiting(&live.name).0 == 0);
+    assert_eq!(live.stop(), Ending::Stopped);
+    assert!(house.rows().is_empty(), "a retry leaves nothing of what it staged");
+    let reason = house.database.read(crate::database::File::Queue, |conn| {
+        conn.query_row("SELECT reason, attempts FROM message WHERE state = 1", [], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
+        })
+    });
+    let said = "delivered 20 times and retried each time; the last time: the module gave no reason";
+    assert_eq!(reason.unwrap(), (said.to_owned(), 20));
+}
