@@ -224,7 +224,9 @@ mod tests {
     #[test]
     fn what_is_not_there_is_answered_with_what_there_is() {
         let lines = lines();
-        for expected in ["GET, POST /modules", "GET, DELETE /modules/{name}?purge=…", "GET /messages?route=…"] {
+        for expected in
+            ["GET, POST /modules", "GET, DELETE /modules/{name}?purge=…", "GET /messages?route=…&sample=…&rate=…"]
+        {
             assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
         }
     }
