@@ -165,6 +165,46 @@ fn losses_are_messages_that_routes_take_and_an_unclean_end_is_told_at_the_next_s
 }
 
 #[test]
+fn what_a_damaged_store_lost_is_told_once_to_routes_as_the_ledger_has_it() {
+    let manifest = Manifest::new()
+        .module("a", "wayward")
+        .module("b", "wayward")
+        .route("up", "FROM /messages/modules/a/* INTO $upstream")
+        .route("losses", "FROM /losses/* INTO BrokeredEndpoint(\"/modules/b/inputs/in\")");
+    let mut runtime = Runtime::new().supply(&[fixture("wayward")]).config(QUICK).start();
+    runtime.deploy(&manifest);
+    runtime.cli(&["send", "a", "send", &json!({"count": 300, "bytes": 1000}).to_string()]).ok();
+    wait_until(SOON, "a has sent them", || {
+        runtime.events("a").iter().filter(|event| event.contains(" ok ")).count() == 300
+    });
+    runtime.stop();
+    let file = runtime.state().join("queue.db");
+    let mut content = std::fs::read(&file).unwrap();
+    let middle = content.len() / 2 / 4096 * 4096;
+    content[middle..middle + 5 * 4096].fill(0xa5);
+    std::fs::write(&file, content).unwrap();
+    std::fs::write(runtime.state().join("queue.db.suspect"), "").unwrap();
+
+    runtime.launch();
+
+    let damaged =
+        || -> Vec<Value> { told_to_b(&runtime).into_iter().filter(|told| told["reason"] == "damaged").collect() };
+    wait_until(SOON, "b is told", || !damaged().is_empty());
+    let entries = runtime.json(&["losses"])["entries"].clone();
+    let of_ledger: Vec<&Value> =
+        entries.as_array().unwrap().iter().filter(|entry| entry["reason"] == "damaged").collect();
+    assert_eq!((of_ledger.len(), damaged().len()), (1, 1), "{entries}");
+    let told = &damaged()[0];
+    assert!(told["count"].as_u64().unwrap() > 0, "{told}");
+    assert_eq!((&told["count"], &told["endpoint"]), (&of_ledger[0]["count"], &json!("$upstream")), "{told} {entries}");
+
+    // The next start has nothing new to tell.
+    runtime.kill9_and_launch();
+    runtime.wait_for("b", "running");
+    assert_eq!(runtime.json(&["losses"])["entries"].to_string().matches("damaged").count(), 1);
+}
+
+#[test]
 fn change_of_reported_properties_is_a_message_where_somebody_takes_it() {
     let runtime = started();
     let mut changes = runtime.listen("FROM /twinChangeNotifications");

@@ -39,13 +39,24 @@ fn manifest() -> Value {
     for module in ["weekend", "day", "second"] {
         manifest = manifest.module(module, "wayward").route(module, "");
     }
-    let mut json = manifest.json();
+    let losses = "FROM /losses/* INTO BrokeredEndpoint(\"/modules/told/inputs/in\")";
+    let mut json = manifest.module("told", "wayward").route("losses", losses).json();
     for (module, secs) in [("weekend", 72 * 3600), ("day", 24 * 3600), ("second", 1)] {
         let route = format!("FROM /messages/modules/{module}/outputs/out INTO $upstream");
         json["modulesContent"]["$edgeHub"]["properties.desired"]["routes"][module] =
             json!({ "route": route, "timeToLiveSecs": secs });
     }
     json
+}
+
+/// How many expired messages of a module its route from `/losses/*` was told of.
+fn told(runtime: &Runtime, module: &str) -> u64 {
+    let told = runtime.events("told").into_iter().filter_map(|event| {
+        let line: Value = serde_json::from_str(event.strip_prefix("message in 1 ")?).ok()?;
+        let is_meant = line["sender"].as_str()?.ends_with(module) && line["reason"] == "expired";
+        is_meant.then(|| line["count"].as_u64().unwrap())
+    });
+    told.sum()
 }
 
 #[test]
@@ -105,4 +116,11 @@ fn weekend_without_network_or_clock_expires_only_what_was_warned_of() {
     let left = waiting(&runtime, "weekend");
     assert!(left.len() == 5 && left.is_sorted(), "{left:?}");
     assert_eq!(runtime.json(&["losses", "weekend"])["entries"], json!([]));
+    // Whoever listens for losses heard of each of them once.
+    for (module, count) in [("day", 3), ("second", 3), ("weekend", 0)] {
+        wait_until(SOON, "they are told", || told(&runtime, module) >= count);
+        let entries = runtime.json(&["losses", module])["entries"].clone();
+        let counted: u64 = entries.as_array().unwrap().iter().filter_map(|entry| entry["count"].as_u64()).sum();
+        assert_eq!((told(&runtime, module), counted), (count, count), "{module}: {entries}");
+    }
 }

@@ -256,6 +256,7 @@ pub fn boot(
     }
     // Routes are in force by now.
     own_messages.lost(&left);
+    own_messages.lost(&database.take_lost());
     Ok(Booted { control, inbox, events, parts })
 }
 

@@ -85,6 +85,7 @@ impl Snapshot {
 struct Inner {
     folder: PathBuf,
     notes: Vec<String>,
+    lost: Mutex<Vec<tables::loss::LossRow>>,
     inbox: Arc<writer::Inbox>,
     figures: Arc<Figures>,
     room: Arc<Room>,
@@ -99,12 +100,12 @@ impl Database {
     /// # Errors
     /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
     pub fn open(folder: &Path) -> Result<Database, DatabaseError> {
-        let mut notes = Vec::new();
-        let conns = match open_files(folder, &mut notes) {
+        let mut found = recovery::Found::default();
+        let conns = match open_files(folder, &mut found) {
             Err(DatabaseError::Full { .. }) if ballast::Ballast::find(folder).bytes() > 0 => {
                 tracing::warn!("the disk is full: the ballast is given up for the start");
                 ballast::Ballast::find(folder).give_up();
-                open_files(folder, &mut notes)?
+                open_files(folder, &mut found)?
             }
             opened => opened?,
         };
@@ -121,7 +122,8 @@ impl Database {
             .map_err(|e| DatabaseError::Thread { cause: e.to_string() })?;
         Ok(Database(Arc::new(Inner {
             folder: folder.to_owned(),
-            notes,
+            notes: found.notes,
+            lost: Mutex::new(found.losses),
             inbox,
             figures,
             room,
@@ -133,6 +135,11 @@ impl Database {
     /// What a person should know about the start, such as a file that was set aside.
     pub fn notes(&self) -> &[String] {
         &self.0.notes
+    }
+
+    /// What the start wrote into the ledger because damage took it, for those who listen for losses; once.
+    pub fn take_lost(&self) -> Vec<tables::loss::LossRow> {
+        std::mem::take(&mut *lock(&self.0.lost))
     }
 
     /// Puts a change in line for the next commit; `completion` follows always, on the writer's thread (or here, once
@@ -286,13 +293,13 @@ impl Drop for Inner {
     }
 }
 
-fn open_files(folder: &Path, notes: &mut Vec<String>) -> Result<[Connection; 2], DatabaseError> {
+fn open_files(folder: &Path, found: &mut recovery::Found) -> Result<[Connection; 2], DatabaseError> {
     let main = folder.join(File::Main.name());
     let queue = folder.join(File::Queue.name());
     let suspect = suspect_marker(folder);
     let conns = [
-        recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), notes)?,
-        recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), notes)?,
+        recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), found)?,
+        recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), found)?,
     ];
     let _ = std::fs::remove_file(&suspect);
     Ok(conns)

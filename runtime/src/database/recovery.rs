@@ -10,11 +10,18 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
 
 use super::migrate::migrate;
 use super::tables::loss::{self, LossRow};
+use super::tables::reason::DAMAGED;
 use super::{DatabaseError, File, open};
 use crate::clock;
 
-/// Reason in the ledger: the disk lost what had been stored.
-pub const DAMAGED: &str = "damaged";
+/// What opening the files found that others should know.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// For people.
+    pub notes: Vec<String>,
+    /// What the ledger has of messages that could not be salvaged.
+    pub losses: Vec<LossRow>,
+}
 
 /// Why a file could not be opened as it is.
 pub(super) enum Trouble {
@@ -54,7 +61,7 @@ pub(super) fn open_sound(
     file: File,
     check: bool,
     steps: &[&str],
-    notes: &mut Vec<String>,
+    found: &mut Found,
 ) -> Result<Connection, DatabaseError> {
     let cause = match open_as_it_is(path, check) {
         Ok(mut conn) => {
@@ -71,10 +78,16 @@ pub(super) fn open_sound(
         Err(Trouble::Damaged(cause)) => return Err(DatabaseError::Open { path: path.to_owned(), cause }),
     };
     migrate(&mut conn, path, file, steps)?;
-    let saved = salvage(&aside, file, &mut conn).unwrap_or_else(|error| format!("nothing ({error})"));
+    let saved = match salvage(&aside, file, &mut conn) {
+        Ok((saved, losses)) => {
+            found.losses.extend(losses);
+            saved
+        }
+        Err(error) => format!("nothing ({error})"),
+    };
     let note = format!("{file} was damaged ({cause}): it is kept as {}; salvaged: {saved}", aside.display());
     tracing::error!("{note}");
-    notes.push(note);
+    found.notes.push(note);
     Ok(conn)
 }
 
@@ -104,8 +117,8 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Copies every readable row into the tables of the same name; says how many per table.
-fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Result<String> {
+/// Copies every readable row into the tables of the same name; says how many per table, and what the ledger has of the others.
+fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Result<(String, Vec<LossRow>)> {
     let old = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Lets a file be read that is shorter than its head says.
     old.pragma_update(None, "writable_schema", true)?;
@@ -118,7 +131,7 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     // Parents may be missing or come later; what is left without one is removed at the end.
     fresh.pragma_update(None, "foreign_keys", false)?;
     let tx = fresh.transaction()?;
-    let mut counts = Vec::new();
+    let (mut counts, mut losses) = (Vec::new(), Vec::new());
     for table in tables {
         let count = salvage_table(&old, &tx, &table)?;
         if count > 0 {
@@ -128,7 +141,8 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     remove_orphans(&tx)?;
     if file == File::Queue {
         go_on_with_ids(&old, &tx)?;
-        let missing = count_missing(&old, &tx)?;
+        losses = count_missing(&old, &tx)?;
+        let missing: u64 = losses.iter().map(|line| line.count).sum();
         if missing > 0 {
             counts.push(format!("{missing} messages are lost, see dinrail losses"));
         }
@@ -138,7 +152,7 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     // A reader's own index of the log, made again when needed.
     drop(old);
     let _ = fs::remove_file(beside(damaged, "-shm"));
-    Ok(if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
+    Ok((if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }, losses))
 }
 
 /// Ids of messages are never used twice, also where those that used them are lost.
@@ -154,7 +168,7 @@ fn go_on_with_ids(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<()
 
 /// Counts messages as lost that the index of the damaged file still knows and that could not be read: how many of each endpoint
 /// is all that is known of them.
-fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<u64> {
+fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<Vec<LossRow>> {
     let mut missing: BTreeMap<i64, (u64, HashSet<i64>)> = BTreeMap::new();
     let mut is_there = tx.prepare("SELECT 1 FROM message WHERE id = ?1")?;
     for order in ["ASC", "DESC"] {
@@ -198,7 +212,7 @@ fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<u64
         })
         .collect();
     loss::add(tx, &losses, clock::wall_us())?;
-    Ok(missing.values().map(|(count, _)| count).sum())
+    Ok(losses)
 }
 
 fn salvage_table(old: &Connection, tx: &Transaction<'_>, table: &str) -> rusqlite::Result<usize> {

@@ -35,6 +35,12 @@ impl Ingest {
             let queue = ingest.upgrade().and_then(|ingest| lock(&ingest.queues).get(endpoint).cloned());
             queue.map_or(i64::MIN, |queue| queue.backlog(priority).watermark())
         });
+        let ingest = Arc::downgrade(self);
+        disk.on_gone(move |losses| {
+            if let Some(ingest) = ingest.upgrade() {
+                ingest.losses().tell(losses);
+            }
+        });
         // A second one would be a defect of ours, and the first goes on.
         let _ = self.disk.set(disk.clone());
         Ok(())

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use super::Inbox;
 use super::budget::{Budget, Limits};
-use super::expiring::{Expiring, InHands};
+use super::expiring::{Expiring, Gone, InHands};
 use super::ingest::SendError;
 use super::lane::lock;
 pub use super::settling::{End, RowBehind, Settlement, Settling};
@@ -52,6 +52,7 @@ pub(super) struct Shared {
     tried_count: AtomicUsize,
     pub expiring: Expiring,
     pub in_hands: OnceLock<Box<InHands>>,
+    pub gone: OnceLock<Box<Gone>>,
 }
 
 /// Hears which rows are committed, in the order of their ids; the first has this id and the others follow it. `[writer]`, must

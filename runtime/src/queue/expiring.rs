@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// wait.
 pub type InHands = dyn Fn(&Arc<str>, u32) -> i64 + Send + Sync;
 
+/// Hears what the ledger has of what is gone, once it has it. `[writer]`, must not wait.
+pub type Gone = dyn Fn(Vec<LossRow>) + Send + Sync;
+
 /// What is known of times to live on disk.
 #[derive(Default)]
 pub(super) struct Expiring {
@@ -51,6 +54,7 @@ impl Expiring {
 #[derive(Default)]
 struct Found {
     rows: Vec<ExpiredRow>,
+    losses: Vec<LossRow>,
     is_all: bool,
     next_us: i64,
 }
@@ -85,18 +89,20 @@ impl Disk {
             let mut rows = clock_table::expired(tx, until_us, STEP)?;
             let is_all = rows.len() < STEP as usize;
             rows.retain(|row| row.id > seen.in_hands(&row.endpoint, row.priority));
-            loss::add(tx, &ranges(&rows), clock::wall_us())?;
+            let losses = ranges(&rows);
+            loss::add(tx, &losses, clock::wall_us())?;
             queue::delete(tx, &rows.iter().map(|row| row.id).collect::<Vec<_>>())?;
             let next_us = clock_table::next_expiry(tx, until_us)?.unwrap_or(i64::MAX);
-            *lock(&result) = Found { rows, is_all, next_us };
+            *lock(&result) = Found { rows, losses, is_all, next_us };
             Ok(())
         };
-        let completion = move |outcome: Result<(), StoreError>| disk.expired(until_us, outcome, &lock(&found));
+        let completion =
+            move |outcome: Result<(), StoreError>| disk.expired(until_us, outcome, std::mem::take(&mut *lock(&found)));
         self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
     }
 
     /// `[writer]`
-    fn expired(&self, until_us: i64, outcome: Result<(), StoreError>, found: &Found) {
+    fn expired(&self, until_us: i64, outcome: Result<(), StoreError>, found: Found) {
         let expiring = &self.shared.expiring;
         if let Err(error) = outcome {
             tracing::debug!("what has outlived its time to live could not be removed: {error}");
@@ -114,6 +120,9 @@ impl Disk {
             self.budget.give(endpoint, bytes);
             *lock(&expiring.gone).entry(endpoint.clone()).or_default() += messages;
         }
+        if let Some(gone) = self.shared.gone.get().filter(|_| !found.losses.is_empty()) {
+            gone(found.losses);
+        }
         // Those that a consumer has in its hands are looked at again when it may have given them back.
         expiring.next_us.fetch_min(found.next_us, Ordering::Relaxed);
         if !found.is_all && !found.rows.is_empty() {
@@ -128,6 +137,11 @@ impl Disk {
     /// Says which rows are in the hands of consumers; once, before anything is sent.
     pub fn on_expiry(&self, in_hands: impl Fn(&Arc<str>, u32) -> i64 + Send + Sync + 'static) {
         let _ = self.shared.in_hands.set(Box::new(in_hands));
+    }
+
+    /// Says who hears what is gone, for those who listen for losses; once, before anything is sent.
+    pub fn on_gone(&self, gone: impl Fn(Vec<LossRow>) + Send + Sync + 'static) {
+        let _ = self.shared.gone.set(Box::new(gone));
     }
 
     fn in_hands(&self, endpoint: &Arc<str>, priority: u32) -> i64 {

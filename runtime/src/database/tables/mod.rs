@@ -10,6 +10,7 @@ pub mod image;
 pub mod instance;
 pub mod loss;
 pub mod queue;
+pub mod reason;
 pub mod removed;
 pub mod route;
 pub mod sequence;
