@@ -7,6 +7,7 @@ mod api_bounds;
 mod backlog;
 mod bad_images;
 mod bad_input;
+mod bench;
 mod c_module;
 mod check;
 mod clock_jumps;

@@ -2,10 +2,15 @@
 //!
 //! ```text
 //! message          run u64 · sequence u64, from 0 · sent_ns u64, since 1970, 0 = not stamped · zeros up to bodyBytes
+//! document         {"head": the same 24 bytes as 48 letters, "line", "temperature", "state", "note": as long as bodyBytes wants,
+//!                  "value": 42}
 //! acknowledgement  count u64: messages taken since the last one · run u64
 //! ```
 
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use dinrail_plugin::prelude::*;
+use dinrail_plugin::{Outgoing, Property};
 
 /// Least size of a message's body.
 pub const HEAD_BYTES: usize = 24;
@@ -31,6 +36,89 @@ impl Head {
     #[inline]
     pub fn read(body: &[u8]) -> Option<Head> {
         Some(Head { run: word(body, 0)?, sequence: word(body, 1)?, sent_ns: word(body, 2)? })
+    }
+}
+
+/// What a message looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// The head and zeros, without properties.
+    Bytes,
+    /// A document in JSON with four application properties: what conditions of routes look into.
+    Document,
+}
+
+/// The application properties of a document.
+const PROPERTIES: [Property<'static>; 4] =
+    [Property::new("a", "x"), Property::new("b", "z"), Property::new("c", "42"), Property::new("d", "press 7")];
+const OPEN: &str = r#"{"head":""#;
+const MEMBERS: &str = r#"","line":"press 7","temperature":71.25,"state":{"isRunning":true,"errors":[0,3]},"note":""#;
+/// At the end, so that a condition has the whole document before it.
+const CLOSE: &str = r#"","value":42}"#;
+const HEAD_LETTERS: usize = 2 * HEAD_BYTES;
+
+impl Shape {
+    /// Least size of a body.
+    pub fn least_bytes(self) -> usize {
+        match self {
+            Shape::Bytes => HEAD_BYTES,
+            Shape::Document => OPEN.len() + HEAD_LETTERS + MEMBERS.len() + CLOSE.len(),
+        }
+    }
+
+    /// A body of this size whose head is still to be written.
+    pub fn body(self, bytes: usize) -> Vec<u8> {
+        match self {
+            Shape::Bytes => vec![0; bytes],
+            Shape::Document => {
+                let note = bytes.saturating_sub(self.least_bytes());
+                format!("{OPEN}{}{MEMBERS}{}{CLOSE}", "a".repeat(HEAD_LETTERS), "n".repeat(note)).into_bytes()
+            }
+        }
+    }
+
+    /// Writes the head into a body of this shape.
+    #[inline]
+    pub fn write(self, head: Head, body: &mut [u8]) {
+        match self {
+            Shape::Bytes => head.write(body),
+            Shape::Document => {
+                let mut bytes = [0; HEAD_BYTES];
+                head.write(&mut bytes);
+                let (letters, _) = body[OPEN.len()..OPEN.len() + HEAD_LETTERS].as_chunks_mut::<2>();
+                for (pair, byte) in letters.iter_mut().zip(bytes) {
+                    *pair = [b'a' + (byte >> 4), b'a' + (byte & 15)];
+                }
+            }
+        }
+    }
+
+    /// Reads the head; `None` where there is none.
+    #[inline]
+    pub fn read(self, body: &[u8]) -> Option<Head> {
+        match self {
+            Shape::Bytes => Head::read(body),
+            Shape::Document => {
+                let (letters, _) = body.get(OPEN.len()..OPEN.len() + HEAD_LETTERS)?.as_chunks::<2>();
+                let mut bytes = [0; HEAD_BYTES];
+                for (byte, pair) in bytes.iter_mut().zip(letters) {
+                    *byte = pair[0].wrapping_sub(b'a') << 4 | pair[1].wrapping_sub(b'a') & 15;
+                }
+                Head::read(&bytes)
+            }
+        }
+    }
+
+    /// The message around a body of this shape.
+    #[inline]
+    pub fn message(self, body: &[u8]) -> Outgoing<'_> {
+        match self {
+            Shape::Bytes => Outgoing::from(body),
+            Shape::Document => {
+                Outgoing::from(body).properties(&PROPERTIES).content_type("application/json;charset=utf-8")
+            }
+        }
     }
 }
 

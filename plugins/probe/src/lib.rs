@@ -11,6 +11,8 @@
 //! - `flood`: a thread sends as fast as it can, and again what was refused because a queue was full.
 //! - `paced`: a thread sends `ratePerSec` with the time in each message, for latencies.
 //!
+//! The messages are plain bytes, or documents with properties, which routes can have conditions on (`shape`).
+//!
 //! Three roles leave the messages out and use the twin: a `reporter` reports `count` documents of `bodyBytes`, each
 //! acknowledged before the next; a `reader` reads its twin `count` times (both from `startAtMs` on, and then report
 //! `result`); a `listener` reports as `heard` when the handler of the change was entered.
@@ -28,6 +30,7 @@ mod twin;
 
 use dinrail_plugin::prelude::*;
 
+use body::Shape;
 use sink::Sink;
 use source::Source;
 use store::Taker;
@@ -72,6 +75,8 @@ struct Desired {
     mode: Mode,
     /// Messages of the run.
     count: u64,
+    /// What source and sink make and expect.
+    shape: Shape,
     /// Size of each body.
     #[schemars(range(min = 24, max = 262_144))]
     body_bytes: usize,
@@ -92,6 +97,7 @@ impl Default for Desired {
             run: 0,
             mode: Mode::Windowed,
             count: 1_000_000,
+            shape: Shape::Bytes,
             body_bytes: 256,
             window: 1024,
             rate_per_sec: 1000,
@@ -105,7 +111,7 @@ impl Desired {
     fn checked(self) -> Result<Desired, Error> {
         for (name, given, least, most) in [
             ("count", self.count, 1, u64::MAX),
-            ("bodyBytes", self.body_bytes as u64, body::HEAD_BYTES as u64, 262_144),
+            ("bodyBytes", self.body_bytes as u64, self.shape.least_bytes() as u64, 262_144),
             ("window", self.window, 1, 1 << 20),
             ("ratePerSec", u64::from(self.rate_per_sec), 1, 1_000_000),
         ] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dinrail_plugin::ErrorKind;
 use dinrail_plugin::prelude::*;
 
-use crate::body::{Head, now_ns, write_ack};
+use crate::body::{Head, Shape, now_ns, write_ack};
 use crate::{Desired, Mode};
 
 /// How often a sink looks whether anything came.
@@ -25,6 +25,7 @@ pub struct Sink {
     timer: Timer,
     run: u64,
     mode: Mode,
+    shape: Shape,
     count: u64,
     /// Messages between two acknowledgements; never reached where there are none.
     ack_every: u64,
@@ -52,6 +53,7 @@ impl Sink {
             timer: client.every(LOOK)?,
             run: desired.run,
             mode: desired.mode,
+            shape: desired.shape,
             count: desired.count,
             ack_every: if desired.mode == Mode::Windowed { (desired.window / 4).max(1) } else { u64::MAX },
             unacknowledged: 0,
@@ -72,7 +74,7 @@ impl Sink {
     #[inline]
     pub fn take(&mut self, body: &[u8]) -> Result<(), Error> {
         let is_ours = |head: &Head| head.run == self.run && head.sequence < self.count && !self.is_over;
-        let Some(head) = Head::read(body).filter(is_ours) else { return Ok(()) };
+        let Some(head) = self.shape.read(body).filter(is_ours) else { return Ok(()) };
         self.received += 1;
         match head.sequence.cmp(&self.next) {
             std::cmp::Ordering::Equal => self.next += 1,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dinrail_plugin::ErrorKind;
 use dinrail_plugin::prelude::*;
 
-use crate::body::{Head, now_ns, read_ack};
+use crate::body::{Head, Shape, now_ns, read_ack};
 use crate::{Desired, Mode};
 
 /// Full queues in a row until a windowed run is given up; each try has been held for up to 50 ms.
@@ -94,21 +94,23 @@ pub struct Burst {
     count: u64,
     next: u64,
     full: u64,
+    shape: Shape,
     /// The next message's body: used again for each.
     body: Vec<u8>,
 }
 
 impl Burst {
     fn new(client: &Client, out: Output, desired: &Desired) -> Burst {
-        let (client, body) = (client.clone(), vec![0; desired.body_bytes]);
-        Burst { client, out, run: desired.run, count: desired.count, next: 0, full: 0, body }
+        let (client, shape) = (client.clone(), desired.shape);
+        let body = shape.body(desired.body_bytes);
+        Burst { client, out, run: desired.run, count: desired.count, next: 0, full: 0, shape, body }
     }
 
     /// Sends the next message; says whether there was room for it.
     #[inline]
     fn send(&mut self, sent_ns: u64) -> Result<bool, Error> {
-        Head { run: self.run, sequence: self.next, sent_ns }.write(&mut self.body);
-        match self.client.send_message_to_output(self.out, &self.body) {
+        self.shape.write(Head { run: self.run, sequence: self.next, sent_ns }, &mut self.body);
+        match self.client.send_message_to_output(self.out, self.shape.message(&self.body)) {
             Ok(()) => {
                 self.next += 1;
                 Ok(true)

@@ -54,6 +54,23 @@ fn a_windowed_source_sends_a_window_and_then_what_is_acknowledged() {
 }
 
 #[test]
+fn documents_have_properties_and_a_value_in_json_and_a_sink_counts_them() {
+    let mut source = bench("source");
+    source.desired(json!({"run": 0x1_0203, "count": 300, "window": 300, "shape": "document"})).unwrap();
+    let mut sink = bench("sink");
+    sink.desired(json!({"run": 0x1_0203, "count": 300, "shape": "document"})).unwrap();
+    for sent in source.sent("out") {
+        let (document, size): (Value, usize) = (sent.json(), sent.body.len());
+        assert!(size == 256 && document["value"] == 42, "{size} bytes: {document}");
+        assert_eq!(sent.content_type.as_deref(), Some("application/json;charset=utf-8"));
+        assert_eq!(["a", "b", "c", "d"].map(|key| sent.property(key).unwrap()), ["x", "z", "42", "press 7"]);
+        give(&mut sink, "in", &sent.body);
+    }
+    let result = sink.reported()["result"].clone();
+    assert_eq!((&result["received"], &result["lost"], &result["reordered"]), (&json!(300), &json!(0), &json!(0)));
+}
+
+#[test]
 fn only_another_run_starts_one() {
     let mut bench = bench("source");
     bench.desired(json!({"count": 2})).unwrap();
@@ -196,7 +213,8 @@ fn desired_properties_out_of_range_are_refused_with_their_path() {
     for (patch, said) in [
         (json!({"bodyBytes": 23}), "bodyBytes: 23 is not within 24..=262144"),
         (json!({"bodyBytes": null, "window": 0}), "window: 0 is not within 1..=1048576"),
-        (json!({"window": null, "ratePerSec": 0}), "ratePerSec: 0 is not within"),
+        (json!({"shape": "document", "bodyBytes": 24, "window": null}), "bodyBytes: 24 is not within"),
+        (json!({"shape": null, "bodyBytes": null, "ratePerSec": 0}), "ratePerSec: 0 is not within"),
         (json!({"ratePerSec": null, "role": "sauce"}), "role: unknown variant `sauce`"),
     ] {
         let refused = bench.desired(patch).unwrap_err().to_string();

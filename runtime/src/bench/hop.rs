@@ -5,20 +5,17 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::conditions::{self, Conditions};
 use super::raw::{self, BODY_BYTES};
+use super::relay::{RATE, Relay, Run, Shape, WINDOW};
 use super::stage::Stage;
-use super::{BenchError, Scratch, median};
-use crate::name::Identity;
+use super::{BenchError, Extent, Scratch, median};
 
-/// Messages of a throughput run.
-const COUNT: u64 = 2_000_000;
-/// Messages outstanding in a windowed run.
-const WINDOW: u64 = 1024;
-/// Rate of a paced run.
-const RATE: u64 = 1000;
+/// Messages of a throughput run unless somebody says otherwise.
+pub const MESSAGES: u64 = 2_000_000;
 /// Inputs of a fan-out.
 const FAN_OUT: u64 = 8;
-/// Messages of a paced run.
+/// Most messages of a paced run.
 const PACED_COUNT: u64 = 2000;
 
 /// Figures of the hop.
@@ -34,6 +31,8 @@ pub struct Hop {
     pub paced: Paced,
     /// From one output to many inputs.
     pub fan_out: FanOut,
+    /// What conditions of routes cost.
+    pub conditions: Conditions,
 }
 
 /// Deliveries per second from one output to many inputs, and to one, both as fast as the sender can.
@@ -91,31 +90,23 @@ pub struct Paced {
     pub ratio_p99: f64,
 }
 
-/// What the sinks say of a run.
-struct Run {
-    per_s: f64,
-    lost: u64,
-    reordered: u64,
-    p50_us: f64,
-    p99_us: f64,
-}
-
 /// Measures; `say` hears of the progress.
-pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Hop, BenchError> {
+pub fn measure(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Hop, BenchError> {
     let scratch = Scratch::new("hop")?;
     let routes = json!({
         "out": "FROM /messages/modules/source/outputs/out INTO BrokeredEndpoint(\"/modules/sink/inputs/in\")",
         "ack": "FROM /messages/modules/sink/outputs/ack INTO BrokeredEndpoint(\"/modules/source/inputs/ack\")"
     });
     let mut bench = Bench::start(&scratch.0, probe, &["sink"], routes)?;
-    let outcome = bench.measure(rounds, say);
+    let outcome = bench.measure(extent, say);
     bench.stage.end();
     let (windowed, flood, paced) = outcome?;
-    let fan_out = fan_out(probe, rounds, flood.ours_per_s, say)?;
-    Ok(Hop { isolation: "thread", windowed, flood, paced, fan_out })
+    let fan_out = fan_out(probe, extent, flood.ours_per_s, say)?;
+    let conditions = conditions::measure(probe, extent, say)?;
+    Ok(Hop { isolation: "thread", windowed, flood, paced, fan_out, conditions })
 }
 
-fn fan_out(probe: &Path, rounds: u32, single_per_s: f64, say: &mut dyn FnMut(&str)) -> Result<FanOut, BenchError> {
+fn fan_out(probe: &Path, extent: Extent, single_per_s: f64, say: &mut dyn FnMut(&str)) -> Result<FanOut, BenchError> {
     let scratch = Scratch::new("fan-out")?;
     let names: Vec<String> = (0..FAN_OUT).map(|n| format!("sink{n}")).collect();
     let sinks: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -127,9 +118,9 @@ fn fan_out(probe: &Path, rounds: u32, single_per_s: f64, say: &mut dyn FnMut(&st
     let mut bench = Bench::start(&scratch.0, probe, &sinks, routes.into())?;
     let mut measure = || {
         let (mut per_s, mut lost, mut reordered) = (Vec::new(), 0, 0);
-        for round in 0..=rounds {
-            say(&format!("hop, fan-out: round {round} of {rounds}"));
-            let run = bench.run("flood", COUNT / FAN_OUT)?;
+        for round in 0..=extent.rounds {
+            say(&format!("hop, fan-out: round {round} of {}", extent.rounds));
+            let run = bench.run("flood", (extent.messages / FAN_OUT).max(1))?;
             lost += run.lost;
             reordered += run.reordered;
             if round > 0 {
@@ -147,27 +138,28 @@ fn fan_out(probe: &Path, rounds: u32, single_per_s: f64, say: &mut dyn FnMut(&st
 
 struct Bench {
     stage: Stage,
-    source: Identity,
-    sinks: Vec<Identity>,
-    run: u64,
+    relay: Relay,
 }
 
 impl Bench {
     fn start(folder: &Path, probe: &Path, sinks: &[&str], routes: Value) -> Result<Bench, BenchError> {
         let modules: Vec<&str> = sinks.iter().copied().chain(["source"]).collect();
-        let named = sinks.iter().map(|sink| Stage::identity(sink)).collect::<Result<_, _>>()?;
-        let stage = Stage::start(folder, probe, &modules, routes)?;
-        Ok(Bench { stage, source: Stage::identity("source")?, sinks: named, run: 0 })
+        let relay = Relay::new("source", sinks, Shape::Bytes)?;
+        Ok(Bench { stage: Stage::start(folder, probe, &modules, routes)?, relay })
+    }
+
+    fn run(&mut self, mode: &str, count: u64) -> Result<Run, BenchError> {
+        self.relay.run(&self.stage, mode, count)
     }
 
     fn measure(
         &mut self,
-        rounds: u32,
+        extent: Extent,
         say: &mut dyn FnMut(&str),
     ) -> Result<(Throughput, Throughput, Paced), BenchError> {
-        let windowed = self.throughput("windowed", Some(WINDOW), rounds, say)?;
-        let flood = self.throughput("flood", None, rounds, say)?;
-        let paced = self.paced(rounds, say)?;
+        let windowed = self.throughput("windowed", Some(WINDOW), extent, say)?;
+        let flood = self.throughput("flood", None, extent, say)?;
+        let paced = self.paced(extent, say)?;
         Ok((windowed, flood, paced))
     }
 
@@ -175,17 +167,17 @@ impl Bench {
         &mut self,
         mode: &str,
         window: Option<u64>,
-        rounds: u32,
+        extent: Extent,
         say: &mut dyn FnMut(&str),
     ) -> Result<Throughput, BenchError> {
         let (mut ours, mut refcounted, mut inline) = (Vec::new(), Vec::new(), Vec::new());
         let (mut lost, mut reordered) = (0, 0);
         let raw_failed = || BenchError::around("the raw channel could not be measured");
-        for round in 0..=rounds {
-            say(&format!("hop, {mode}: round {round} of {rounds}"));
-            let run = self.run(mode, COUNT)?;
-            let raw = raw::throughput::<std::sync::Arc<[u8]>>(COUNT, window).ok_or_else(raw_failed)?;
-            let raw_inline = raw::throughput::<[u8; BODY_BYTES]>(COUNT, window).ok_or_else(raw_failed)?;
+        for round in 0..=extent.rounds {
+            say(&format!("hop, {mode}: round {round} of {}", extent.rounds));
+            let run = self.run(mode, extent.messages)?;
+            let raw = raw::throughput::<std::sync::Arc<[u8]>>(extent.messages, window).ok_or_else(raw_failed)?;
+            let raw_inline = raw::throughput::<[u8; BODY_BYTES]>(extent.messages, window).ok_or_else(raw_failed)?;
             lost += run.lost;
             reordered += run.reordered;
             // The first round warms up all three.
@@ -207,13 +199,14 @@ impl Bench {
         })
     }
 
-    fn paced(&mut self, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Paced, BenchError> {
+    fn paced(&mut self, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Paced, BenchError> {
         let mut figures: [Vec<f64>; 4] = Default::default();
-        for round in 1..=rounds {
-            say(&format!("hop, {RATE} messages a second: round {round} of {rounds}"));
-            let ours = self.run("paced", PACED_COUNT)?;
-            let raw = raw::paced(PACED_COUNT, RATE)
-                .ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
+        let count = (extent.messages / 8).clamp(1, PACED_COUNT);
+        for round in 1..=extent.rounds {
+            say(&format!("hop, {RATE} messages a second: round {round} of {}", extent.rounds));
+            let ours = self.run("paced", count)?;
+            let raw =
+                raw::paced(count, RATE).ok_or_else(|| BenchError::around("the raw channel could not be paced"))?;
             let quantile = |q: f64| raw[((raw.len() - 1) as f64 * q) as usize] as f64 / 1e3;
             let round = [ours.p50_us, ours.p99_us, quantile(0.5), quantile(0.99)];
             figures.iter_mut().zip(round).for_each(|(all, one)| all.push(one));
@@ -228,36 +221,5 @@ impl Bench {
             ratio_p50: ours_p50_us / raw_p50_us,
             ratio_p99: ours_p99_us / raw_p99_us,
         })
-    }
-
-    /// Lets the probes do one run and waits for the word of every sink; of several, the slowest counts.
-    fn run(&mut self, mode: &str, count: u64) -> Result<Run, BenchError> {
-        self.run += 1;
-        let run = self.run;
-        let roles = self.sinks.iter().map(|sink| (sink, "sink")).chain([(&self.source, "source")]);
-        for (identity, role) in roles {
-            let desired = json!({
-                "role": role, "run": run, "mode": mode, "count": count, "bodyBytes": BODY_BYTES, "window": WINDOW,
-                "ratePerSec": RATE
-            });
-            let version = self.stage.tell(identity, desired)?;
-            // The source begins at once: the sinks must be ready for this run before.
-            if role == "sink" {
-                let is_told = |reported: &Value| reported["acknowledged"]["version"].as_u64() >= Some(version);
-                self.stage.reported(identity, is_told)?;
-            }
-        }
-        let mut whole = Run { per_s: f64::INFINITY, lost: 0, reordered: 0, p50_us: 0.0, p99_us: 0.0 };
-        for sink in &self.sinks {
-            let reported = self.stage.reported(sink, |reported| reported["result"]["run"].as_u64() == Some(run))?;
-            let result = &reported["result"];
-            let number = |name: &str| result[name].as_f64().unwrap_or(f64::NAN);
-            let count = |name: &str| result[name].as_u64().unwrap_or(u64::MAX);
-            whole.per_s = whole.per_s.min(number("perSecond"));
-            whole.lost = whole.lost.saturating_add(count("lost"));
-            whole.reordered = whole.reordered.saturating_add(count("reordered"));
-            (whole.p50_us, whole.p99_us) = (number("p50Us"), number("p99Us"));
-        }
-        Ok(whole)
     }
 }

@@ -18,8 +18,8 @@ use crate::twin::{Change, Twins};
 const DEVICES: usize = 5000;
 /// Added in one commit.
 const BATCH: usize = 500;
-/// Times that it is started, and listed.
-const ROUNDS: usize = 3;
+/// Times that it is started, and listed, unless somebody says otherwise.
+pub const ROUNDS: u32 = 3;
 /// Members of each section, and the text in each: 1 KB for both sections as they are stored, without metadata.
 const MEMBERS: usize = 12;
 const TEXT: &str = "0123456789abcdef0123456789abc";
@@ -40,15 +40,15 @@ pub struct IdentityFigures {
 }
 
 /// Measures; `say` hears of the progress.
-pub fn measure(say: &mut dyn FnMut(&str)) -> Result<IdentityFigures, BenchError> {
+pub fn measure(rounds: u32, say: &mut dyn FnMut(&str)) -> Result<IdentityFigures, BenchError> {
     let scratch = Scratch::new("identities")?;
     let state = scratch.0.join("state");
     std::fs::create_dir_all(&state).map_err(io("a state directory cannot be made"))?;
     say(&format!("identities: {} are made", 2 * DEVICES));
     let twin_bytes = fill(&state)?;
     let (mut starts, mut lists, mut resident_bytes) = (Vec::new(), Vec::new(), 0);
-    for round in 1..=ROUNDS {
-        say(&format!("identities: start {round} of {ROUNDS}"));
+    for round in 1..=rounds {
+        say(&format!("identities: start {round} of {rounds}"));
         let begin = Instant::now();
         let mut process = Process::start(&scratch.0, &state)?;
         process.client()?;

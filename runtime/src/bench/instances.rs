@@ -7,12 +7,15 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::process::{Process, until};
-use super::{BenchError, Scratch};
+use super::{BenchError, Scratch, median};
 use crate::admin::client::query;
 use crate::view::{ImageView, ModuleView, Status};
 
 /// Instances.
 const COUNT: u64 = 1000;
+/// Runtimes that are measured one after the other, unless somebody says otherwise.
+pub const ROUNDS: u32 = 1;
+
 /// Figures of many instances.
 #[derive(Debug, Serialize)]
 pub struct Instances {
@@ -28,8 +31,22 @@ pub struct Instances {
     pub empty_bytes: u64,
 }
 
-/// Measures; `say` hears of the progress.
-pub fn measure(probe: &Path, say: &mut dyn FnMut(&str)) -> Result<Instances, BenchError> {
+/// Measures; `say` hears of the progress. The medians of the rounds, and of the empty runtimes the largest.
+pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Instances, BenchError> {
+    let (mut figures, mut empty_bytes): ([Vec<f64>; 3], u64) = Default::default();
+    for _ in 0..rounds {
+        let one = round(probe, say)?;
+        let [starts, stops, each] = &mut figures;
+        starts.push(one.start_ms);
+        stops.push(one.stop_ms);
+        each.push(one.bytes_each);
+        empty_bytes = empty_bytes.max(one.empty_bytes);
+    }
+    let [start_ms, stop_ms, bytes_each] = figures.map(median);
+    Ok(Instances { count: COUNT, start_ms, stop_ms, bytes_each, empty_bytes })
+}
+
+fn round(probe: &Path, say: &mut dyn FnMut(&str)) -> Result<Instances, BenchError> {
     let scratch = Scratch::new("instances")?;
     let state = scratch.0.join("state");
     let mut process = Process::start(&scratch.0, &state)?;

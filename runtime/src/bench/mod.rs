@@ -3,6 +3,7 @@
 //! Ours and raw are measured in turns, so that what else the machine does hits both alike; what is shown is the median of the
 //! rounds. The probe is a real library at both ends, and its messages take the whole way: ABI, routes, lanes, handler.
 
+pub mod conditions;
 pub mod durable;
 pub mod hop;
 pub mod identities;
@@ -11,6 +12,7 @@ mod process;
 mod raw;
 mod raw_queue;
 mod raw_store;
+mod relay;
 mod stage;
 pub mod twin;
 
@@ -56,6 +58,15 @@ impl BenchError {
     fn around(what: impl Into<String>) -> BenchError {
         BenchError::Around { what: what.into() }
     }
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// Rounds of which the median is taken; one more comes before them.
+    pub rounds: u32,
+    /// Messages of a run as fast as can be.
+    pub messages: u64,
 }
 
 /// What `bench --json` prints: the parts that were measured.

@@ -37,6 +37,8 @@ pub struct BenchOptions {
     pub json: bool,
     /// Rounds of which the median is taken.
     pub rounds: Option<u32>,
+    /// Messages of a round of the hop.
+    pub messages: u64,
 }
 
 #[derive(Debug, Args)]
@@ -62,11 +64,15 @@ pub struct BenchArgs {
     /// Rounds of which the median is taken
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
+    /// Messages of a round of the hop; fewer say less
+    #[arg(long, value_name = "N", hide = true, default_value_t = bench::hop::MESSAGES)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    messages: u64,
 }
 
 pub(super) fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> {
-    let BenchArgs { what, probe, rounds } = args;
-    measure(BenchOptions { what, probe, json: context.out.is_json(), rounds }, context)
+    let BenchArgs { what, probe, rounds, messages } = args;
+    measure(BenchOptions { what, probe, json: context.out.is_json(), rounds, messages }, context)
 }
 
 /// Rounds unless somebody says otherwise.
@@ -79,8 +85,8 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
     let mut say = |text: &str| progress.say(text);
     let mut report = bench::Report::default();
     if matches!(options.what, BenchPart::Hop | BenchPart::All) {
-        let rounds = options.rounds.unwrap_or(ROUNDS);
-        report.hop = Some(bench::hop::measure(&probe, rounds, &mut say).map_err(failed)?);
+        let extent = bench::Extent { rounds: options.rounds.unwrap_or(ROUNDS), messages: options.messages };
+        report.hop = Some(bench::hop::measure(&probe, extent, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Durable | BenchPart::All) {
         let rounds = options.rounds.unwrap_or(ROUNDS);
@@ -91,10 +97,12 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
         report.twin = Some(bench::twin::measure(&probe, rounds, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Instances | BenchPart::All) {
-        report.instances = Some(bench::instances::measure(&probe, &mut say).map_err(failed)?);
+        let rounds = options.rounds.unwrap_or(bench::instances::ROUNDS);
+        report.instances = Some(bench::instances::measure(&probe, rounds, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Identities | BenchPart::All) {
-        report.identities = Some(bench::identities::measure(&mut say).map_err(failed)?);
+        let rounds = options.rounds.unwrap_or(bench::identities::ROUNDS);
+        report.identities = Some(bench::identities::measure(rounds, &mut say).map_err(failed)?);
     }
     drop(progress);
     if options.json {
@@ -148,6 +156,19 @@ fn tables(report: &bench::Report) -> Vec<String> {
             format!("{:.2}", fan_out.ratio).into(),
             fan_out.lost.to_string().into(),
             fan_out.reordered.to_string().into(),
+        ]);
+        tables.push(table.render(None, false));
+    }
+    if let Some(conditions) = report.hop.as_ref().map(|hop| &hop.conditions) {
+        let mut table =
+            Table::new(&["CONDITIONS", "PLAIN ROUTE", "3 PROPERTIES", "$BODY OF 256 B", "LOST", "REORDERED"]);
+        table.row(vec![
+            "a message".into(),
+            format!("{:.0} ns", conditions.plain_ns).into(),
+            format!("{:+.0} ns", conditions.properties_ns).into(),
+            format!("{:+.0} ns", conditions.body_ns).into(),
+            conditions.lost.to_string().into(),
+            conditions.reordered.to_string().into(),
         ]);
         tables.push(table.render(None, false));
     }
