@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::raw_queue::RawQueue;
 use super::stage::Stage;
@@ -79,15 +79,17 @@ pub struct SlowDisk {
 pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Durable, BenchError> {
     let scratch = Scratch::new("durable")?;
     let raw = RawQueue::new(&scratch.0)?;
-    let routes = json!({
-        "out": "FROM /messages/modules/*/outputs/out INTO $upstream",
-        "through": {
-            "route": format!("FROM /messages/modules/*/outputs/through INTO BrokeredEndpoint(\"/modules/{TAKER}/inputs/in\")"),
-            "durability": "disk"
-        }
-    });
+    // A pattern may only end in a wildcard: each sender has routes of its own.
+    let mut routes = Map::new();
+    for sender in SENDERS {
+        let from = format!("FROM /messages/modules/{sender}/outputs");
+        let into = format!("BrokeredEndpoint(\"/modules/{TAKER}/inputs/in\")");
+        routes.insert(format!("{sender}-out"), format!("{from}/out INTO $upstream").into());
+        let through = json!({"route": format!("{from}/through INTO {into}"), "durability": "disk"});
+        routes.insert(format!("{sender}-through"), through);
+    }
     let modules: Vec<&str> = SENDERS.into_iter().chain([TAKER]).collect();
-    let stage = Stage::start(&scratch.0, probe, &modules, routes)?;
+    let stage = Stage::start(&scratch.0, probe, &modules, routes.into())?;
     let outcome = Bench { stage: &stage, raw, run: 0 }.measure(rounds, say);
     stage.end();
     outcome
