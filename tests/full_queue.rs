@@ -209,3 +209,55 @@ fn what_has_waited_longer_than_its_time_to_live_is_not_delivered_but_counted() {
 
     receives(&runtime, 0..2);
 }
+
+/// What the receiver got while it had been held up by one message: bodies in order. `early` numbers wait on disk when `late` sends.
+fn got_with_order(order: &str) -> Vec<String> {
+    let config = format!("[queue]\nlane_messages = {ROOM}\n");
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
+    let mut manifest = Manifest::new()
+        .store(json!({"endpoints": {"/modules/receiver/inputs/in": { "order": order }}}))
+        .module("receiver", "wayward")
+        .option("receiver", "watchdogSecs", json!(0));
+    for name in ["early", "late"] {
+        let route =
+            format!("FROM /messages/modules/{name}/outputs/out INTO BrokeredEndpoint('/modules/receiver/inputs/in')");
+        manifest = manifest.module(name, "wayward").route(name, &route);
+    }
+    runtime.deploy(&manifest);
+    runtime.cli(&["send", "receiver", "in", "block"]).ok();
+    wait_until(SOON, "it is held up", || runtime.events("receiver").iter().any(|event| event.ends_with(" block")));
+    send(&runtime, "early", COUNT);
+    let on_disk = || {
+        let queue = rusqlite::Connection::open(runtime.state().join("queue.db")).unwrap();
+        queue.query_row("SELECT count(*) FROM message", [], |row| row.get::<_, i64>(0)).unwrap_or(0)
+    };
+    wait_until(SOON, "what has no room is on disk", || on_disk() == (COUNT - ROOM) as i64);
+    runtime.cli(&["send", "late", "send", r#"{"count": 3, "bytes": 1}"#]).ok();
+    wait_until(SOON, "late has sent", || sent(&runtime, "late").len() == 3);
+
+    std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
+    let got = || -> Vec<String> {
+        let events = runtime.events("receiver");
+        let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
+        bodies.filter(|body| *body != "block").map(str::to_owned).collect()
+    };
+    wait_until(SOON, "everything has arrived", || got().len() == COUNT + 3);
+    wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
+    assert_eq!(losses(&runtime), []);
+    got()
+}
+
+#[test]
+fn live_first_lets_what_is_sent_now_go_before_the_backlog_and_loses_nothing() {
+    for (order, places) in [("liveFirst", 0..ROOM + 3), ("oldestFirst", COUNT..COUNT + 3)] {
+        let got = got_with_order(order);
+        let is_late = |body: &&String| body.ends_with('x');
+        let numbers = |is_meant: bool| -> Vec<usize> {
+            let of = got.iter().filter(|body| is_late(body) == is_meant);
+            of.map(|body| body.split(' ').next().unwrap().parse().unwrap()).collect()
+        };
+        assert_eq!(numbers(false), (0..COUNT).collect::<Vec<_>>(), "{order}: {got:?}");
+        assert_eq!(numbers(true), [0, 1, 2], "{order}: {got:?}");
+        assert_eq!(got[places].iter().filter(is_late).count(), 3, "{order}: {got:?}");
+    }
+}

@@ -173,6 +173,7 @@ fn doubt_the_disk(state: PathBuf, database: Database) {
         if matches!(found.status, Severity::Warning | Severity::Error) {
             tracing::warn!("the disk of the state directory: {}; {}", found.summary, found.hint.unwrap_or_default());
         }
+        crate::database::step_back();
         database.look_for_damage();
     };
     let started = std::thread::Builder::new().name("disk-check".to_owned()).stack_size(128 << 10).spawn(look);

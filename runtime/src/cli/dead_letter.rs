@@ -201,6 +201,9 @@ fn render(letter: &DeadLetterView) -> String {
     line("sender", &sender(letter));
     line("sequence", &format!("{}.{}", letter.epoch, letter.sequence));
     line("sent", &letter.created_time_utc);
+    if let Some(time) = &letter.true_time_utc {
+        line("really sent", &format!("{time} (the clock was wrong)"));
+    }
     line("set aside", letter.parked_time_utc.as_deref().unwrap_or("-"));
     line("deliveries", &letter.attempts.to_string());
     line("reason", &letter.reason);
@@ -292,6 +295,7 @@ mod tests {
             epoch: 2,
             sequence: 9,
             created_time_utc: "2026-11-21T08:00:00.000Z".into(),
+            true_time_utc: Some("2026-11-22T09:00:00.000Z".into()),
             parked_time_utc: None,
             reason: "asked to\npark".into(),
             attempts: 5,
@@ -302,6 +306,7 @@ mod tests {
         for line in [
             "sequence     2.9",
             "deliveries   5",
+            "really sent  2026-11-22T09:00:00.000Z (the clock was wrong)",
             "reason       asked to park",
             "properties   k = v",
             "system       messageId = x",

@@ -22,6 +22,7 @@ mod images;
 mod instances;
 mod listeners;
 mod local_routes;
+mod looking;
 mod own_messages;
 mod removing;
 mod secrets;
@@ -110,6 +111,7 @@ pub struct Control {
     upkeep: edge_agent::Upkeep,
     /// Much has happened since memory was last given back: workers were started, or a deployment ended.
     has_grown: bool,
+    looking: looking::Looking,
 }
 
 impl Control {
@@ -201,6 +203,7 @@ impl Control {
         self.services.disk.clock().tick(&self.database);
         self.services.disk.expire();
         self.services.ingest.sweep();
+        self.look_for_damage(clock::now());
         self.services.completions.watch();
         self.twins.rest();
         self.settle_sequences();

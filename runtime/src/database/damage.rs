@@ -22,3 +22,9 @@ pub fn damage(path: &Path) -> Result<Option<String>, String> {
         },
     }
 }
+
+/// Lets everybody else go first, on the processor and, as that follows from it, at the disk. For the rest of this thread's life.
+pub fn step_back() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 19);
+}

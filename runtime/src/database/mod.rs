@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 
 use rusqlite::{Connection, Transaction};
 
-pub use damage::damage;
+pub use damage::{damage, step_back};
 pub use error::{DatabaseError, StoreError};
 pub use figures::{COMMIT_BUCKETS_US, Figures};
 pub use room::{Room, Shortage};
@@ -85,6 +85,8 @@ impl Snapshot {
 struct Inner {
     folder: PathBuf,
     notes: Vec<String>,
+    /// Held by whoever reads the queue's file from end to end.
+    looking: Mutex<()>,
     lost: Mutex<Vec<tables::loss::LossRow>>,
     inbox: Arc<writer::Inbox>,
     figures: Arc<Figures>,
@@ -123,6 +125,7 @@ impl Database {
         Ok(Database(Arc::new(Inner {
             folder: folder.to_owned(),
             notes: found.notes,
+            looking: Mutex::new(()),
             lost: Mutex::new(found.losses),
             inbox,
             figures,
@@ -228,9 +231,24 @@ impl Database {
         error
     }
 
+    /// [`Database::look_for_damage`] on a thread of its own, behind all others. Waits for nothing.
+    pub fn look_for_damage_beside(&self) {
+        let database = self.clone();
+        let look = move || {
+            damage::step_back();
+            database.look_for_damage();
+        };
+        let started = std::thread::Builder::new().name("disk-check".to_owned()).stack_size(128 << 10).spawn(look);
+        if let Err(error) = started {
+            tracing::warn!("{} is not looked at: {error}", File::Queue);
+        }
+    }
+
     /// Reads the queue's file from end to end, beside whoever writes. What is damaged is said, and repaired by the next start.
+    /// Nothing happens while another one looks.
     pub fn look_for_damage(&self) {
         let file = File::Queue;
+        let Ok(_alone) = self.0.looking.try_lock() else { return };
         match damage(&self.0.folder.join(file.name())) {
             Ok(None) => tracing::debug!("{file} is sound"),
             Ok(Some(damage)) => {

@@ -334,6 +334,26 @@ fn a_time_to_live_below_zero_is_for_ever() {
     }
 }
 
+#[test]
+fn times_to_live_shorter_than_a_weekend_are_warned_of_globally_and_of_each_route() {
+    let weekend = 72 * 3600;
+    for (secs, whole, of_route) in
+        [(weekend - 1, weekend, ""), (weekend, weekend - 1, ""), (weekend, weekend, "0"), (-1, -1, "0")]
+    {
+        let ttl = if of_route.is_empty() { whole } else { 0 };
+        let mut text: Value = serde_json::from_str(&with_store(json!({"timeToLiveSecs": secs}))).unwrap();
+        text["modulesContent"]["$edgeHub"]["properties.desired"]["routes"] =
+            json!({"r": {"route": "FROM /* INTO $upstream", "timeToLiveSecs": ttl}});
+        let notes = taken(&text.to_string()).notes;
+        let has = |whose: &str| notes.iter().any(|note| note.starts_with(whose) && note.contains("after a weekend"));
+        assert_eq!(
+            (has("$edgeHub"), has("route r")),
+            ((0..weekend).contains(&secs), (1..weekend).contains(&ttl)),
+            "{notes:?}"
+        );
+    }
+}
+
 fn with_store(store: Value) -> String {
     let mut text: Value = serde_json::from_str(&manifest(json!({}), json!({}), json!({}))).unwrap();
     text["modulesContent"]["$edgeHub"]["properties.desired"]["storeAndForwardConfiguration"] = store;
@@ -357,8 +377,9 @@ fn the_store_has_a_budget_altogether_and_for_single_endpoints() {
 }
 
 #[test]
-fn budgets_that_mean_nothing_are_refused_with_their_place() {
+fn times_and_budgets_that_mean_nothing_are_refused_with_their_place() {
     for (store, message) in [
+        (json!({"timeToLiveSecs": 0}), "timeToLiveSecs: is 0: every message would expire as soon as it is sent"),
         (json!({"maxBytes": 0}), "expected a whole number from 1 "),
         (json!({"maxBytes": 300_000, "storeLimits": {"maxSizeBytes": 300_000}}), "says the same as maxBytes"),
         (json!({"endpoints": {"upstream": {}}}), "is no endpoint"),

@@ -342,6 +342,48 @@ fn what_goes_says_what_waits_for_it_and_that_it_does_not_come_back() {
 }
 
 #[test]
+fn what_waits_where_a_route_no_longer_leads_is_named_with_the_route() {
+    let route = |name: &str, input: &str| {
+        RouteSpec::new(name, &format!("FROM /messages/modules/s/* INTO BrokeredEndpoint(\"{input}\")")).unwrap()
+    };
+    let mut current = actual(vec![
+        (spec("a", |_| {}), Origin::Deployment, Status::Running),
+        (spec("gone", |_| {}), Origin::Deployment, Status::Running),
+    ]);
+    current.routes = vec![
+        route("removed", "/modules/a/inputs/x"),
+        route("moved", "/modules/a/inputs/x"),
+        route("one", "/modules/a/inputs/y"),
+        route("other", "/modules/a/inputs/y"),
+        route("stays", "/modules/a/inputs/z"),
+        route("to-gone", "/modules/gone/inputs/x"),
+    ];
+    let at = |module: &str, input: &str| (module.to_owned(), input.to_owned());
+    current.waiting =
+        [(at("a", "x"), 3), (at("a", "y"), 1), (at("a", "z"), 7), (at("a", "w"), 2), (at("gone", "x"), 5)].into();
+    let mut wanted = manifest(vec![spec("a", |_| {})]);
+    wanted.routes = vec![
+        route("moved", "/modules/a/inputs/z"),
+        route("other", "/modules/a/inputs/y"),
+        route("stays", "/modules/a/inputs/z"),
+    ];
+
+    let notes = plan(&current, &wanted).notes;
+
+    let waiting: Vec<&str> = notes.iter().map(String::as_str).filter(|note| note.contains(" at input ")).collect();
+    assert_eq!(
+        waiting,
+        [
+            "2 messages wait at input w of a, to which no route leads any more: still delivered, in order",
+            "3 messages wait at input x of a, to which no route leads any more (routes removed, moved did): still delivered, in order",
+            "1 message waits at input y of a, to which route one led so far: still delivered, in order",
+            "5 messages wait at input x of gone, which is not among the modules: kept until a module of this name takes them, or \
+         until dinrail remove gone --purge discards them",
+        ]
+    );
+}
+
+#[test]
 fn the_health_gate_is_announced() {
     let mut wanted = manifest(vec![spec("a", |_| {}), spec("b", |_| {})]);
     let mut current = Actual::default();

@@ -48,22 +48,42 @@ pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
         Sink::Upstream => None,
     });
     let fed: BTreeSet<(String, String)> = sinks.chain(current.fed_locally.iter().cloned()).collect();
-    let unfed = current.waiting.iter().filter(|(at, messages)| **messages > 0 && !fed.contains(*at));
+    let waiting = current.waiting.iter().filter(|(_, messages)| **messages > 0);
     let note = |((module, input), messages): (&(String, String), &u64)| {
         let count = if *messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+        let led = no_longer_leading(current, wanted, module, input);
+        let routes = if led.len() == 1 { "route" } else { "routes" };
+        let named = led.join(", ");
+        if fed.contains(&(module.clone(), input.clone())) {
+            return (!led.is_empty()).then(|| {
+                format!("{count} at input {input} of {module}, to which {routes} {named} led so far: still delivered, in order")
+            });
+        }
+        let led = if named.is_empty() { named } else { format!(" ({routes} {named} did)") };
         let stays = wanted.modules.contains_key(module)
             || current.instances.get(module).is_some_and(|actual| actual.origin != Origin::Deployment);
-        match stays {
+        Some(match stays {
             true => format!(
-                "{count} at input {input} of {module}, to which no route leads any more: still delivered, in order"
+                "{count} at input {input} of {module}, to which no route leads any more{led}: still delivered, in order"
             ),
             false => format!(
                 "{count} at input {input} of {module}, which is not among the modules: kept until a module of this name takes \
                  them, or until dinrail remove {module} --purge discards them"
             ),
-        }
+        })
     };
-    unfed.map(note).collect()
+    waiting.filter_map(note).collect()
+}
+
+/// Names of routes in force to this input that the manifest removes or leads elsewhere.
+fn no_longer_leading(current: &Actual, wanted: &Manifest, module: &str, input: &str) -> Vec<String> {
+    let leads = |route: &&RouteSpec| match Route::parse(&route.text).map(|route| route.sink) {
+        Ok(Sink::Input { module: to, input: at }) => to == module && at == input,
+        Ok(Sink::Upstream) | Err(_) => false,
+    };
+    let stays = |old: &RouteSpec| wanted.routes.iter().filter(leads).any(|route| route.name == old.name);
+    let led = current.routes.iter().filter(leads).filter(|route| !stays(route));
+    led.map(|route| route.name.clone()).collect()
 }
 
 fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {

@@ -321,6 +321,7 @@ fn hub_section() -> Value {
                         "type": "integer",
                         "minimum": i32::MIN,
                         "maximum": i32::MAX,
+                        "not": {"const": 0},
                     },
                     "maxBytes": store_bytes("Bytes of messages that may wait on disk altogether."),
                     "endpoints": {

@@ -54,8 +54,18 @@ pub(super) fn read_store(reader: &mut Reader<'_>, store: &Object<'_>) -> StoreCo
     let mut section = StoreConfiguration::default();
     reader.known_keys(store, STORE);
     let ttl = reader.integer(store, "timeToLiveSecs", i64::from(i32::MIN)..=i64::from(i32::MAX));
+    if ttl == Some(0) {
+        let hint =
+            "give the seconds that messages may wait, -1 for ever, or leave it out: until the byte budget is spent";
+        reader.problem(
+            &store.path_of("timeToLiveSecs"),
+            "is 0: every message would expire as soon as it is sent",
+            hint,
+        );
+    }
     // Negative: for ever. Source: IoT Edge.
-    section.time_to_live = ttl.and_then(|secs| u64::try_from(secs).ok()).map(Duration::from_secs);
+    section.time_to_live =
+        ttl.and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0).map(Duration::from_secs);
     if let Some(ttl) = section.time_to_live {
         note_time_to_live(reader, "$edgeHub", ttl);
     }

@@ -27,7 +27,7 @@ impl Handle {
     /// One dead letter with its properties and body.
     pub async fn dead_letter(&self, id: i64) -> Answer<DeadLetterView> {
         let found = self.services.disk.dead_letter(id).map_err(|error| unread(&error))?;
-        let letter = found.ok_or_else(|| unknown(&[id]))?;
+        let (letter, true_us) = found.ok_or_else(|| unknown(&[id]))?;
         let DeadLetter { message: row, .. } = &letter;
         let stamp = Stamp {
             sender: row.sender.clone(),
@@ -37,7 +37,8 @@ impl Handle {
             created_us: row.created_us,
         };
         let message = Message::from_parts(&row.meta, row.body.clone(), stamp).to_json();
-        Ok(DeadLetterView { message: Some(message), ..view(letter) })
+        let true_time_utc = true_us.filter(|us| *us != row.created_us).map(clock::rfc3339);
+        Ok(DeadLetterView { message: Some(message), true_time_utc, ..view(letter) })
     }
 
     /// Puts dead letters back into their queues, as if they had never been delivered. They are stored so when this returns.
@@ -144,6 +145,7 @@ fn view(letter: DeadLetter) -> DeadLetterView {
         epoch: row.epoch,
         sequence: row.sequence,
         created_time_utc: clock::rfc3339(row.created_us),
+        true_time_utc: None,
         parked_time_utc: letter.parked_us.map(clock::rfc3339),
         reason: letter.reason,
         attempts: letter.attempts,

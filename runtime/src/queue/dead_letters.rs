@@ -7,6 +7,7 @@ use rusqlite::Transaction;
 
 use super::disk::Disk;
 use super::lane::lock;
+use crate::database::tables::clock as clock_table;
 use crate::database::tables::dead_letter::{self, DeadLetter, Filter, Moved};
 use crate::database::tables::loss::LossRow;
 use crate::database::{File, StoreError, Work};
@@ -19,9 +20,12 @@ impl Disk {
         })
     }
 
-    /// One with everything.
-    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, StoreError> {
-        self.database.read(File::Queue, |conn| dead_letter::get(conn, id))
+    /// One with everything, and when it was really taken in, where that is known.
+    pub fn dead_letter(&self, id: i64) -> Result<Option<(DeadLetter, Option<i64>)>, StoreError> {
+        self.database.read(File::Queue, |conn| {
+            let Some(letter) = dead_letter::get(conn, id)? else { return Ok(None) };
+            Ok(Some((letter, clock_table::true_time(conn, id)?)))
+        })
     }
 
     /// Messages that wait on disk, and messages that are set aside, for endpoints that begin with `prefix`.

@@ -34,6 +34,9 @@ pub struct DeadLetterView {
     pub sequence: u64,
     /// When it was sent, RFC 3339.
     pub created_time_utc: String,
+    /// When it was really sent, where the clock was wrong then and the right time is known by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub true_time_utc: Option<String>,
     /// When it was set aside; `null` where nobody knows.
     pub parked_time_utc: Option<String>,
     /// Why.
