@@ -198,6 +198,9 @@ fn rusqlite_text(runtime: &Runtime) -> String {
 fn desired_properties_of_the_agent_are_the_deployment_s_and_tags_anybody_s() {
     let runtime = started();
     for id in [AGENT, "$edgeHub"] {
+        wait_until(SOON, "it is the deployment's", || {
+            twin(&runtime, id)["properties"]["desired"]["schemaVersion"].is_string()
+        });
         runtime
             .cli(&["twin", "patch", id, "modules={}"])
             .refused(1, &["deployment in force", "hint: change the manifest, then dinrail deploy FILE"]);

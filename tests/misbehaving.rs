@@ -234,17 +234,23 @@ fn module_that_never_returns_holds_up_nothing_and_is_named_at_the_end() {
 }
 
 #[test]
-fn flood_fills_a_bounded_queue_and_nothing_else() {
-    let runtime = Runtime::new().config("[queue]\nlane_messages = 500\n").start();
+fn flood_fills_its_place_in_memory_and_its_budget_on_disk_and_nothing_else() {
+    let runtime = Runtime::new().config("[queue]\nlane_messages = 500\nstore_bytes = 1048576\n").start();
     runtime.add_bystanders();
     let flood = json!({ "misbehave": "flood" });
     let manifest = Manifest::new().with_bystanders().module("flooder", "misbehaving").desired("flooder", flood);
     runtime.apply(&manifest.module("deaf", "not-here-yet").connect("flooder", "deaf"));
 
     runtime.undisturbed(|| {
-        wait_until(SOON, "the queue is full", || runtime.module("deaf")["inbox"]["messages"].as_u64() >= Some(500));
+        wait_until(SOON, "the budget is spent", || {
+            let losses = runtime.json(&["losses", "flooder"]).to_string();
+            losses.contains("storeFull")
+        });
     });
-    assert_eq!(runtime.module("deaf")["inbox"]["messages"], 500);
+    let inbox = runtime.module("deaf")["inbox"].clone();
+    let (messages, spilled) = (inbox["messages"].as_u64().unwrap(), inbox["spilled"].as_u64().unwrap());
+    assert!(spilled > 0 && messages - spilled <= 500, "{inbox}");
+    assert!(inbox["bytes"].as_u64().unwrap() < 2 << 20, "{inbox}");
     assert_eq!(runtime.module("flooder")["status"], "running");
 }
 
