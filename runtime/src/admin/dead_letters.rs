@@ -29,7 +29,10 @@ pub(super) async fn list(State(handle): State<Handle>, params: Params) -> Result
         older_than_secs: params.number("olderThanSecs")?,
         ..DeadLetterChoice::default()
     };
-    let after = params.number("after")?.map_or(0, |after| i64::try_from(after).unwrap_or(i64::MAX));
+    // Ids may lie below 0.
+    let after = params.text("after").map_or(Ok(0), |text| {
+        text.parse().map_err(|_| ApiError::invalid(format!("after={text} is no id of a dead letter: ids are numbers")))
+    })?;
     let limit = params.number("limit")?.map_or(PAGE, |limit| u32::try_from(limit).unwrap_or(u32::MAX));
     Ok(Json(handle.dead_letters(&choice, after, limit).await?))
 }

@@ -61,7 +61,7 @@ struct ListArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Only those behind this id
-    #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true, allow_negative_numbers = true)]
     after: i64,
 }
 
@@ -72,13 +72,14 @@ Examples:
   dinrail dead-letter show 17 --json")]
 struct ShowArgs {
     /// Its id
+    #[arg(allow_negative_numbers = true)]
     id: i64,
 }
 
 #[derive(Debug, Args)]
 struct ChoiceArgs {
     /// Ids of the messages
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", allow_negative_numbers = true)]
     ids: Vec<i64>,
     /// All of this module or endpoint
     #[arg(long, value_name = "NAME")]

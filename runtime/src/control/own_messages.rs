@@ -138,7 +138,8 @@ impl OwnMessages {
         let mut store = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
             let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             let (ingest, source) = (self.ingest.clone(), output.source().clone());
-            self.disk.enqueue(rows, move |outcome| {
+            // The writer may be waiting to put something in here.
+            self.disk.enqueue_now(rows, move |outcome| {
                 for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
                     ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
                 }

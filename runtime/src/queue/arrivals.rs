@@ -59,7 +59,9 @@ impl Ingest {
                 *queue.endpoint() == row.endpoint && backlog.priority() == row.priority
             };
             if last.as_ref().filter(is_of).is_none() {
-                let queue = match lock(&self.queues).get(&row.endpoint).cloned() {
+                // Not held any more where one has to be made, which locks them too.
+                let known = lock(&self.queues).get(&row.endpoint).cloned();
+                let queue = match known {
                     Some(queue) => Some(queue),
                     None => self.input_of(&row.endpoint).map(|(module, input)| self.queue(module, input)),
                 };

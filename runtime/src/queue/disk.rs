@@ -117,7 +117,8 @@ impl Disk {
 
     /// Messages that wait, messages that are parked, and bytes of both.
     pub fn stored(&self) -> (u64, u64, u64) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // What was there at the start may be removed before it has been counted.
+        let read = |counter: &AtomicU64| u64::try_from(counter.load(Ordering::Relaxed).cast_signed()).unwrap_or(0);
         (read(&self.shared.messages), read(&self.shared.parked), self.budget.held().0)
     }
 
@@ -138,6 +139,24 @@ impl Disk {
         rows: Vec<StoredMessage>,
         done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
     ) -> Result<(), SendError> {
+        self.gather(rows, true, done)
+    }
+
+    /// [`Disk::enqueue`] for few messages of somebody who must not wait, however far behind the disk is.
+    pub fn enqueue_now(
+        &self,
+        rows: Vec<StoredMessage>,
+        done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
+    ) -> Result<(), SendError> {
+        self.gather(rows, false, done)
+    }
+
+    fn gather(
+        &self,
+        rows: Vec<StoredMessage>,
+        may_wait: bool,
+        done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
+    ) -> Result<(), SendError> {
         let Some(first) = rows.first() else {
             done(Ok(0));
             return Ok(());
@@ -150,7 +169,8 @@ impl Disk {
         let held = queue::held_bytes(&rows);
         let entry = Entry { rows, monotonic_us: clock::monotonic_us(), done: Box::new(done) };
         let mut gathered = lock(&self.shared.gathered);
-        while gathered.bytes > 0 && gathered.bytes + held > MAX_GATHERED_BYTES && !self.database.is_writer() {
+        let is_full = |gathered: &Gathered| gathered.bytes > 0 && gathered.bytes + held > MAX_GATHERED_BYTES;
+        while may_wait && is_full(&gathered) && !self.database.is_writer() {
             gathered = self.shared.has_room.wait(gathered).unwrap_or_else(PoisonError::into_inner);
         }
         gathered.bytes += held;

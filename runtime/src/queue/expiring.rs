@@ -18,6 +18,8 @@ use crate::database::{File, StoreError, Work};
 
 /// Messages that one change removes.
 const STEP: u32 = 500;
+/// Messages that one change looks at, at most, where consumers have the first ones in their hands.
+const MOST_LOOKED_AT: u32 = STEP * 256;
 /// Between two looks. What a consumer is just reading has been read by then, so that it is known to be its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -86,9 +88,17 @@ impl Disk {
         let job = move |tx: &rusqlite::Transaction<'_>| {
             // What is put on disk from now on notes itself again.
             seen.shared.expiring.next_us.store(i64::MAX, Ordering::Relaxed);
-            let mut rows = clock_table::expired(tx, until_us, STEP)?;
-            let is_all = rows.len() < STEP as usize;
-            rows.retain(|row| row.id > seen.in_hands(&row.endpoint, row.priority));
+            let (mut limit, mut is_all) = (STEP, false);
+            let mut rows = Vec::new();
+            // What a consumer that is stuck has in its hands must not hide what nobody has.
+            while rows.is_empty() && !is_all && limit <= MOST_LOOKED_AT {
+                rows = clock_table::expired(tx, until_us, limit)?;
+                is_all = rows.len() < limit as usize;
+                rows.retain(|row| row.id > seen.in_hands(&row.endpoint, row.priority));
+                limit *= 4;
+            }
+            is_all &= rows.len() <= STEP as usize;
+            rows.truncate(STEP as usize);
             let losses = ranges(&rows);
             loss::add(tx, &losses, clock::wall_us())?;
             queue::delete(tx, &rows.iter().map(|row| row.id).collect::<Vec<_>>())?;

@@ -340,7 +340,7 @@ impl Ingest {
         let targets = specs
             .into_iter()
             .map(|spec| {
-                let can_expire = spec.ttl_secs.is_some();
+                let (can_expire, mut is_mixed) = (spec.ttl_secs.is_some(), false);
                 let lane =
                     |queue: &Arc<Queue>| queue.lane_for(&output.source, spec.priority, spec.when_full, can_expire);
                 let to = match spec.sink {
@@ -356,7 +356,8 @@ impl Ingest {
                     }
                     Sink::Stored { module, input } => {
                         let queue = self.queue(&module, &input);
-                        queue.keep_order(&output.source, spec.priority, true);
+                        // Until the first row is in line that is only for now: it is looked at again with each message.
+                        is_mixed = queue.keep_order(&output.source, spec.priority, true);
                         let backlog = queue.backlog(spec.priority);
                         To::Rows(queue, backlog)
                     }
@@ -367,7 +368,7 @@ impl Ingest {
                     self.has_time_to_live.store(true, Ordering::Relaxed);
                 }
                 let TargetSpec { priority, ttl_secs, max_bytes, when_full, .. } = spec;
-                Target { to, priority, ttl_secs, max_bytes, when_full, is_mixed: false }
+                Target { to, priority, ttl_secs, max_bytes, when_full, is_mixed }
             })
             .collect::<Vec<_>>();
         sending.targets = mixed(targets);
@@ -444,7 +445,7 @@ fn mixed(mut targets: Vec<Target>) -> Vec<Target> {
     let places: Vec<_> = targets.iter().map(place).collect();
     for (target, own) in targets.iter_mut().zip(&places) {
         let Some((is_row, endpoint, priority)) = own else { continue };
-        target.is_mixed =
+        target.is_mixed |=
             places.iter().flatten().any(|(other, at, p)| other != is_row && at == endpoint && p == priority);
     }
     targets

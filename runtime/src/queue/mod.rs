@@ -193,13 +193,15 @@ impl Queue {
         }
     }
 
-    /// The messages of an output become rows from now on, or no longer: those that came before by the other way go first.
-    pub(super) fn keep_order(&self, source: &Source, priority: u32, become_rows: bool) {
+    /// The messages of an output become rows from now on, or no longer: those that came before by the other way go first. True
+    /// where there are any.
+    pub(super) fn keep_order(&self, source: &Source, priority: u32, become_rows: bool) -> bool {
         let backlog = self.backlog(priority);
         let is_needed = if become_rows { self.waits_in_lane(source, priority) } else { backlog.has_rows() };
         if is_needed {
             backlog.spill();
         }
+        is_needed
     }
 
     fn waits_in_lane(&self, source: &Source, priority: u32) -> bool {

@@ -51,11 +51,12 @@ impl Ingest {
                     }
                 }
                 To::Rows(queue, backlog) => {
+                    // First in line: else the spilling could end in between, for want of rows.
+                    line.add(backlog);
                     if target.is_mixed {
                         queue.keep_order(&output.source, target.priority, true);
                     }
                     rows.push(placing.row(target, queue.endpoint()));
-                    line.add(backlog);
                 }
                 To::Disk(endpoint) => rows.push(placing.row(target, endpoint)),
             }

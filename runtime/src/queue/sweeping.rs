@@ -48,11 +48,11 @@ impl Ingest {
             let is_empty = unsafe {
                 loop {
                     match lane.lane.peek() {
-                        None => match lane.restock(self.disk()) {
+                        // The control loop never waits for a disk: what is over there goes by another way, see `expiring`.
+                        None => match lane.restock(None) {
                             Restocked::Filled => {}
-                            Restocked::Failed => break false,
                             Restocked::Empty if lane.unschedule() => break true,
-                            Restocked::Empty => break false,
+                            Restocked::Empty | Restocked::Failed => break false,
                         },
                         Some(record) if left > 0 && record.has_expired() => {
                             self.expire(&lane, &record);

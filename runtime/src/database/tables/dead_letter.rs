@@ -96,8 +96,11 @@ pub fn stored_for(conn: &Connection, prefix: &str) -> rusqlite::Result<(u64, u64
     )
 }
 
-/// Up to `limit` of them with ids above `after`, in the order of ids, without properties and bodies.
+/// Up to `limit` of them with ids above `after` (0: from the first, which may lie below), in the order of ids, without properties
+/// and bodies.
 pub fn list(conn: &Connection, filter: &Filter, after: i64, limit: u32) -> rusqlite::Result<Vec<DeadLetter>> {
+    // What an orderly end kept has ids below 0.
+    let after = if after == 0 { i64::MIN } else { after };
     conn.prepare(&format!("SELECT {HEAD}, x'', x'' {OF_FILTER} AND m.id > ?5 ORDER BY m.id LIMIT ?6"))?
         .query_map(params![filter.endpoint, filter.until_us, filter.ids_text(), filter.up_to, after, limit], read)?
         .collect()

@@ -8,7 +8,9 @@ use dinrail_plugin::abi::*;
 
 use super::super::testing::*;
 use super::*;
-use crate::queue::ingest::{Outgoing, OutgoingBody, Sink, TargetSpec};
+use crate::database::tables::dead_letter::Filter;
+use crate::queue::ingest::{DiskMessage, Outgoing, OutgoingBody, Sink, TargetSpec};
+use crate::queue::settling::{Parking, Tries};
 
 /// A sequence of numbers without a pattern (xorshift).
 struct Dice(u64);
@@ -155,4 +157,55 @@ fn what_waits_in_memory_at_the_end_is_kept_before_what_is_on_disk() {
     let numbers: Vec<u64> =
         rows.iter().map(|row| u64::from_le_bytes(row.message.body[..].try_into().unwrap())).collect();
     assert_eq!(numbers, (0..20).collect::<Vec<u64>>());
+}
+
+fn row(name: &str, sequence: u64) -> DiskMessage {
+    DiskMessage {
+        endpoint: format!("/devices/d/modules/{name}/inputs/in").into(),
+        priority: 0,
+        ttl_secs: None,
+        sender: "/devices/d/modules/s".into(),
+        output: "out".into(),
+        epoch: 1,
+        sequence,
+        created_us: 0,
+        meta: Vec::new(),
+        body: sequence.to_le_bytes().to_vec(),
+    }
+}
+
+#[test]
+fn what_is_stored_for_an_input_that_nobody_has_used_in_this_run_does_not_hold_up_the_disk() {
+    let house = House::new();
+    let name = house.name();
+    let (say, heard) = std::sync::mpsc::channel();
+    house.services.disk.enqueue(vec![row(&name, 1)], move |stored| drop(say.send(stored))).unwrap();
+    if heard.recv_timeout(Duration::from_secs(20)).is_err() {
+        // Its end would wait for the writer.
+        std::mem::forget(house);
+        panic!("the writer waits for itself");
+    }
+    assert_eq!(house.services.ingest.waiting(&name).0, 1);
+}
+
+#[test]
+fn what_an_orderly_end_kept_and_was_set_aside_then_is_listed_and_can_be_discarded() {
+    let house = House::new();
+    let (name, disk) = (house.name(), &house.services.disk);
+    disk.keep(&[row(&name, 1), row(&name, 2)]).unwrap();
+    let limits = crate::queue::disk::ReadLimits { messages: 100, bytes: 1 << 20 };
+    for kept in disk.read_after(&row(&name, 1).endpoint, 0, i64::MIN, limits).unwrap() {
+        let parking = Parking { reason: "broken".to_owned(), at_us: 1, tries: Tries::default() };
+        let park = move |tx: &rusqlite::Transaction<'_>| crate::database::tables::queue::park(tx, kept.id, &parking);
+        assert!(house.database.call(crate::database::File::Queue, park).unwrap());
+    }
+    let page = |after| {
+        let (count, found) = disk.dead_letters(&Filter::default(), after, 1).unwrap();
+        (count, found[0].message.sequence, found[0].id)
+    };
+
+    let (count, sequence, first) = page(0);
+    assert_eq!((count, sequence), (2, 1));
+    assert_eq!(page(first).1, 2);
+    assert_eq!(disk.purge_dead_letters(&Filter::default(), "purged", 1).unwrap().0, 2);
 }
