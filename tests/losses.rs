@@ -207,7 +207,8 @@ fn what_a_damaged_store_lost_is_told_once_to_routes_as_the_ledger_has_it() {
 #[test]
 fn change_of_reported_properties_is_a_message_where_somebody_takes_it() {
     let runtime = started();
-    let mut changes = runtime.listen("FROM /twinChangeNotifications");
+    let mut changes =
+        runtime.listen("FROM /twinChangeNotifications WHERE twin_change_includes(properties.reported.acknowledged)");
     let mut ordinary = runtime.listen("FROM /messages/*");
 
     runtime.cli(&["twin", "patch", "w", "note=1", "--wait"]).ok();

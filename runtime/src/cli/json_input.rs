@@ -63,9 +63,10 @@ pub fn read_stdin() -> Result<Vec<u8>, Failure> {
     Ok(octets)
 }
 
-/// The octets of `place` as text.
+/// The octets of `place` as text, without the mark that editors on Windows put before it.
 pub fn text_of(place: &str, octets: Vec<u8>) -> Result<String, Failure> {
-    String::from_utf8(octets).map_err(|error| {
+    let unmarked = |text: String| text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned);
+    String::from_utf8(octets).map(unmarked).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
         Failure::usage(format!("{place} is not text: line {line} has an octet that is not UTF-8"))
             .hint("save it as UTF-8")

@@ -29,14 +29,20 @@ pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure
     if out.is_json() {
         return out.document(&losses);
     }
-    if losses.entries.is_empty() {
+    // Ranges in which nothing is missing explain numbers to programs; to people they say nothing.
+    let (entries, unused): (Vec<LossEntry>, Vec<LossEntry>) =
+        losses.entries.iter().cloned().partition(|entry| entry.count > 0);
+    if entries.is_empty() {
         return out.text(match &args.name {
             Some(_) => "nothing of it or for it was lost or set aside\n",
             None => "nothing was lost or set aside\n",
         });
     }
-    out.text(&table(&losses.entries).render(out.width(), out.has_colour()))?;
+    out.text(&table(&entries).render(out.width(), out.has_colour()))?;
     out.note(sum(&losses));
+    if !unused.is_empty() {
+        out.note(format!("{} ranges of numbers that no message has are not shown; --json has them", unused.len()));
+    }
     if losses.dead_letters > 0 {
         out.note(format!("{} still set aside: dinrail dead-letter list", losses.dead_letters));
     }

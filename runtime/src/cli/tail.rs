@@ -12,19 +12,20 @@ use crate::admin::client::{LinesEnd, query};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-ROUTE is a route without INTO, the name of a module, or the path of a source, each with WHERE if you like; without one \
-everything is shown. A module is never held up by this: what is too fast to show is left out and counted.
+ROUTE is a route without INTO, the name of a module, or the path of a source, each with WHERE if you like; without one, or with WHERE \
+alone, it is everything that passes. A module is never held up by this: what is too fast to show is left out and counted.
 
 Examples:
   dinrail tail
   dinrail tail filter -n 3
   dinrail tail 'FROM /messages/modules/host-metrics/outputs/readings' --timeout 10s
   dinrail tail filter \"WHERE level = 'high'\"
+  dinrail tail 'WHERE $body.value > 80'
   dinrail tail 'FROM /messages/* WHERE $body.value > 80' --rate 5
   dinrail tail host-metrics --sample 100
   dinrail tail /messages/modules/filter/outputs/alarms --json")]
 pub struct TailArgs {
-    /// Which messages: FROM … [WHERE …], a module, or the path of a source
+    /// Which messages: FROM … [WHERE …], a module, the path of a source, or WHERE …
     #[arg(num_args = 0..)]
     route: Vec<String>,
     /// End after so many messages
@@ -76,6 +77,7 @@ fn route(text: &str) -> Option<String> {
     Some(match first {
         from if from.eq_ignore_ascii_case("from") => text.to_owned(),
         path if path.starts_with('/') => format!("FROM {text}"),
+        condition if condition.eq_ignore_ascii_case("where") => format!("FROM /* {text}"),
         module => format!("FROM /messages/modules/{module}/*{}", &text[module.len()..]),
     })
 }
@@ -144,6 +146,7 @@ mod tests {
             ("FROM /messages/* WHERE level = 'high'", Some("FROM /messages/* WHERE level = 'high'")),
             ("from /*", Some("from /*")),
             ("filter", Some("FROM /messages/modules/filter/*")),
+            ("WHERE level = 'high'", Some("FROM /* WHERE level = 'high'")),
             ("filter WHERE a = 1", Some("FROM /messages/modules/filter/* WHERE a = 1")),
             ("/messages/modules/filter/outputs/alarms", Some("FROM /messages/modules/filter/outputs/alarms")),
         ];

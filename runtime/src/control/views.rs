@@ -184,10 +184,9 @@ impl Control {
     pub(crate) fn health_view(&self) -> HealthView {
         let mut notes = self.notes.clone();
         let (messages, parked, bytes) = self.services.disk.stored();
-        if messages > 0 {
-            let wait = if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
-            notes.push(format!("{wait} on disk for $upstream, {bytes} bytes; there is no hub above this device"));
-        }
+        let held = self.services.disk.budget().by_endpoint();
+        let upstream = held.iter().find(|held| &*held.endpoint == "$upstream").map_or(0, |held| held.bytes);
+        notes.extend(upstream_note(messages, bytes, upstream));
         if parked > 0 {
             let are = if parked == 1 { "1 message is".to_owned() } else { format!("{parked} messages are") };
             notes.push(format!("{are} parked as poisonous: dinrail dead-letter list"));
@@ -255,5 +254,32 @@ fn level_word(level: u32) -> &'static str {
         DR_DEBUG => "debug",
         DR_TRACE => "trace",
         _ => "info",
+    }
+}
+
+/// What waits for a hub that there is not: `upstream` of all `bytes` on disk.
+fn upstream_note(messages: u64, bytes: u64, upstream: u64) -> Option<String> {
+    if messages == 0 || upstream == 0 {
+        return None;
+    }
+    let wait = if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+    let what = if upstream == bytes {
+        format!("{wait} on disk for $upstream, {bytes} bytes")
+    } else {
+        format!("{upstream} bytes of messages wait on disk for $upstream")
+    };
+    Some(format!("{what}; there is no hub above this device"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_an_input_is_not_said_to_wait_for_a_hub() {
+        assert_eq!(upstream_note(193, 19_974, 0), None);
+        let of_both = upstream_note(3, 90, 60).unwrap();
+        assert!(of_both.starts_with("60 bytes of messages wait on disk for $upstream;"), "{of_both}");
+        assert!(upstream_note(3, 90, 90).unwrap().starts_with("3 messages wait on disk for $upstream, 90 bytes;"));
     }
 }

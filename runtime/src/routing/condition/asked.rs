@@ -43,11 +43,17 @@ impl<'m> Asked<'m> {
         found.get(slot as usize).map_or(Value::Undefined, Value::borrowed)
     }
 
-    /// Whether a change has a value for a path; null is one: it says that it was removed.
-    pub(super) fn change_includes(&self, slot: u32) -> Value<'_> {
+    /// Whether a change has a value for a path; null is one: it says that it was removed. The body of a change is the patch of the
+    /// reported properties, as at IoT Edge, or has the twin's shape around it, as at IoT Hub: `whole` and `patch` are the path in
+    /// both.
+    pub(super) fn change_includes(&self, slots: &[u32], whole: u16, patch: Option<u16>) -> Value<'_> {
         let found = self.change.get_or_init(|| read(self.paths, Encoding::Utf8, self.view.body));
-        match found.get(slot as usize) {
-            Some(value) if self.view.body.trim_ascii_start().starts_with(b"{") => Value::Bool(value.is_defined()),
+        let value = |path: u16| slots.get(usize::from(path)).and_then(|slot| found.get(*slot as usize));
+        match value(whole) {
+            Some(value_of_whole) if self.view.body.trim_ascii_start().starts_with(b"{") => {
+                let is_in_patch = || patch.and_then(value).is_some_and(Value::is_defined);
+                Value::Bool(value_of_whole.is_defined() || is_in_patch())
+            }
             _ => Value::Undefined,
         }
     }

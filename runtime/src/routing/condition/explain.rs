@@ -49,9 +49,7 @@ pub(super) fn values<'a>(syntax: &'a Syntax, asked: &'a Asked<'_>, slots: &[u32]
             What::PropertyOrSystem(property, system) => or(asked.property(property), asked.system(system)),
             What::Body(path) => body(*path),
             What::PropertyOrBody(property, path) => or(asked.property(property), body(*path)),
-            What::ChangeIncludes(path) => {
-                slots.get(usize::from(*path)).map_or(Value::Undefined, |slot| asked.change_includes(*slot))
-            }
+            What::ChangeIncludes(whole, patch) => asked.change_includes(slots, *whole, *patch),
             What::Negate(of) => values[*of].clone().negated(),
             What::Not(of) => values[*of].clone().denied(),
             What::Binary(Operator::And | Operator::Or, ..) if part.kind == super::syntax::Type::Null => Value::Null,

@@ -26,7 +26,7 @@ enum Step {
     /// Number of a path of this condition.
     Body(u16),
     PropertyOrBody(Name, u16),
-    ChangeIncludes(u16),
+    ChangeIncludes(u16, Option<u16>),
     Negate,
     Not,
     Binary(Operator),
@@ -110,10 +110,7 @@ impl Program {
                     Value::Undefined => body(*path),
                     value => value,
                 },
-                Step::ChangeIncludes(path) => match slots.get(usize::from(*path)) {
-                    Some(slot) => asked.change_includes(*slot),
-                    None => Value::Undefined,
-                },
+                Step::ChangeIncludes(whole, patch) => asked.change_includes(slots, *whole, *patch),
                 Step::CompareProperty(name, operator, text) => match asked.text(name) {
                     Some(found) => Value::Bool(operator.compares(found, text)),
                     None => Value::Undefined,
@@ -218,7 +215,7 @@ fn step(what: &What, kind: Type) -> Step {
         What::PropertyOrSystem(property, system) => Step::PropertyOrSystem(property.clone(), system.clone()),
         What::Body(path) => Step::Body(*path),
         What::PropertyOrBody(property, path) => Step::PropertyOrBody(property.clone(), *path),
-        What::ChangeIncludes(path) => Step::ChangeIncludes(*path),
+        What::ChangeIncludes(whole, patch) => Step::ChangeIncludes(*whole, *patch),
         What::Negate(_) => Step::Negate,
         What::Not(_) => Step::Not,
         What::Binary(operator, ..) => Step::Binary(*operator),

@@ -48,8 +48,8 @@ pub(super) enum What {
     Body(u16),
     /// `$body.a`: the property that is called so, else the body's value.
     PropertyOrBody(Name, u16),
-    /// Whether a change of a twin has something to do with a path.
-    ChangeIncludes(u16),
+    /// Whether a change of a twin has something to do with a path: the one in the whole twin, the one in the patch.
+    ChangeIncludes(u16, Option<u16>),
     Negate(Id),
     Not(Id),
     Binary(Operator, Id, Id),

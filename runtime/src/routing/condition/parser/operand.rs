@@ -258,8 +258,11 @@ impl Parser<'_, '_> {
                 return Ok(self.syntax.push(What::Broken, start..self.cursor.at, Type::Bool));
             }
         };
-        let path = self.path(path.with_lower_roots())?;
-        Ok(self.syntax.push(What::ChangeIncludes(path), start..self.cursor.at, Type::Bool))
+        let of_reported = text.get(..PARTS[0].len()).filter(|start| start.eq_ignore_ascii_case(PARTS[0]));
+        let patch = of_reported.and_then(|start| BodyPath::parse(&text[start.len()..]).ok());
+        let patch = patch.map(|patch| self.path(patch)).transpose()?;
+        let whole = self.path(path.with_lower_roots())?;
+        Ok(self.syntax.push(What::ChangeIncludes(whole, patch), start..self.cursor.at, Type::Bool))
     }
 }
 
