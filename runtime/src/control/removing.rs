@@ -145,6 +145,7 @@ impl Control {
             Ok(purged) => {
                 messages += purged.messages + purged.parked;
                 self.services.ingest.losses().tell(purged.losses);
+                self.services.ingest.look_again(name, &self.services.disk);
             }
             Err(error) => view.problems.push(format!("its messages on disk cannot be removed: {error}")),
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use dinrail_plugin::abi::{DrMessage, DrText};
 
+use super::disk::Disk;
 use super::ingest::{DiskMessage, Ingest, endpoint};
 use super::kept::Kept;
 use super::lane::{NEVER, Record, Source, lock};
@@ -53,6 +54,22 @@ impl Ingest {
         let rows = self.take_all(module, &mut place);
         rows.iter().for_each(|row| self.count_row(row, reason));
         rows.len() as u64
+    }
+
+    /// Reads on where messages of a module were removed on disk, so that nobody takes them for waiting ones. What came since is found.
+    pub fn look_again(&self, module: &str, disk: &Disk) {
+        let Some(inbox) = lock(&self.inboxes).get(module).cloned() else { return };
+        let Some(mut place) = inbox.consume() else { return };
+        let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
+        for lane in lanes {
+            // SAFETY: `place` is the one consumer's, for as long as this runs.
+            let is_empty = unsafe {
+                lane.lane.peek().is_none() && lane.restock(Some(disk)) == Restocked::Empty && lane.unschedule()
+            };
+            if !is_empty {
+                place.give_back(lane);
+            }
+        }
     }
 
     fn count_row(&self, row: &DiskMessage, reason: &'static str) {
