@@ -240,6 +240,7 @@ pub fn boot(
         own: own_messages.clone(),
         upkeep: edge_agent::Upkeep::new(),
         has_grown: true,
+        tidied_at: None,
         looking: super::looking::Looking::new(clock::now()),
     };
     control.identities.hear(super::identities::teller(control.events.clone()));

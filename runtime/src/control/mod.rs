@@ -59,6 +59,8 @@ use crate::twin::Twins;
 
 /// Time between two looks at what has no event of its own: losses to be stored, rows to be tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// After a start, the time in which disk and databases are looked at beside the work.
+const AFTERMATH: Duration = Duration::from_secs(8);
 /// Looks at what has no event of its own, between two at how far messages are settled: each is a write.
 const SETTLE_TICKS: u32 = 10;
 /// Events between two looks at the clock.
@@ -111,6 +113,8 @@ pub struct Control {
     upkeep: edge_agent::Upkeep,
     /// Much has happened since memory was last given back: workers were started, or a deployment ended.
     has_grown: bool,
+    /// When memory was given back last, until that is done once more.
+    tidied_at: Option<Instant>,
     looking: looking::Looking,
 }
 
@@ -197,6 +201,12 @@ impl Control {
         let is_starting = |entry: &instances::Entry| matches!(entry.life.state, state::State::Starting);
         if self.has_grown && !self.instances.values().any(is_starting) {
             self.has_grown = false;
+            self.tidied_at = Some(clock::now());
+            memory::give_back();
+        }
+        // What a start leaves to be done beside the work is over by then.
+        if self.tidied_at.is_some_and(|at| at.elapsed() > AFTERMATH) {
+            self.tidied_at = None;
             memory::give_back();
         }
         self.services.disk.retry();
