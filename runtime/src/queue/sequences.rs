@@ -11,7 +11,7 @@
 //!                                   └── the next block is on disk long before this one is used up
 //! ```
 //!
-//! Blocks last [`BLOCK_LASTS`] at the rate of the output, so a sender waits for the disk with its first message, and for moments while
+//! Blocks last `BLOCK_LASTS` at the rate of the output, so a sender waits for the disk with its first message, and for moments while
 //! it becomes very fast. Guarantee: what is given out costs a comparison.
 
 use std::path::{Path, PathBuf};
@@ -239,7 +239,7 @@ impl Sequence {
     /// Gives out the next number.
     ///
     /// # Errors
-    /// The runtime ends, or the disk has not said for [`PATIENCE`] where this output goes on.
+    /// The runtime ends, or the disk has not said for `PATIENCE` where this output goes on.
     #[inline]
     pub fn take(&mut self, book: &Book, source: &Arc<Source>) -> Result<u64, SendError> {
         if self.last < self.free {
