@@ -7,7 +7,9 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::mount::Mount;
-use super::{Problem, error, gathered, ok, skipped, spoken_bytes, sync, warning};
+use super::{Problem, error, gathered, skipped, spoken_bytes, sync};
+#[cfg(any(unix, test))]
+use super::{ok, warning};
 use crate::database::{self, File};
 use crate::view::Finding;
 

@@ -20,6 +20,7 @@ enum Cache {
     /// It forgets without power, so that a sync has to empty it.
     Forgets,
     /// There is none, or it has power of its own.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux says so"))]
     Keeps,
     /// Nobody says.
     Unknown,
