@@ -210,7 +210,7 @@ typedef struct DrVerdict {
   DrVerdictKind kind;
   // Zero.
   uint32_t reserved;
-  // For `DR_RETRY`: milliseconds until the next delivery; 0 lets the runtime choose.
+  // For `DR_RETRY`: milliseconds until the next delivery, an hour at most; 0 lets the runtime choose.
   uint64_t retry_after_ms;
 } DrVerdict;
 

@@ -267,7 +267,7 @@ pub struct DrVerdict {
     pub kind: DrVerdictKind,
     /// Zero.
     pub reserved: u32,
-    /// For [`DR_RETRY`]: milliseconds until the next delivery; 0 lets the runtime choose.
+    /// For [`DR_RETRY`]: milliseconds until the next delivery, an hour at most; 0 lets the runtime choose.
     pub retry_after_ms: u64,
 }
 

@@ -89,7 +89,7 @@ impl Deferred {
         self.decide(DR_ACCEPT, None, "")
     }
 
-    /// Not now: delivered again, after the given time or when the runtime thinks best.
+    /// Not now: delivered again, after the given time (an hour at most) or when the runtime thinks best.
     pub fn retry(mut self, after: Option<Duration>) -> Result<(), Error> {
         self.decide(DR_RETRY, after, "")
     }

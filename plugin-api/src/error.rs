@@ -185,7 +185,7 @@ impl Fault {
         Fault::Retry { after: None }
     }
 
-    /// Not before `after` has passed.
+    /// Not before `after` has passed, or an hour if that is less.
     pub fn retry_after(after: Duration) -> Fault {
         Fault::Retry { after: Some(after) }
     }

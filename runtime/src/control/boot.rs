@@ -336,7 +336,7 @@ pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, own: &Arc<
         .collect();
     let (ingest, own, rows) = (ingest.clone(), own.clone(), Arc::new(rows));
     let told = rows.clone();
-    database.submit(
+    database.submit_now(
         File::Queue,
         Box::new(move |tx| loss::add(tx, &rows, clock::wall_us())),
         Box::new(move |outcome| match outcome {

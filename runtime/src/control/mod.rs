@@ -222,6 +222,10 @@ impl Control {
 
     /// Brings the ledger to the disk, and now and then how far messages are settled.
     fn settle_sequences(&mut self) {
+        if !self.database.has_room() {
+            // What is counted stays counted; one more change of each second would make a long line longer.
+            return;
+        }
         self.ticks = self.ticks.wrapping_add(1);
         let is_due = self.ticks.is_multiple_of(SETTLE_TICKS);
         let settled =
@@ -252,7 +256,7 @@ impl Control {
 
     /// Calls `then` once everything that was submitted before is committed; it must not wait.
     pub(crate) fn when_committed(&self, then: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
-        self.database.submit(File::Main, Box::new(|_| Ok(())), Box::new(then));
+        self.database.submit_now(File::Main, Box::new(|_| Ok(())), Box::new(then));
     }
 
     /// Tells clients that wait that something has changed.

@@ -153,6 +153,12 @@ impl Database {
         self.submit_work(Work::new(completion).job(file, job));
     }
 
+    /// [`Database::submit`] that never waits, however far behind the disk is: for the control loop, which everybody waits for, and
+    /// for changes of which few are in line at a time.
+    pub fn submit_now(&self, file: File, job: Job, completion: Completion) {
+        self.submit_work(Work::new(completion).job(file, job).hurried());
+    }
+
     /// [`Database::submit`] for work with changes of both files or of a stated size.
     pub fn submit_work(&self, work: Work) {
         if let Err(work) = self.push(work) {
@@ -163,6 +169,11 @@ impl Database {
     /// [`Database::submit_work`] that gives the work back, completion not run, once the database is closed.
     pub(crate) fn push(&self, work: Work) -> Result<(), Box<Work>> {
         self.0.inbox.push(work)
+    }
+
+    /// False while so much is in line that whoever may wait has to.
+    pub fn has_room(&self) -> bool {
+        self.0.inbox.has_room()
     }
 
     /// True on the writer's own thread, which must not wait for itself.

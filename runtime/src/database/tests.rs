@@ -272,6 +272,9 @@ fn too_much_in_line_holds_submitters_until_the_disk_follows() {
         std::thread::yield_now();
     }
     assert_eq!(submitted.load(Ordering::SeqCst), 8);
+    assert!(!database.has_room());
+    // What is hurried goes in all the same: this would not return.
+    database.submit_now(File::Queue, Box::new(|_| Ok(())), Box::new(|_| {}));
     drop(release);
     flood.join().unwrap();
     database.flush().unwrap();

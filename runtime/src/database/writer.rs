@@ -47,12 +47,13 @@ pub struct Work {
     after_main: Option<Completion>,
     completion: Completion,
     bytes: usize,
+    is_hurried: bool,
 }
 
 impl Work {
     /// Work without a change yet: its completion runs after everything that was submitted before.
     pub fn new(completion: Completion) -> Work {
-        Work { jobs: [None, None], after_main: None, completion, bytes: DEFAULT_BYTES }
+        Work { jobs: [None, None], after_main: None, completion, bytes: DEFAULT_BYTES, is_hurried: false }
     }
 
     /// Adds a change of `file`. With changes of both files, that of the queue is made only once that of the main file
@@ -72,6 +73,12 @@ impl Work {
     /// Says how many bytes it holds in memory while it waits.
     pub fn bytes(mut self, bytes: usize) -> Work {
         self.bytes = bytes.max(DEFAULT_BYTES);
+        self
+    }
+
+    /// Lets it into the line however much is there: for whoever must not wait and bounds by himself what he has in line.
+    pub fn hurried(mut self) -> Work {
+        self.is_hurried = true;
         self
     }
 
@@ -105,11 +112,11 @@ struct Waiting {
 }
 
 impl Inbox {
-    /// Puts work in line; waits while too much is there. Gives it back when the inbox is closed.
+    /// Puts work in line; waits while too much is there, unless it is hurried. Gives it back when the inbox is closed.
     pub(super) fn push(&self, work: Work) -> Result<(), Box<Work>> {
         let mut state = lock(&self.state);
         // The writer itself must not wait for the writer: completions may submit.
-        let may_wait = state.writer != Some(std::thread::current().id());
+        let may_wait = !work.is_hurried && state.writer != Some(std::thread::current().id());
         while may_wait && !state.closed && state.bytes > 0 && state.bytes + work.bytes > MAX_WAITING_BYTES {
             state = self.emptied.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
@@ -126,6 +133,10 @@ impl Inbox {
             self.filled.notify_one();
         }
         Ok(())
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        lock(&self.state).bytes < MAX_WAITING_BYTES
     }
 
     pub(super) fn is_writer(&self) -> bool {

@@ -12,7 +12,7 @@ use super::worker::Due;
 use crate::clock;
 use crate::message::{Meta, MetaKind};
 use crate::queue::disk::{RowBehind, Settling};
-use crate::queue::kept::Kept;
+use crate::queue::kept::{Kept, Standing};
 use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
 use crate::queue::{Consumer, QueueLane, Record, Restocked};
@@ -253,14 +253,15 @@ impl Delivering {
         if !record.meta.is_empty() {
             self.unpack(record.meta, &mut message);
         }
-        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries.faults, row.as_ref());
+        let standing = Standing { priority: lane.priority, expires_ms: record.expires_ms };
+        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries.faults, row.as_ref(), standing);
         if verdict.kind == DR_ACCEPT {
             self.accept(delivery, row);
             // SAFETY: this worker holds the inbox's one consumer; nothing refers to the record any more.
             unsafe { lane.lane.advance() };
             return Then::Next;
         }
-        self.decide(verdict, &reason, delivery, HandedOver { message: &message, row, tries }, lane)
+        self.decide(verdict, &reason, delivery, HandedOver { message: &message, row, tries, standing }, lane)
     }
 
     #[cold]
@@ -296,7 +297,8 @@ impl Delivering {
     fn deliver_kept(&mut self, guest: &mut Guest, kept: &Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
-        let (verdict, reason) = self.hand_over(guest, delivery, kept.message(), kept.faults(), kept.row().as_ref());
+        let (verdict, reason) =
+            self.hand_over(guest, delivery, kept.message(), kept.faults(), kept.row().as_ref(), kept.standing());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
@@ -311,7 +313,7 @@ impl Delivering {
                 self.withdraw(delivery);
                 let faults = kept.faults() + u32::from(is_fault(kind));
                 let tries = Tries { attempts: kept.message().attempt, faults };
-                let handed = HandedOver { message: kept.message(), row: kept.row(), tries };
+                let handed = HandedOver { message: kept.message(), row: kept.row(), tries, standing: kept.standing() };
                 let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, &handed);
                 let wait = if let Then::Hold(wait) = then { wait } else { Duration::ZERO };
                 if !is_done {
@@ -338,12 +340,13 @@ impl Delivering {
         message: &DrMessage,
         faults: u32,
         row: Option<&RowBehind>,
+        standing: Standing,
     ) -> (DrVerdict, String) {
         self.link.deliveries.begin(delivery, message);
         let (verdict, reason) = guest.on_message(delivery, message);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
-            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults, row.cloned()) });
+            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults, row.cloned(), standing) });
         }
         self.link.deliveries.end();
         (verdict, reason)

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::log::Level;
 use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
-use crate::queue::kept::Kept;
+use crate::queue::kept::{Kept, Standing};
 use crate::queue::lane;
 use crate::twin::TwinSnapshot;
 
@@ -274,7 +274,7 @@ unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *con
         let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
         let kept = match current {
             // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
-            Some(current) => Some(unsafe { Kept::copy(&*current, 0, None) }.into_shared()),
+            Some(current) => Some(unsafe { Kept::copy(&*current, 0, None, Standing::NONE) }.into_shared()),
             None => link.deliveries.keep_deferred(delivery),
         };
         let Some(kept) = kept else { return DR_GONE };

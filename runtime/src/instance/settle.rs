@@ -12,8 +12,7 @@ use super::link::{Link, Stage};
 use crate::clock;
 use crate::name::Identity;
 use crate::queue::disk::{End, RowBehind, Settlement};
-use crate::queue::ingest::DiskMessage;
-use crate::queue::kept::Kept;
+use crate::queue::kept::{Kept, Standing};
 use crate::queue::losses::{NOT_STORED, PARKED};
 use crate::queue::settling::{Before, Parking, Tries};
 use crate::queue::{Queue, Source};
@@ -25,6 +24,9 @@ const MAX_FAULTS: u32 = 5;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// Longest such wait.
 const MAX_RETRY: Duration = Duration::from_secs(30);
+/// Longest wait that a handler is granted: its endpoint stands still in this priority, and a message that never comes again is never
+/// parked either.
+const MAX_ASKED_RETRY: Duration = Duration::from_secs(3600);
 /// From this wait on each retry is noted on disk; of quicker ones, those whose number is a power of two.
 const NOTED_RETRY: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,8 @@ pub(super) struct HandedOver<'a> {
     pub row: Option<RowBehind>,
     /// With the delivery that has just ended, and its fault if it was one.
     pub tries: Tries,
+    /// In its queue.
+    pub standing: Standing,
 }
 
 impl Delivering {
@@ -78,7 +82,7 @@ impl Delivering {
         };
         let is_parked = parked_for.is_some();
         let wait = match kind {
-            DR_RETRY if retry_after_ms > 0 => Duration::from_millis(retry_after_ms),
+            DR_RETRY if retry_after_ms > 0 => Duration::from_millis(retry_after_ms).min(MAX_ASKED_RETRY),
             DR_RETRY => backoff(attempts),
             _ => backoff(faults),
         };
@@ -118,7 +122,8 @@ impl Delivering {
         let message = handed.message;
         let (name, disk) = (self.link.name.clone(), self.link.services.disk.clone());
         // SAFETY: the message is in place during its handling.
-        let row = unsafe { disk_message(message, &format!("{}/inputs/", self.link.identity)) };
+        let kept = unsafe { Kept::copy(message, 0, None, handed.standing) };
+        let row = kept.to_row(|input| format!("{}/inputs/{input}", self.link.identity));
         let (module, sequence) = (&*name, message.sequence);
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
         let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
@@ -198,38 +203,4 @@ fn backoff(attempt: u32) -> Duration {
 #[inline]
 pub(super) fn row_behind(id: Option<NonZeroI64>, queue: &Queue, meta: usize, body: usize) -> Option<RowBehind> {
     id.map(|id| RowBehind { id, endpoint: queue.endpoint().clone(), bytes: (meta + body) as u64 })
-}
-
-/// # Safety
-/// The message and everything that it points to is readable.
-unsafe fn disk_message(message: &DrMessage, endpoint_prefix: &str) -> DiskMessage {
-    // SAFETY: the caller's promise.
-    let owned = unsafe { Kept::copy(message, 0, None) };
-    let message = owned.message();
-    // SAFETY: points into `owned`.
-    let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
-    let mut whole = crate::message::Message::new(Vec::new());
-    let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
-    whole.system.message_id = some(message.message_id);
-    whole.system.correlation_id = some(message.correlation_id);
-    whole.system.content_type = some(message.content_type);
-    whole.system.content_encoding = some(message.content_encoding);
-    for at in 0..message.property_count as usize {
-        // SAFETY: `property_count` says how many there are.
-        let property = unsafe { *message.properties.add(at) };
-        whole.properties.push((text(property.key), text(property.value)));
-    }
-    DiskMessage {
-        endpoint: format!("{endpoint_prefix}{}", text(message.input)).into(),
-        priority: 0,
-        ttl_secs: None,
-        sender: text(message.sender).into(),
-        output: text(message.output).into(),
-        epoch: message.epoch,
-        sequence: message.sequence,
-        created_us: message.created_us,
-        meta: whole.encode_meta(),
-        // SAFETY: points into `owned`, or into its buffer.
-        body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
-    }
 }

@@ -148,6 +148,13 @@ impl Backlog {
         self.is_spilling.store(true, Ordering::Release);
     }
 
+    /// Rows that were in memory stay on disk for the next run: whatever comes now goes behind them. For the end of the runtime.
+    pub(super) fn stay_behind(&self) {
+        let _state = lock(&self.state);
+        self.is_behind.store(true, Ordering::SeqCst);
+        self.is_spilling.store(true, Ordering::Release);
+    }
+
     /// A place in line for a message of a memory route, if that is to become a row; `None`: it is to go into its lane.
     pub(super) fn enter(self: &Arc<Self>) -> Option<InLine> {
         let _state = lock(&self.state);

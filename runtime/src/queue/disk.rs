@@ -20,7 +20,7 @@ use crate::clock;
 use crate::database::tables::loss::{self, LossLine, LossTotal};
 pub use crate::database::tables::queue::ReadLimits;
 use crate::database::tables::queue::{self, ClockMark, Endpoints, ReadMessage, StoredMessage, Tries};
-use crate::database::{Database, File, StoreError, Work};
+use crate::database::{Database, File, StoreError};
 
 /// Bytes that may gather for the next commit; one more sender is always let in when nothing has.
 const MAX_GATHERED_BYTES: usize = 8 << 20;
@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub paused: AtomicUsize,
     tried: Mutex<HashMap<i64, Tries>>,
     tried_count: AtomicUsize,
+    /// Id of the last message that was put before all others.
+    kept: Mutex<Option<i64>>,
     pub expiring: Expiring,
     pub in_hands: OnceLock<Box<InHands>>,
     pub gone: OnceLock<Box<Gone>>,
@@ -102,11 +104,15 @@ impl Disk {
         self.database.read(File::Queue, queue::left)
     }
 
-    /// Stores messages before all that is there, in order; waits for the disk. For the end of the runtime.
+    /// Stores messages before all that is there, in order, and behind those that this stored before; waits for the disk. For the end
+    /// of the runtime.
     pub fn keep(&self, rows: &[StoredMessage]) -> Result<(), StoreError> {
         self.budget.take_rows_anyway(rows);
         let (kept, mark) = (rows.to_vec(), self.clock.mark());
-        self.database.call(File::Queue, move |tx| queue::put_before(tx, &kept, mark))
+        let mut last = lock(&self.shared.kept);
+        let behind = *last;
+        *last = Some(self.database.call(File::Queue, move |tx| queue::put_before(tx, &kept, mark, behind))?);
+        Ok(())
     }
 
     /// Says who hears of committed rows; once, before anything is sent.
@@ -182,7 +188,8 @@ impl Disk {
                 (self.shared.clone(), self.shared.clone(), self.clock.clone(), self.budget.clone());
             let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, clock.mark());
             let completion = move |outcome: Result<(), StoreError>| stored.stored(outcome, &budget);
-            self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
+            // One at a time, and what it holds is bounded above.
+            self.database.submit_now(File::Queue, Box::new(job), Box::new(completion));
         }
         Ok(())
     }

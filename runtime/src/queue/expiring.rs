@@ -14,7 +14,7 @@ use crate::clock;
 use crate::database::tables::clock::{self as clock_table, ExpiredRow};
 use crate::database::tables::loss::{self, LossRow};
 use crate::database::tables::queue::{self, ClockMark, StoredMessage};
-use crate::database::{File, StoreError, Work};
+use crate::database::{File, StoreError};
 
 /// Messages that one change removes.
 const STEP: u32 = 500;
@@ -108,7 +108,7 @@ impl Disk {
         };
         let completion =
             move |outcome: Result<(), StoreError>| disk.expired(until_us, outcome, std::mem::take(&mut *lock(&found)));
-        self.database.submit_work(Work::new(Box::new(completion)).job(File::Queue, Box::new(job)));
+        self.database.submit_now(File::Queue, Box::new(job), Box::new(completion));
     }
 
     /// `[writer]`

@@ -29,7 +29,7 @@ use crate::name::Identity;
 pub const MAX_HOLD: Duration = Duration::from_millis(50);
 
 /// Longer than any wait.
-const FOR_EVER: Duration = Duration::from_secs(1 << 40);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(1 << 40);
 
 /// Longest wait for a sender at the end of the runtime.
 const LAST_WAIT: Duration = Duration::from_millis(100);

@@ -4,8 +4,31 @@ use std::sync::Arc;
 
 use dinrail_plugin::abi::{DrBuffer, DrMessage, DrProperty, DrText};
 
-use super::lane;
+use super::ingest::DiskMessage;
+use super::lane::{self, NEVER};
 use super::settling::RowBehind;
+use crate::clock;
+use crate::message::Message;
+
+/// How a message stands in its queue, which it does not say of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its priority.
+    pub priority: u32,
+    /// When it expires, in coarse monotonic time.
+    pub expires_ms: u64,
+}
+
+impl Standing {
+    /// Of a copy that is in no queue.
+    pub const NONE: Standing = Standing { priority: 0, expires_ms: NEVER };
+
+    /// What is left of its time to live, which goes on when it is stored.
+    pub(super) fn ttl_secs(&self) -> Option<u64> {
+        let left = || self.expires_ms.saturating_sub(clock::coarse_monotonic_ms()).div_ceil(1000);
+        (self.expires_ms != NEVER).then(left)
+    }
+}
 
 /// A reference to a kept message; the last one frees it.
 pub struct Kept(*const DrMessage);
@@ -19,6 +42,7 @@ struct Whole {
     buffer: Option<Box<DrBuffer>>,
     faults: u32,
     row: Option<RowBehind>,
+    standing: Standing,
 }
 
 // SAFETY: as of `Kept`, which is all that refers to it.
@@ -38,7 +62,7 @@ impl Kept {
     ///
     /// # Safety
     /// `message` and everything that it points to is readable during the call.
-    pub unsafe fn copy(message: &DrMessage, faults: u32, row: Option<RowBehind>) -> Kept {
+    pub unsafe fn copy(message: &DrMessage, faults: u32, row: Option<RowBehind>, standing: Standing) -> Kept {
         // SAFETY: the caller's promise.
         unsafe {
             let properties = if message.property_count == 0 {
@@ -95,7 +119,10 @@ impl Kept {
                 content_type: copies[5],
                 content_encoding: copies[6],
             };
-            Kept(Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults, row })).cast())
+            Kept(
+                Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults, row, standing }))
+                    .cast(),
+            )
         }
     }
 
@@ -115,6 +142,49 @@ impl Kept {
     pub fn row(&self) -> Option<RowBehind> {
         // SAFETY: as above.
         unsafe { (*self.0.cast::<Whole>()).row.clone() }
+    }
+
+    /// How it stands in its queue.
+    pub fn standing(&self) -> Standing {
+        // SAFETY: as above.
+        unsafe { (*self.0.cast::<Whole>()).standing }
+    }
+
+    /// Name of its input.
+    pub(super) fn input(&self) -> String {
+        // SAFETY: points into this copy.
+        String::from_utf8_lossy(unsafe { self.message().input.bytes() }).into_owned()
+    }
+
+    /// The message as it is stored; `endpoint` makes the endpoint of its input.
+    pub fn to_row(&self, endpoint: impl FnOnce(&str) -> String) -> DiskMessage {
+        let message = self.message();
+        // SAFETY: points into this copy.
+        let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
+        let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
+        let mut whole = Message::new(Vec::new());
+        whole.system.message_id = some(message.message_id);
+        whole.system.correlation_id = some(message.correlation_id);
+        whole.system.content_type = some(message.content_type);
+        whole.system.content_encoding = some(message.content_encoding);
+        for at in 0..message.property_count as usize {
+            // SAFETY: `property_count` says how many there are.
+            let property = unsafe { *message.properties.add(at) };
+            whole.properties.push((text(property.key), text(property.value)));
+        }
+        DiskMessage {
+            endpoint: endpoint(&self.input()).into(),
+            priority: self.standing().priority,
+            ttl_secs: self.standing().ttl_secs(),
+            sender: text(message.sender).into(),
+            output: text(message.output).into(),
+            epoch: message.epoch,
+            sequence: message.sequence,
+            created_us: message.created_us,
+            meta: whole.encode_meta(),
+            // SAFETY: points into this copy, or into its buffer.
+            body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
+        }
     }
 
     /// Adds a reference and gives it to a module, which ends it with `message_release`.
@@ -144,7 +214,7 @@ impl Kept {
     pub fn next_attempt(&self, faults: u32) -> Kept {
         let message = DrMessage { attempt: self.message().attempt.saturating_add(1), ..*self.message() };
         // SAFETY: what it points to is kept alive by this reference during the copy.
-        unsafe { Kept::copy(&message, faults, self.row()) }
+        unsafe { Kept::copy(&message, faults, self.row(), self.standing()) }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::backlog::Backlog;
 use super::evicting::{Evicting, Left};
 use super::ingest::{
-    DiskMessage, InLine, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Store, Target, To, WhenFull,
+    DiskMessage, FOR_EVER, InLine, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Store, Target, To,
+    WhenFull,
 };
 use super::lane::{self, Body, Entry, INLINE_BODY, MetaWriter, NEVER};
 use super::losses::{DROP_NEWEST, DROP_OLDEST, EXPIRED, FULL, NOT_STORED, STORE_FULL};
@@ -192,12 +193,17 @@ impl Placing<'_> {
         let row = self.row(target, queue.endpoint());
         let (ingest, source, endpoint, sequence) =
             (self.ingest.clone(), self.output.source.clone(), queue.endpoint().clone(), self.sequence);
-        let stored = disk.enqueue(vec![row], move |outcome| {
+        let told = move |outcome: Result<i64, _>| {
             if outcome.is_err() {
                 ingest.losses.count(&source, &endpoint, NOT_STORED, sequence);
             }
             drop(line);
-        });
+        };
+        // The control loop and the writer may not be held, by the disk no more than by a receiver.
+        let stored = match self.held >= FOR_EVER {
+            true => disk.enqueue_now(vec![row], told),
+            false => disk.enqueue(vec![row], told),
+        };
         if let Err(error) = stored {
             self.refused(&error, queue.endpoint());
             self.outcome = Err(error);

@@ -137,7 +137,7 @@ impl Book {
     /// Notes up to where outputs have nothing in memory any more. Does not wait for the disk.
     pub fn settle(&self, settled: Vec<(Arc<Source>, u64)>) {
         let Some((database, _)) = self.0.file.as_ref().filter(|_| !settled.is_empty()) else { return };
-        database.submit(
+        database.submit_now(
             File::Queue,
             Box::new(move |tx| {
                 settled.iter().try_for_each(|(of, n)| sequence::settle(tx, &of.identity, &of.output, *n))
@@ -194,7 +194,7 @@ impl Book {
         let open = opened.clone();
         let (book, told, of_reader) = (self.clone(), block.clone(), source.clone());
         let reader = database.clone();
-        database.submit(
+        database.submit_now(
             File::Queue,
             Box::new(move |tx| {
                 if !is_first {

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dinrail_plugin::abi::{DrMessage, DrText};
-
 use super::disk::Disk;
 use super::ingest::{DiskMessage, Ingest, endpoint};
-use super::kept::Kept;
-use super::lane::{NEVER, Record, Source, lock};
+use super::kept::Standing;
+use super::lane::{Record, Source, lock};
 use super::losses::STOPPED;
 use super::{Consumer, QueueLane, Restocked};
 use crate::clock;
-use crate::message::Message;
 
 impl Ingest {
     /// Brings what waits in memory only to the disk, before all that is there: the next run goes on with it in order. What is not
@@ -83,7 +80,9 @@ impl Ingest {
         let mut rows = Vec::new();
         while let Some(kept) = place.take_returned() {
             if kept.row().is_none() {
-                rows.push(self.row_of_kept(module, &kept));
+                rows.push(kept.to_row(|input| endpoint(&self.device, module, input)));
+            } else {
+                self.queue(module, &kept.input()).backlog(kept.standing().priority).stay_behind();
             }
         }
         let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
@@ -94,8 +93,9 @@ impl Ingest {
                 // SAFETY: `place` is the one consumer's, for as long as this runs.
                 unsafe {
                     if let Some(record) = lane.lane.peek() {
-                        if record.row.is_none() {
-                            rows.push(row_of(&lane, &record));
+                        match record.row {
+                            None => rows.push(row_of(&lane, &record)),
+                            Some(_) => lane.queue.backlog(lane.priority).stay_behind(),
                         }
                         lane.lane.advance();
                         left = left.saturating_sub(1);
@@ -115,44 +115,13 @@ impl Ingest {
         }
         rows
     }
-
-    fn row_of_kept(&self, module: &str, kept: &Kept) -> DiskMessage {
-        let message: &DrMessage = kept.message();
-        // SAFETY: points into `kept`.
-        let text = |text: DrText| String::from_utf8_lossy(unsafe { text.bytes() }).into_owned();
-        let some = |t: DrText| (!t.ptr.is_null()).then(|| text(t));
-        let mut whole = Message::new(Vec::new());
-        whole.system.message_id = some(message.message_id);
-        whole.system.correlation_id = some(message.correlation_id);
-        whole.system.content_type = some(message.content_type);
-        whole.system.content_encoding = some(message.content_encoding);
-        for at in 0..message.property_count as usize {
-            // SAFETY: `property_count` says how many there are.
-            let property = unsafe { *message.properties.add(at) };
-            whole.properties.push((text(property.key), text(property.value)));
-        }
-        DiskMessage {
-            endpoint: endpoint(&self.device, module, &text(message.input)).into(),
-            // It was the module's turn to have it.
-            priority: 0,
-            ttl_secs: None,
-            sender: text(message.sender).into(),
-            output: text(message.output).into(),
-            epoch: message.epoch,
-            sequence: message.sequence,
-            created_us: message.created_us,
-            meta: whole.encode_meta(),
-            // SAFETY: points into `kept`, or into its buffer.
-            body: unsafe { DrText { ptr: message.body, len: message.body_len }.bytes() }.to_vec(),
-        }
-    }
 }
 
 fn row_of(lane: &QueueLane, record: &Record<'_>) -> DiskMessage {
     DiskMessage {
         endpoint: lane.queue.endpoint().clone(),
         priority: lane.priority,
-        ttl_secs: (record.expires_ms != NEVER).then(|| ttl_secs(record.expires_ms)),
+        ttl_secs: Standing { priority: lane.priority, expires_ms: record.expires_ms }.ttl_secs(),
         sender: record.source.identity.clone(),
         output: record.source.output.clone(),
         epoch: record.source.epoch,
@@ -161,9 +130,4 @@ fn row_of(lane: &QueueLane, record: &Record<'_>) -> DiskMessage {
         meta: record.meta.to_vec(),
         body: record.body.to_vec(),
     }
-}
-
-/// What is left of a time to live, which goes on when it is stored.
-fn ttl_secs(expires_ms: u64) -> u64 {
-    expires_ms.saturating_sub(clock::coarse_monotonic_ms()).div_ceil(1000)
 }

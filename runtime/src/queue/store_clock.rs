@@ -211,7 +211,7 @@ impl StoreClock {
                 tracing::debug!("the clocks could not be noted: {error}");
             }
         };
-        database.submit(File::Queue, Box::new(store), Box::new(stored));
+        database.submit_now(File::Queue, Box::new(store), Box::new(stored));
     }
 }
 

@@ -216,11 +216,24 @@ fn bind(
     own.into_iter().zip(before + 1..).try_for_each(|(value, at)| insert.raw_bind_parameter(at, value))
 }
 
+/// Ids that [`put_before`] leaves free behind its first messages, for those that it stores later.
+const KEPT_GAP: i64 = 1 << 32;
+
 /// Stores messages before all that is there, in order: their ids lie below all others, and below 0. A backlog of the last run goes
-/// behind what was in memory then.
-pub fn put_before(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) -> rusqlite::Result<()> {
-    let lowest: Option<i64> = conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0))?;
-    let first = lowest.unwrap_or(0).min(0) - rows.len() as i64;
+/// behind what was in memory then. `behind`: the last id that this gave earlier in this run; these go behind it. Gives the last one.
+pub fn put_before(
+    conn: &Connection,
+    rows: &[StoredMessage],
+    mark: ClockMark,
+    behind: Option<i64>,
+) -> rusqlite::Result<i64> {
+    let first = match behind {
+        Some(last) => last + 1,
+        None => {
+            let lowest: Option<i64> = conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0))?;
+            lowest.unwrap_or(0).min(0) - rows.len() as i64 - KEPT_GAP
+        }
+    };
     let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + 3)).collect();
     let mut insert = conn.prepare_cached(&format!(
         "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
@@ -236,7 +249,7 @@ pub fn put_before(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) ->
         bind(&mut insert, 3, endpoint, message, (mark.monotonic_us, mark.store_us))?;
         insert.raw_execute()?;
     }
-    Ok(())
+    Ok(first + rows.len() as i64 - 1)
 }
 
 /// What waits for an endpoint in one priority.

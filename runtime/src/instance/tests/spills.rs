@@ -159,6 +159,69 @@ fn what_waits_in_memory_at_the_end_is_kept_before_what_is_on_disk() {
     assert_eq!(numbers, (0..20).collect::<Vec<u64>>());
 }
 
+/// Sends numbered messages of memory routes, as `out` of a sender of the house.
+fn send_numbers(house: &House, numbers: std::ops::Range<u64>) {
+    let identity = house.identities.ensure(Some("numbers")).unwrap().identity.clone();
+    let output = house.services.ingest.output(&identity, "out");
+    for n in numbers {
+        let number = n.to_le_bytes();
+        let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(&number) };
+        house.services.ingest.send(&output, &message, &mut |_, _| Ok(())).unwrap();
+    }
+    house.database.flush().unwrap();
+}
+
+fn numbers_on_disk(house: &House, name: &str) -> Vec<u64> {
+    let endpoint = format!("/devices/d/modules/{name}/inputs/in").into();
+    let limits = crate::queue::disk::ReadLimits { messages: 100, bytes: 1 << 20 };
+    let rows = house.services.disk.read_after(&endpoint, 2_000_000_000, i64::MIN, limits).unwrap();
+    rows.iter().map(|row| u64::from_le_bytes(row.message.body[..].try_into().unwrap())).collect()
+}
+
+#[test]
+fn what_is_sent_between_two_looks_at_the_end_is_kept_behind_what_was_there() {
+    let house = House::new();
+    let name = house.name();
+    let to = name.clone();
+    house.route(move |_| vec![target(&to, 3, false)]);
+    let keep = || house.services.ingest.keep_waiting(crate::clock::now() + Duration::from_secs(10));
+    for of in [0..3, 3..5, 5..9] {
+        send_numbers(&house, of);
+        keep();
+    }
+    assert_eq!(numbers_on_disk(&house, &name), (0..9).collect::<Vec<u64>>());
+}
+
+#[test]
+fn what_is_sent_at_the_end_goes_behind_rows_that_were_in_memory_already() {
+    let house = House::new();
+    let name = house.name();
+    let to = name.clone();
+    house.route(move |_| vec![target(&to, 3, false)]);
+    let keep = || house.services.ingest.keep_waiting(crate::clock::now() + Duration::from_secs(10));
+    let durable = DiskMessage { priority: 2_000_000_000, ..row(&name, 0) };
+    house.services.disk.enqueue(vec![durable], |_| {}).unwrap();
+    house.database.flush().unwrap();
+    keep();
+    send_numbers(&house, 1..4);
+    keep();
+    assert_eq!(numbers_on_disk(&house, &name), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_parked_message_of_a_memory_route_keeps_its_priority_and_its_time_to_live() {
+    let house = House::new();
+    let live = house.start(Script { message: Some(Box::new(|_, _, _| verdict(DR_PARK))), ..Script::default() });
+    let to = live.name.clone();
+    house.route(move |_| vec![TargetSpec { ttl_secs: Some(1000), ..target(&to, 3, false) }]);
+    send_numbers(&house, 0..1);
+    wait_until("it is parked", || house.services.disk.stored().1 == 1);
+    let (_, found) = house.services.disk.dead_letters(&Filter::default(), 0, 1).unwrap();
+    assert_eq!(found[0].message.priority, 2_000_000_000);
+    assert!(found[0].message.ttl_secs.is_some_and(|secs| secs > 900), "{:?}", found[0].message.ttl_secs);
+    live.stop();
+}
+
 fn row(name: &str, sequence: u64) -> DiskMessage {
     DiskMessage {
         endpoint: format!("/devices/d/modules/{name}/inputs/in").into(),
