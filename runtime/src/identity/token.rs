@@ -76,6 +76,9 @@ pub enum TokenError {
     /// Not a time.
     #[error("'se' of the token is not a time in seconds since 1970")]
     Expiry,
+    /// Not the name of a policy.
+    #[error("'skn' of the token is not a name: names have letters, digits, '-', '_' and '.'")]
+    Policy,
     /// Not `host[/path]`.
     #[error("'sr' of the token is not of the form HOST[/devices/DEVICE[/modules/MODULE]]")]
     Resource,
@@ -142,7 +145,7 @@ impl TokenError {
             }
             TokenError::UnknownIdentity(_) => "dinrail identity list; a new one: dinrail identity add ID".to_owned(),
             TokenError::Disabled(identity) => format!("dinrail identity enable {identity}"),
-            TokenError::UnknownPolicy(_) => "skn is one of reader, operator, owner".to_owned(),
+            TokenError::UnknownPolicy(_) | TokenError::Policy => "skn is one of reader, operator, owner".to_owned(),
             TokenError::WrongKey(who) if who.starts_with("the policy ") => format!(
                 "the keys may have been rotated: dinrail identity connection-string --policy {}",
                 who.trim_start_matches("the policy ")
@@ -323,6 +326,10 @@ impl<'a> Parameters<'a> {
         let is_number = !expiry.is_empty() && expiry.bytes().all(|b| b.is_ascii_digit());
         let expiry_s = expiry.parse().ok().filter(|_| is_number).ok_or(TokenError::Expiry)?;
         let policy = self.skn.map(|skn| percent_decoded(skn, "skn")).transpose()?.filter(|skn| !skn.is_empty());
+        // As with a scope: names are told, and what follows one may be a signature that lost its '&'.
+        if policy.as_ref().is_some_and(|name| name.contains(|c: char| !c.is_alphanumeric() && !"-_.".contains(c))) {
+            return Err(TokenError::Policy);
+        }
         Ok(Token { resource: resource.to_owned(), scope, signature, expiry: expiry.to_owned(), expiry_s, policy })
     }
 }

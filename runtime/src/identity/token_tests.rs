@@ -269,6 +269,7 @@ fn malformed_tokens_are_refused_with_the_reason() {
         (with("sr=localhost%0a"), TokenError::Resource),
         (with("sr=localhost%2Fdevices%2Fx sig=QUJD"), TokenError::Resource),
         (with("sr=localhostsig=QUJD"), TokenError::Resource),
+        (with("sr=localhost&skn=owner sig=QUJD"), TokenError::Policy),
         (with_sig(""), TokenError::Signature),
         (with_sig("AAAA"), TokenError::Signature),
         (with_sig("not+base64"), TokenError::Signature),
