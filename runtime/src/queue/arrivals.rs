@@ -36,8 +36,12 @@ impl Ingest {
             queue.map_or(i64::MIN, |queue| queue.backlog(priority).watermark())
         });
         let ingest = Arc::downgrade(self);
-        disk.on_gone(move |losses| {
+        disk.on_gone(move |rows, losses| {
             if let Some(ingest) = ingest.upgrade() {
+                for ((endpoint, priority), count) in rows {
+                    let queue = lock(&ingest.queues).get(endpoint).cloned();
+                    queue.into_iter().for_each(|queue| queue.backlog(*priority).removed(*count));
+                }
                 ingest.losses().tell(losses);
             }
         });

@@ -142,6 +142,12 @@ impl Backlog {
         self.is_spilling.store(true, Ordering::Release);
     }
 
+    /// So many rows above the watermark are gone from the disk. `[writer]`
+    pub(super) fn removed(&self, count: u64) {
+        let mut state = lock(&self.state);
+        state.unread = state.unread.saturating_sub(count);
+    }
+
     /// Begins to spill, if it does not already.
     pub(super) fn spill(&self) {
         let _state = lock(&self.state);

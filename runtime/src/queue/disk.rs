@@ -276,9 +276,9 @@ impl Disk {
         Ok(purged)
     }
 
-    /// See [`queue::toll`]. Reads, and waits for nobody's commit.
-    pub fn toll(&self, sender: &str, prefix: &str) -> Result<queue::Toll, StoreError> {
-        self.database.read(File::Queue, |conn| queue::toll(conn, sender, prefix))
+    /// See [`loss::toll`]. Reads, and waits for nobody's commit.
+    pub fn toll(&self, sender: &str, prefix: &str) -> Result<loss::Toll, StoreError> {
+        self.database.read(File::Queue, |conn| loss::toll(conn, sender, prefix))
     }
 
     /// The ledger of losses, sorted. Reads, and waits for nobody's commit.

@@ -27,8 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// wait.
 pub type InHands = dyn Fn(&Arc<str>, u32) -> i64 + Send + Sync;
 
-/// Hears what the ledger has of what is gone, once it has it. `[writer]`, must not wait.
-pub type Gone = dyn Fn(Vec<LossRow>) + Send + Sync;
+/// Hears of what is gone how many rows were of an endpoint and priority, and what the ledger has of it, once it has it.
+/// `[writer]`, must not wait.
+pub type Gone = dyn Fn(&BTreeMap<(Arc<str>, u32), u64>, Vec<LossRow>) + Send + Sync;
 
 /// What is known of times to live on disk.
 #[derive(Default)]
@@ -122,7 +123,9 @@ impl Disk {
         }
         self.shared.messages.fetch_sub(found.rows.len() as u64, Ordering::Relaxed);
         let mut by_endpoint: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
+        let mut by_backlog: BTreeMap<(Arc<str>, u32), u64> = BTreeMap::new();
         for row in &found.rows {
+            *by_backlog.entry((row.endpoint.clone(), row.priority)).or_default() += 1;
             let (count, bytes) = by_endpoint.entry(&row.endpoint).or_default();
             (*count, *bytes) = (*count + 1, *bytes + row.bytes);
         }
@@ -131,7 +134,7 @@ impl Disk {
             *lock(&expiring.gone).entry(endpoint.clone()).or_default() += messages;
         }
         if let Some(gone) = self.shared.gone.get().filter(|_| !found.losses.is_empty()) {
-            gone(found.losses);
+            gone(&by_backlog, found.losses);
         }
         // Those that a consumer has in its hands are looked at again when it may have given them back.
         expiring.next_us.fetch_min(found.next_us, Ordering::Relaxed);
@@ -150,7 +153,7 @@ impl Disk {
     }
 
     /// Says who hears what is gone, for those who listen for losses; once, before anything is sent.
-    pub fn on_gone(&self, gone: impl Fn(Vec<LossRow>) + Send + Sync + 'static) {
+    pub fn on_gone(&self, gone: impl Fn(&BTreeMap<(Arc<str>, u32), u64>, Vec<LossRow>) + Send + Sync + 'static) {
         let _ = self.shared.gone.set(Box::new(gone));
     }
 

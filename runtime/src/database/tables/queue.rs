@@ -480,25 +480,3 @@ pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<
     purged.losses = losses;
     Ok(purged)
 }
-
-/// Parked messages, and losses: whether it was the sender, the reason, how many.
-pub type Toll = (u64, Vec<(bool, String, u64)>);
-
-/// What a module has lost: messages parked at endpoints that begin with `prefix`, and losses by reason, of what `sender` sent
-/// (true) and of what was sent to these endpoints.
-pub fn toll(conn: &Connection, sender: &str, prefix: &str) -> rusqlite::Result<Toll> {
-    let parked = conn.query_row(
-        "SELECT count(*) FROM endpoint e JOIN message m ON m.endpoint = e.id AND m.state = 1
-         WHERE substr(e.name, 1, length(?1)) = ?1",
-        [prefix],
-        |row| row.get::<_, i64>(0),
-    )?;
-    let losses = conn
-        .prepare(
-            "SELECT sender = ?1, reason, sum(count) FROM losses
-             WHERE reason <> 'parked' AND (sender = ?1 OR substr(endpoint, 1, length(?2)) = ?2) GROUP BY 1, 2 ORDER BY 1, 2",
-        )?
-        .query_map([sender, prefix], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)? as u64)))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok((parked as u64, losses))
-}
