@@ -11,6 +11,8 @@ use crate::admin::client::Client;
 const LIMIT: Duration = Duration::from_secs(60);
 /// So long it is the same before it counts as settled: longer than the runtime takes to give memory back.
 const SETTLE: Duration = Duration::from_millis(2500);
+/// Looks that see the same: together longer than a start has an aftermath.
+const SETTLED: u32 = 4;
 /// Between two looks at something that has no event.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -51,11 +53,12 @@ impl Process {
     /// Resident memory once it no longer changes: what it costs to have things, not to make them.
     pub fn settled(&self) -> Result<u64, BenchError> {
         let begin = Instant::now();
-        let mut last = resident(self.child.id())?;
+        let (mut last, mut unchanged) = (resident(self.child.id())?, 0);
         loop {
             std::thread::sleep(SETTLE);
             let now = resident(self.child.id())?;
-            if now == last || begin.elapsed() > LIMIT {
+            unchanged = if now == last { unchanged + 1 } else { 0 };
+            if unchanged == SETTLED || begin.elapsed() > LIMIT {
                 return Ok(now);
             }
             last = now;
