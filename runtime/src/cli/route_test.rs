@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::out::{Out, Paint, printable};
 use super::{Context, Failure, json_input};
 use crate::message::Message;
-use crate::name::Identity;
+use crate::name::{EDGE_HUB, Identity};
 use crate::routing::{Explanation, MessageView, RouteError, SourcePath, Trial, Truth};
 
 #[derive(Debug, Args)]
@@ -97,11 +97,11 @@ fn judged(trial: Trial, message: &Message) -> Outcome {
     };
     let output = Some(&*message.stamp.output).filter(|output| !output.is_empty());
     let from = match module {
+        // What the runtime says itself bears the place that it comes from as its output.
+        Some(module) if module == EDGE_HUB => output.map(SourcePath::own),
         Some(module) => Some(SourcePath::module(&module, output)),
         None => sender.map(|_| SourcePath::device()),
     };
-    // What the runtime itself sends is known by its source alone.
-    let from = from.filter(|_| trial.source.is_of_messages());
     Outcome { is_taken: from.as_ref().map(|from| trial.source.matches(from)), trial, from }
 }
 
@@ -215,6 +215,27 @@ mod tests {
         assert!(!other.matches() && other.truth() == Truth::True);
         assert!(text(route, from(Some("pump"))).starts_with("does not match: it comes from elsewhere"));
         assert!(outcome("FROM /messages", json!({})).matches());
+    }
+
+    #[test]
+    fn what_the_runtime_says_itself_is_judged_as_tail_prints_it() {
+        let said = |output: &str| {
+            json!({
+                "body": {"temperature": 21, "$version": 3},
+                "systemProperties": {"connectionDeviceId": "D", "connectionModuleId": "$edgeHub", "outputName": output}
+            })
+        };
+        let changes = "FROM /twinChangeNotifications WHERE twin_change_includes(properties.reported.temperature)";
+        let taken = outcome(changes, said("twinChangeNotifications"));
+        assert_eq!((taken.is_taken, taken.matches()), (Some(true), true));
+        assert_eq!(outcome(changes, said("losses")).is_taken, Some(false));
+        assert_eq!(outcome("FROM /messages/*", said("twinChangeNotifications")).is_taken, Some(false));
+        assert_eq!(outcome("FROM /*", said("losses")).is_taken, Some(true));
+        assert_eq!(
+            outcome("FROM /losses/modules/filter/*", said("losses/modules/filter/outputs/a")).is_taken,
+            Some(true)
+        );
+        assert_eq!(outcome("FROM /twinChangeNotifications", json!({})).is_taken, None);
     }
 
     #[test]

@@ -103,6 +103,14 @@ impl<'t> Cursor<'t> {
     }
 }
 
+/// What to do about [a quote](is_curly_quote) that a word processor or a chat has made.
+pub(super) const STRAIGHT_QUOTES: &str = "write straight quotes: 'text' or \"text\"";
+
+/// Whether people see a quote where the language has none.
+pub(super) fn is_curly_quote(c: char) -> bool {
+    matches!(c, '‘' | '’' | '‚' | '‛' | '“' | '”' | '„' | '‟' | '«' | '»' | '‹' | '›' | '′' | '″' | '´' | '`')
+}
+
 /// Four digits, or eight with another `\u` between them where the first four are one half of a character.
 fn unicode(chars: &mut (impl Iterator<Item = (usize, char)> + Clone)) -> Option<char> {
     let unit = |chars: &mut dyn Iterator<Item = (usize, char)>| -> Option<u32> {

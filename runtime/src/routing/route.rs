@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::condition::{Condition, Explanation, Read};
-use super::cursor::Cursor;
+use super::cursor::{Cursor, STRAIGHT_QUOTES, is_curly_quote};
 use super::error::RouteError;
 use super::source::Source;
 use super::view::MessageView;
@@ -290,7 +290,8 @@ impl Parser<'_> {
         let at = self.cursor.at + 1;
         let Some(quote) = self.cursor.peek().filter(|c| matches!(c, '"' | '\'')) else {
             let message = format!("BrokeredEndpoint needs a path in quotes, found {}", self.cursor.found());
-            return Err(self.error(message, ENDPOINT));
+            let is_curly = self.cursor.peek().is_some_and(is_curly_quote);
+            return Err(self.error(message, if is_curly { STRAIGHT_QUOTES } else { ENDPOINT }));
         };
         let endpoint = self.cursor.quoted(quote)?;
         self.punctuation(")")?;

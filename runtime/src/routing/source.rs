@@ -76,11 +76,6 @@ impl Source {
         self.prefix.first().is_some_and(|first| first.eq_ignore_ascii_case("twinChangeNotifications"))
     }
 
-    /// Whether it is for what modules and devices send: not for what the runtime says itself.
-    pub fn is_of_messages(&self) -> bool {
-        self.prefix.first().is_none_or(|first| first.eq_ignore_ascii_case("messages"))
-    }
-
     /// The module that the pattern names, if it names one.
     pub fn module(&self) -> Option<&str> {
         self.prefix.get(2).map(String::as_str)

@@ -136,6 +136,9 @@ impl<'t> Parser<'_, 't> {
 
     /// What did not fit is told, and taken for anything, so that it is told once.
     fn settle(&mut self, id: Id, misfits: impl IntoIterator<Item = Misfit>) -> Id {
+        if let Some(word) = self.syntax.bare_word(id, self.cursor.text) {
+            self.note(format!("{word} is taken for a property of this name; a text stands in quotes: '{word}'"));
+        }
         for Misfit { at, message, hint } in misfits {
             let error = self.cursor.error(at, message, hint);
             self.problem(error);
@@ -155,7 +158,10 @@ impl<'t> Parser<'_, 't> {
     fn close(&mut self, value: Id, at: usize) -> Result<Id, RouteError> {
         self.depth = self.depth.saturating_sub(1);
         match self.open.pop() {
-            Some(Open::Parenthesis(_)) => Ok(value),
+            Some(Open::Parenthesis(start)) => {
+                self.syntax.parts[value].outer = start..self.cursor.at;
+                Ok(value)
+            }
             Some(Open::Call { signature, at: start, mut arguments }) => {
                 arguments.push(value);
                 Ok(self.call(signature, start, arguments))

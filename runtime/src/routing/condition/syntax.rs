@@ -30,6 +30,8 @@ pub(super) struct Part {
     pub(super) what: What,
     /// Bytes in the text of the route.
     pub(super) span: Range<usize>,
+    /// The same with the parentheses around it.
+    pub(super) outer: Range<usize>,
     pub(super) kind: Type,
 }
 
@@ -88,7 +90,7 @@ impl Type {
 
 impl Syntax {
     pub(super) fn push(&mut self, what: What, span: Range<usize>, kind: Type) -> Id {
-        self.parts.push(Part { what, span, kind });
+        self.parts.push(Part { what, outer: span.clone(), span, kind });
         self.parts.len() - 1
     }
 
@@ -97,7 +99,16 @@ impl Syntax {
     }
 
     fn text<'t>(&self, id: Id, text: &'t str) -> &'t str {
-        text.get(self.parts[id].span.clone()).unwrap_or_default()
+        text.get(self.parts[id].outer.clone()).unwrap_or_default()
+    }
+
+    /// A name to the right of a comparison, where people mean a text: `level = high`.
+    pub(super) fn bare_word(&self, id: Id, text: &str) -> Option<String> {
+        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
+        let What::Binary(operator, _, right) = self.parts[id].what else { return None };
+        let is_comparison = matches!(operator, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual);
+        let is_name = matches!(self.parts[right].what, What::Property(_));
+        (is_comparison && is_name).then(|| crate::routing::error::short(&text[self.parts[right].span.clone()]))
     }
 
     /// As a message names it: what it is called where it is called something, with its type.
@@ -114,7 +125,7 @@ impl Syntax {
     /// Adds `-x` or `NOT x`.
     pub(super) fn unary(&mut self, is_not: bool, at: usize, of: Id, text: &str) -> (Id, Option<Misfit>) {
         let kind = self.parts[of].kind;
-        let span = at..self.parts[of].span.end;
+        let span = at..self.parts[of].outer.end;
         if is_not {
             let fits = matches!(kind, Type::Bool | Type::Null | Type::Undefined | Type::Any);
             let misfit = (!fits).then(|| Misfit {
@@ -163,7 +174,7 @@ impl Syntax {
             }
             _ => (Type::Bool, self.unequal(operator, left, right, text)),
         };
-        let span = self.parts[left].span.start..self.parts[right].span.end;
+        let span = self.parts[left].outer.start..self.parts[right].outer.end;
         (self.push(What::Binary(operator, left, right), span, kind), misfit)
     }
 

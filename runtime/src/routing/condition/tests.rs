@@ -25,6 +25,9 @@ fn mistakes_are_told_at_their_place_with_what_to_write() {
         ("(a ?? 'x' = 'y')", 2, "?? binds weaker than all else: it may need parentheses, as in (a ?? 'b') = 'c'"),
         ("a IN ('x')", 3, "there is no IN; compare with each value: a = 'x' OR a = 'y'"),
         ("(a = 'x'", 1, "close it with )"),
+        ("a = ‘x’", 5, "write straight quotes: 'text' or \"text\""),
+        ("(a) > (3 + 4)", 2, "a property is always a string: write as_number((a)) > (3 + 4)"),
+        ("a = 0x10000000000000000", 5, "as in 0x1F; a text stands in quotes"),
     ] {
         let found = problems(condition);
         assert_eq!((found[0].0, found[0].2.as_str()), (column, hint), "{condition}: {found:?}");
@@ -55,6 +58,8 @@ fn what_is_hardly_meant_is_said() {
     for (condition, note) in [
         ("level", "the condition is never true: it is a text, and a property is always a text"),
         ("3", "the condition is never true: it is a number"),
+        ("a = high", "high is taken for a property of this name; a text stands in quotes: 'high'"),
+        ("$body.a >= b", "b is taken for a property of this name; a text stands in quotes: 'b'"),
         ("True", "True is taken for a property of this name: write true"),
         ("a+b = 'x'", "'a+b' is one name; put spaces around operators if it is not meant so"),
         ("$contentTyp = 'x'", "$contentTyp is none of the known system properties; did you mean $contentType?"),
@@ -142,6 +147,18 @@ fn the_part_that_decided_is_marked() {
     };
     assert_eq!(deciding("level = 'low' AND n = '3'"), ["level = 'low': false", "level: \"high\""]);
     assert_eq!(deciding("level = 'low' OR n = '3'"), ["n = '3': true", "n: \"3\""]);
+    assert_eq!(
+        deciding("(level = 'low' OR (n) = ('3')) AND NOT (n = '4')"),
+        [
+            "level = 'low' OR (n) = ('3'): true",
+            "(n) = ('3'): true",
+            "n: \"3\"",
+            "NOT (n = '4'): true",
+            "n = '4': false",
+            "n: \"3\""
+        ],
+        "parentheses are shown in pairs"
+    );
     assert_eq!(deciding("level = 'high' AND missing = 'x'"), ["missing = 'x': undefined", "missing: undefined"]);
     assert_eq!(
         deciding("level = 'high' AND as_number(n) > 2"),

@@ -5,8 +5,12 @@ use crate::routing::condition::MAX_PATHS;
 use crate::routing::condition::function::{Function, SIGNATURES, Signature};
 use crate::routing::condition::reference::{BodyPath, Name, SystemName};
 use crate::routing::condition::syntax::{Id, Type, What};
+use crate::routing::cursor::{STRAIGHT_QUOTES, is_curly_quote};
 use crate::routing::error::{RouteError, short};
 use crate::spelling::suggestion;
+
+/// As in IoT Edge.
+const MAX_HEX_DIGITS: usize = 16;
 
 /// The only way into a body.
 const BODY: &str = "$body.";
@@ -79,11 +83,20 @@ impl Parser<'_, '_> {
     /// A name that is hardly meant as one.
     fn check_name(&mut self, name: &str, at: usize) -> Result<(), RouteError> {
         let has_operator = name.contains(['+', '*', '%', '|', '&']);
+        if let Some(quote) = name.chars().next().filter(|c| is_curly_quote(*c)) {
+            let message = format!("{quote} is no quote of the route language");
+            return Err(self.cursor.error(at, message, STRAIGHT_QUOTES));
+        }
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             let shown = short(name);
             if has_operator || name.contains('-') {
                 let message = format!("'{shown}' is read as one name");
                 return Err(self.cursor.error(at, message, "put spaces around operators: 3 + x"));
+            }
+            let digits = name.strip_prefix("0x").or(name.strip_prefix("0X")).filter(|digits| is_hex(digits));
+            if digits.is_some_and(|digits| digits.trim_start_matches('0').len() > MAX_HEX_DIGITS) {
+                let message = format!("'{shown}' has more than {MAX_HEX_DIGITS} hexadecimal digits");
+                return Err(self.cursor.error(at, message, "as in 0x1F; a text stands in quotes"));
             }
             if name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'x' | b'X' | b'e' | b'E')) {
                 return Err(self.cursor.error(at, format!("'{shown}' is no number"), "as in 3, 3.5, .5, 1e6 or 0x1F"));
@@ -135,7 +148,8 @@ impl Parser<'_, '_> {
         }
         let end = self.cursor.at;
         let id = self.system(name, at, false)?;
-        self.syntax.parts[id].span = start..end;
+        let part = &mut self.syntax.parts[id];
+        (part.span, part.outer) = (start..end, start..end);
         Ok(id)
     }
 
@@ -269,9 +283,8 @@ impl Parser<'_, '_> {
 /// `3`, `-3.5`, `.5`, `1e6`, `0x1F`.
 fn read_number(text: &str) -> Option<f64> {
     if let Some(hex) = text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        let is_hex = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-        // As in IoT Edge, 16 digits at most; they are those of a signed number.
-        return u64::from_str_radix(hex, 16).ok().filter(|_| is_hex).map(|bits| bits as i64 as f64);
+        // As in IoT Edge, they are the digits of a signed number.
+        return u64::from_str_radix(hex, 16).ok().filter(|_| is_hex(hex)).map(|bits| bits as i64 as f64);
     }
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
@@ -282,6 +295,10 @@ fn read_number(text: &str) -> Option<f64> {
     let is_exponent =
         exponent.is_none_or(|exponent| is_digits(exponent.strip_prefix(['+', '-']).unwrap_or(exponent), 1));
     if is_mantissa && is_exponent { text.parse().ok() } else { None }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn is_digits(text: &str, least: usize) -> bool {
