@@ -27,6 +27,14 @@ fn messages_go_on_in_order_while_the_clock_jumps() {
     let started = runtime.module("sender")["lastStartTimeUtc"].as_str().unwrap().to_owned();
     assert!(started.starts_with("1970-01-01T12:0"), "the clock of the runtime is not the one that was set: {started}");
 
+    let mut passing = runtime.listen("FROM /messages/modules/sender/outputs/a");
+    let in_1970 = passing.next();
+    let told = &in_1970["clock"];
+    assert_eq!((&told["isTrusted"], told["boot"].is_u64()), (&json!(false), true), "{in_1970}");
+    let stamped = in_1970["systemProperties"]["enqueuedTime"].as_str().unwrap();
+    assert!(stamped.starts_with("1970-01-01T12:0"), "{in_1970}");
+    let monotonic_us = told["monotonicUs"].as_i64().unwrap();
+
     let folder = runtime.data("receiver");
     let received = || accepted(&folder).values().map(Vec::len).sum::<usize>();
     let one_more_lot = || {
@@ -34,6 +42,18 @@ fn messages_go_on_in_order_while_the_clock_jumps() {
         wait_until(SOON, "messages arrive", || received() > before + 50);
     };
     one_more_lot();
+    // A clock that can be right: what was seen before can be given its true time.
+    clock.set(DAY * 20_800 + DAY / 2);
+    let right = std::iter::repeat_with(|| passing.next()).find(|line| line["body"].is_null()).unwrap();
+    assert_eq!((&right["clock"]["isTrusted"], &right["clock"]["boot"]), (&json!(true), &told["boot"]), "{right}");
+    let true_us = u64::try_from(right["clock"]["offsetUs"].as_i64().unwrap() + monotonic_us).unwrap();
+    let noon = DAY * 20_800 + DAY / 2;
+    let true_time = Duration::from_micros(true_us);
+    assert!(
+        (noon - Duration::from_secs(600)..noon).contains(&true_time),
+        "{true_time:?} is not shortly before {noon:?}"
+    );
+    drop(passing);
     for day in [20_000, 19_000, 30_000, 0] {
         clock.set(DAY * day + DAY / 2);
         one_more_lot();

@@ -1,5 +1,7 @@
 //! Messages wait for their module, are kept over its stops, and one that poisons it is set aside.
 
+use serde_json::{Value, json};
+
 use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
 
 const QUICK: &str = "[restart]\nfirst_delay_secs = 0.01\nmax_delay_secs = 0.02\njitter_percent = 0\n";
@@ -142,6 +144,62 @@ fn lines_of_files_are_sent_as_messages_in_order_as_often_as_told() {
     assert_eq!(messages(&runtime, "w"), expected);
     let told = runtime.json(&["send", "w", "in", "x", "--count", "3"]);
     assert_eq!((&told["sent"], &told["refused"], &told["input"]), (&3.into(), &0.into(), &"in".into()));
+}
+
+#[test]
+fn send_tells_programs_the_same_of_one_message_as_of_many() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    let expected = |sent: u64| {
+        json!({
+            "to": "/devices/Hannover01/modules/w", "input": "in", "receiver": "running", "sent": sent, "refused": 0,
+            "reasons": []
+        })
+    };
+    assert_eq!(runtime.json(&["send", "w", "in", "x"]), expected(1));
+    assert_eq!(runtime.json(&["send", "w", "in", "x", "y"]), expected(2));
+
+    for bodies in [&["x"][..], &["x", "y"]] {
+        let refused = runtime.cli(&[&["send", "w", "nosuch"], bodies, &["--json"]].concat());
+        let told: Value = serde_json::from_str(&refused.stdout).unwrap();
+        let members: Vec<&String> = told.as_object().unwrap().keys().collect();
+        assert_eq!(members, ["to", "input", "receiver", "sent", "refused", "reasons"]);
+        assert_eq!((&told["sent"], &told["refused"], &told["to"]), (&json!(0), &json!(1), &json!(null)));
+        assert_eq!(told["reasons"][0]["message"], "w has no input 'nosuch'");
+        refused.refused(1, &["w has no input 'nosuch'", "it has in"]);
+    }
+    runtime
+        .cli(&["send", "w", "in", "x", "--system", "connectionDeviceId=other"])
+        .refused(2, &["stamped by the runtime"]);
+}
+
+#[test]
+fn a_message_as_tail_prints_it_can_be_sent_again() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    let sent =
+        json!({"body": "as it is", "properties": {"a": "b"}, "systemProperties": {"epoch": 1, "outputName": "x"}});
+    let (status, _) = runtime.api().ask("POST", "/modules/w/inputs/in", Some(&sent)).unwrap();
+    assert_eq!(status, 200);
+    wait_until(SOON, "it is delivered", || messages(&runtime, "w") == ["1 as it is"]);
+    let mistyped = json!({"bodyText": "x", "propertis": {"a": "b"}});
+    let (status, told) = runtime.api().ask("POST", "/modules/w/inputs/in", Some(&mistyped)).unwrap();
+    assert_eq!(status, 400);
+    assert!(told.to_string().contains("propertis"), "{told}");
+}
+
+#[test]
+fn what_waits_on_disk_alone_is_counted_with_its_bytes() {
+    let mut runtime = started(&Manifest::new().module("w", "wayward"));
+    runtime.cli(&["stop", "w"]).ok();
+    runtime.wait_for("w", "stopped");
+    (0..5).for_each(|_| drop(runtime.cli(&["send", "w", "in", "four"]).ok()));
+    runtime.stop();
+    runtime.launch();
+
+    assert_eq!(runtime.module("w")["inbox"], json!({"messages": 5, "bytes": 20, "spilled": 5}));
+    let (_, _, metrics) = runtime.api().text("/metrics").unwrap();
+    let in_memory = "dinrail_queue_messages{endpoint=\"/devices/Hannover01/modules/w/inputs/in\"}";
+    let line = metrics.lines().find(|line| line.starts_with(in_memory)).unwrap();
+    assert!(line.ends_with(" 0"), "{line}");
 }
 
 #[test]

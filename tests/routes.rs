@@ -267,3 +267,27 @@ fn ends_that_are_not_there_are_warned_of() {
     }
     assert_eq!(runtime.cli(&["route", "list"]).ok().stderr.lines().count(), 4);
 }
+
+#[test]
+fn tail_of_nobody_is_refused_and_one_of_what_is_to_come_says_that_it_waits() {
+    let runtime = runtime();
+    let wait = "to wait for what is not here yet: dinrail tail /messages/modules/nosuch/*";
+    runtime.cli(&["tail", "nosuch"]).refused(1, &["there is no module 'nosuch'", wait, "there is a, b, c"]);
+    runtime.cli(&["tail", "aa", "WHERE level = 'high'"]).refused(1, &["there is no module 'aa'", "did you mean 'a'?"]);
+    runtime.cli(&["tail", "a/ou"]).refused(1, &["a has no output 'ou'", "did you mean out?"]);
+    runtime.cli(&["tail", "$edgeHub"]).refused(1, &["/twinChangeNotifications and /losses"]);
+
+    let briefly = |route: &str| runtime.cli(&["tail", route, "--timeout", "50ms"]).ok().stderr;
+    for route in ["/messages/modules/nosuch/*", "FROM /messages/modules/nosuch/*"] {
+        let told = briefly(route);
+        assert!(told.contains("warning: there is no module 'nosuch' yet, so nothing passes until then"), "{told}");
+    }
+    assert!(briefly("/messages/modules/a/outputs/ou").contains("warning: a has no output 'ou' yet"));
+    for known in ["a", "A", "a/out", "/losses", "/twinChangeNotifications"] {
+        assert_eq!(briefly(known), "", "{known}");
+    }
+    // It may send from elsewhere.
+    runtime.cli(&["identity", "add", "/devices/Hannover01/modules/outside"]).ok();
+    assert_eq!(briefly("outside"), "");
+    assert!(briefly("a WHERE level = high").contains("note: high is taken for a property of this name"));
+}

@@ -6,6 +6,7 @@ mod access;
 mod check;
 mod dead_letters;
 mod identities;
+mod known;
 mod losses;
 mod methods;
 mod metrics;
@@ -46,6 +47,7 @@ use crate::metrics::Traffic;
 use crate::name::check_id;
 use crate::queue::ingest::{Gate, Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
+pub use crate::queue::store_clock::Worth;
 use crate::queue::{Consumer, Inbox, Queue};
 pub use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::{RouteError, Selection};
@@ -298,6 +300,11 @@ impl Handle {
         let gate = Gate::new(sample, rate).map(Arc::new);
         let (id, queue) = self.listeners.listen(selection, gate.clone(), inbox);
         Ok(Tail { id, listeners: self.listeners.clone(), queue, gate, told: clock::now(), consumer, arrived })
+    }
+
+    /// What the device's clock is worth now.
+    pub fn clock_worth(&self) -> Worth {
+        self.services.disk.clock().worth()
     }
 
     /// A query of the log in words; see [`LogQuery::parse`].

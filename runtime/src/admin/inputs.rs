@@ -1,7 +1,8 @@
 //! `POST /modules/{name}/inputs/{input}`: puts a message on an input.
 //!
-//! The body of the message is given as `bodyText` (these characters), `bodyHex` (these octets) or `body` (a JSON value, written
-//! compactly): the forms in which `GET /messages` shows messages, so that what was seen can be sent again.
+//! The body of the message is given as `bodyText` (these characters), `bodyHex` (these octets) or `body` (these characters where it
+//! is a text, else a JSON value, written compactly): the forms in which `GET /messages` shows messages, so that what was seen can be
+//! sent again.
 
 use std::fmt;
 
@@ -35,9 +36,9 @@ pub(super) async fn send(
 
 /// A message: exactly one of `body`, `bodyText` and `bodyHex`.
 #[derive(Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct MessageDocument {
-    /// Any JSON value; written compactly.
+    /// A text stands for its characters, any other JSON value is written compactly.
     #[serde(default, deserialize_with = "present")]
     body: Option<Value>,
     /// Text as it is.
@@ -47,6 +48,10 @@ struct MessageDocument {
     #[serde(default)]
     #[schema(value_type = std::collections::BTreeMap<String, String>)]
     properties: Pairs,
+    /// What `GET /messages` says of the clock; ignored.
+    #[serde(default)]
+    #[allow(dead_code, reason = "what was seen can be sent again as it is")]
+    clock: Value,
     /// What the runtime stamps may stand here too, and is ignored: identities are not claimed.
     #[serde(default)]
     system_properties: SystemDocument,
@@ -68,12 +73,13 @@ struct SystemDocument {
 impl MessageDocument {
     fn into_message(self) -> Result<Message, ApiError> {
         let body = match (self.body, self.body_text, self.body_hex) {
+            (Some(Value::String(text)), None, None) | (None, Some(text), None) => text.into_bytes(),
             (Some(json), None, None) => json.to_string().into_bytes(),
-            (None, Some(text), None) => text.into_bytes(),
             (None, None, Some(hex)) => unhex(&hex)?,
             _ => {
-                return Err(ApiError::invalid("a message has exactly one of body, bodyText and bodyHex")
-                    .hint("bodyText takes text as it is, bodyHex two digits for each octet, body any JSON value"));
+                return Err(ApiError::invalid("a message has exactly one of body, bodyText and bodyHex").hint(
+                    "bodyText takes text as it is, bodyHex two digits for each octet, body a text or any JSON value",
+                ));
             }
         };
         let SystemDocument { message_id, correlation_id, content_type, content_encoding, other } =

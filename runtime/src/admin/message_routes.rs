@@ -33,11 +33,7 @@ pub(super) async fn put(
     by: By,
     body: Body,
 ) -> Result<Json<RouteView>, ApiError> {
-    let replace = match params.text("replace") {
-        None | Some("false") => false,
-        Some("true" | "") => true,
-        Some(other) => return Err(ApiError::invalid(format!("replace={other} is neither true nor false"))),
-    };
+    let replace = params.truth("replace")?;
     let entry: Value = request::json(body).await?;
     Ok(Json(handle.route_put(&name, entry, replace, &by.0).await?))
 }

@@ -1,8 +1,10 @@
 //! `GET /messages?route=FROM …`: messages as they pass, a JSON document a line, until the client goes or the runtime ends.
 //!
-//! `sample=n` takes each nth of them, `rate=n` no more than n in a second. A line is
+//! `known=true` refuses a route whose source names what is not there; `sample=n` takes each nth of them, `rate=n` no more than n in a second. A line is
 //! [`Message::to_json`](crate::message::Message::to_json), or `{"skipped": n}` where the client was too slow for n messages, or
-//! `{"overRate": n}` where n were more than it wanted. A slow client holds up nobody: its connection fills, then this stops reading, then the tail leaves out.
+//! `{"overRate": n}` where n were more than it wanted. While the
+//! device's clock is not trusted a message has `clock` with its `boot` and `monotonicUs`; once it is, a line `{"clock": {"isTrusted":
+//! true, "boot", "offsetUs"}}` says what to add to these for the true time. A slow client holds up nobody: its connection fills, then this stops reading, then the tail leaves out.
 
 use std::ops::RangeInclusive;
 use std::pin::Pin;
@@ -14,13 +16,14 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::{Bytes, Frame};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use super::request::Params;
 use super::server::Ending;
-use crate::handle::{Handle, Tail, TailItem};
+use crate::handle::{Handle, Tail, TailItem, Worth};
+use crate::message::Message;
 
 /// Lines between the tail and the connection.
 const BUFFERED_LINES: usize = 64;
@@ -32,10 +35,11 @@ const CHUNK_BYTES: usize = 32 * 1024;
     get, path = "/messages", tag = "messages",
     params(
         ("route" = Option<String>, Query, description = "`FROM … [WHERE …]`; everything unless told"),
+        ("known" = Option<bool>, Query, description = "`true`: refused where the route names a module or output that nobody has"),
         ("sample" = Option<u64>, Query, description = "Of that each so-manieth message"),
         ("rate" = Option<u32>, Query, description = "No more than so many in a second")
     ),
-    responses((status = 200, body = Object, content_type = "application/x-ndjson"))
+    responses((status = 200, body = Object, content_type = "application/x-ndjson"), (status = 404))
 )]
 pub(super) async fn tail(
     State(handle): State<Handle>,
@@ -44,9 +48,12 @@ pub(super) async fn tail(
 ) -> Result<Response, ApiError> {
     let sample = number(&params, "sample", 1..=u64::from(u32::MAX))?.unwrap_or(1);
     let rate = number(&params, "rate", 1..=1_000_000)?.and_then(|rate| u32::try_from(rate).ok());
+    if params.truth("known")? {
+        handle.source_is_known(params.text("route")).await?;
+    }
     let tail = handle.tail(params.text("route"), sample, rate)?;
     let (lines, receiver) = mpsc::channel(BUFFERED_LINES);
-    tokio::spawn(follow(tail, lines, ending));
+    tokio::spawn(follow(tail, handle, lines, ending));
     let body = Body::new(Lines { receiver, ending: None });
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
@@ -62,11 +69,22 @@ fn number(params: &Params, name: &str, range: RangeInclusive<u64>) -> Result<Opt
     }
 }
 
-async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
+async fn follow(mut tail: Tail, handle: Handle, lines: mpsc::Sender<String>, ending: Ending) {
+    let mut is_owed = false;
     let pump = async {
         while let Some(item) = tail.next().await {
+            let worth = handle.clock_worth();
+            if worth.is_trusted && std::mem::take(&mut is_owed) {
+                let right = json!({"isTrusted": true, "boot": worth.boot, "offsetUs": worth.offset_us});
+                if lines.send(format!("{}\n", json!({"clock": right}))).await.is_err() {
+                    break;
+                }
+            }
             let line = match item {
-                TailItem::Message(message) => message.to_json(),
+                TailItem::Message(message) => {
+                    is_owed |= !worth.is_trusted;
+                    timed(&message, worth)
+                }
                 TailItem::Skipped(count) => json!({"skipped": count}),
                 TailItem::OverRate(count) => json!({"overRate": count}),
             };
@@ -80,6 +98,16 @@ async fn follow(mut tail: Tail, lines: mpsc::Sender<String>, ending: Ending) {
         () = lines.closed() => {}
         () = ending.wait() => {}
     }
+}
+
+/// A message; while nobody knows what the clock is worth, with what its true time can be told from once it is known.
+fn timed(message: &Message, worth: Worth) -> Value {
+    let mut document = message.to_json();
+    if !worth.is_trusted {
+        let monotonic_us = message.stamp.created_us - worth.offset_us;
+        document["clock"] = json!({"isTrusted": false, "boot": worth.boot, "monotonicUs": monotonic_us});
+    }
+    document
 }
 
 /// The lines as the body of an answer.

@@ -224,9 +224,11 @@ mod tests {
     #[test]
     fn what_is_not_there_is_answered_with_what_there_is() {
         let lines = lines();
-        for expected in
-            ["GET, POST /modules", "GET, DELETE /modules/{name}?purge=…", "GET /messages?route=…&sample=…&rate=…"]
-        {
+        for expected in [
+            "GET, POST /modules",
+            "GET, DELETE /modules/{name}?purge=…",
+            "GET /messages?route=…&known=…&sample=…&rate=…",
+        ] {
             assert!(lines.iter().any(|line| line == expected), "{lines:#?}");
         }
     }

@@ -146,6 +146,15 @@ impl Params {
         self.text(name).is_some_and(|text| text != "false")
     }
 
+    /// `true` (or nothing behind the name) and `false`, which it is unless told.
+    pub(super) fn truth(&self, name: &str) -> Result<bool, ApiError> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true" | "") => Ok(true),
+            Some(other) => Err(ApiError::invalid(format!("{name}={other} is neither true nor false"))),
+        }
+    }
+
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let Some(text) = self.text(name) else { return Ok(None) };
         let number = text.parse().map_err(|_| ApiError::invalid(format!("{name}={text} is not a number")))?;

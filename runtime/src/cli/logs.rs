@@ -11,7 +11,7 @@ use super::out::{Out, Paint};
 use super::{Context, Failure};
 use crate::admin::client::{LinesEnd, path, query};
 use crate::clock;
-use crate::log::{Level, Stored, parse_time};
+use crate::log::{Level, RUNTIME, Stored, parse_time};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -175,7 +175,8 @@ fn render(line: &Stored<'_>, with_name: bool, paint: impl Fn(Option<Level>, &str
     };
     let (first, rest) = line.text.split_once('\n').unwrap_or((&line.text, ""));
     let place = match &line.place {
-        Some(place) if line.level == Level::Error && line.module.is_some() => paint(None, &format!("  ({place})")),
+        // Of the module's own words: where in the runtime's code it says something helps nobody here.
+        Some(place) if line.level == Level::Error && line.source != RUNTIME => paint(None, &format!("  ({place})")),
         _ => String::new(),
     };
     let mut text = format!("{} {level} {name}{first}{}{place}\n", paint(None, &line.time), line.fields_text());

@@ -72,18 +72,32 @@ pub struct SendArgs {
 }
 
 pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
+    stamped(&args)?;
     let bodies = bodies(&args)?;
     let total = args.count * bodies.len() as u64;
-    if total != 1 {
-        return send_many(&args, &bodies, total, context);
-    }
-    let document = document(&bodies[0].octets, &args, None);
-    let sent: SendView = context.client()?.post(&place(&args), Some(&document))?;
-    if context.out.is_json() {
-        return context.out.document(&sent);
-    }
-    context.out.line(sentence(&args.name, &sent))
+    send_all(&args, &bodies, total, context)
 }
+
+/// What the runtime says of each message is not to be given: the runtime would pass over it.
+fn stamped(args: &SendArgs) -> Result<(), Failure> {
+    let own = |name: &&String| !message::is_other_system_property(name);
+    match args.system.iter().map(|(name, _)| name).find(own) {
+        None => Ok(()),
+        Some(name) => match OPTIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            Some((_, option)) => Err(Failure::usage(format!("{name} has an option of its own")).hint(*option)),
+            None => Err(Failure::usage(format!("{name} is stamped by the runtime, and cannot be given"))
+                .hint("leave it out; a property of your own is given by -p KEY=VALUE")),
+        },
+    }
+}
+
+/// System properties with options of their own.
+const OPTIONS: [(&str, &str); 4] = [
+    ("messageId", "--message-id ID"),
+    ("correlationId", "--correlation-id ID"),
+    ("contentType", "--content-type TYPE"),
+    ("contentEncoding", "--content-encoding ENCODING"),
+];
 
 /// A body and where it came from.
 struct Body {
@@ -124,9 +138,9 @@ fn bodies(args: &SendArgs) -> Result<Vec<Body>, Failure> {
     }
 }
 
-fn send_many(args: &SendArgs, bodies: &[Body], total: u64, context: &mut Context) -> Result<(), Failure> {
+fn send_all(args: &SendArgs, bodies: &[Body], total: u64, context: &mut Context) -> Result<(), Failure> {
     let client = context.client()?;
-    let mut summary = SendSummary { input: args.input.clone(), sent: 0, refused: 0, reasons: Vec::new() };
+    let mut summary = SendSummary { input: args.input.clone(), ..SendSummary::default() };
     let mut reasons: BTreeMap<String, SendRefusal> = BTreeMap::new();
     let mut progress = Progress::start();
     let begun = clock::now();
@@ -135,8 +149,11 @@ fn send_many(args: &SendArgs, bodies: &[Body], total: u64, context: &mut Context
         if let Some(rate) = args.rate {
             std::thread::sleep(rate.due(begun, at as u64).saturating_duration_since(clock::now()));
         }
-        match send_one(&client, args, body, at + 1) {
-            Ok(()) => summary.sent += 1,
+        match send_one(&client, args, body, (total > 1).then_some(at + 1)) {
+            Ok(SendView { to, receiver, .. }) => {
+                summary.sent += 1;
+                (summary.to, summary.receiver) = (Some(to), Some(receiver));
+            }
             Err(ClientError::Refused { status, error }) => {
                 summary.refused += 1;
                 let is_new = reasons.len() < MAX_REASONS;
@@ -147,7 +164,7 @@ fn send_many(args: &SendArgs, bodies: &[Body], total: u64, context: &mut Context
                     reasons.insert(error.message.clone(), refusal);
                 }
                 // No other message would fare better.
-                if [401, 403, 404].contains(&status) {
+                if total == 1 || [401, 403, 404].contains(&status) {
                     end = Some(ClientError::Refused { status, error });
                     break;
                 }
@@ -172,16 +189,20 @@ fn tell(
     context: &mut Context,
 ) -> Result<(), Failure> {
     let out = &mut context.out;
-    if out.is_json() {
-        out.document(summary)?;
-    } else {
-        out.line(format!("sent {} of {total} messages to {}/{}", summary.sent, args.name, args.input))?;
+    match (out.is_json(), total, summary.receiver) {
+        (true, ..) => out.document(summary)?,
+        (false, 1, Some(receiver)) => return out.line(sentence(&args.name, &args.input, receiver)),
+        (false, 1, None) => {}
+        (false, ..) => {
+            out.line(format!("sent {} of {total} messages to {}/{}", summary.sent, args.name, args.input))?;
+        }
     }
     let reasons = summary
         .reasons
         .iter()
         .map(|refusal| printable(&format!("{} × {} (the first: {})", refusal.count, refusal.message, refusal.first)));
     match end {
+        Some(error) if total == 1 => Err(Failure::from(error)),
         Some(error) => {
             let left = total - summary.sent - summary.refused;
             Err(Failure::from(error)
@@ -195,8 +216,8 @@ fn tell(
     }
 }
 
-fn send_one(client: &Client, args: &SendArgs, body: &Body, number: usize) -> Result<(), ClientError> {
-    client.post::<SendView>(&place(args), Some(&document(&body.octets, args, Some(number)))).map(drop)
+fn send_one(client: &Client, args: &SendArgs, body: &Body, number: Option<usize>) -> Result<SendView, ClientError> {
+    client.post(&place(args), Some(&document(&body.octets, args, number)))
 }
 
 fn place(args: &SendArgs) -> String {
@@ -244,12 +265,12 @@ fn hex(octets: &[u8]) -> String {
     })
 }
 
-fn sentence(name: &str, sent: &SendView) -> String {
-    let waits = match sent.receiver {
+fn sentence(name: &str, input: &str, receiver: Status) -> String {
+    let waits = match receiver {
         Status::Running | Status::Unhealthy => String::new(),
         other => format!("; {name} is {}, so the message waits", other.as_str()),
     };
-    format!("sent to {name}/{}{waits}", sent.input)
+    format!("sent to {name}/{input}{waits}")
 }
 
 #[cfg(test)]
@@ -319,9 +340,18 @@ mod tests {
 
     #[test]
     fn message_for_a_stopped_module_is_said_to_wait() {
-        let sent = |receiver| SendView { to: "/devices/D/modules/f".into(), input: "in".into(), receiver };
-        assert_eq!(sentence("f", &sent(Status::Running)), "sent to f/in");
-        assert_eq!(sentence("f", &sent(Status::Stopped)), "sent to f/in; f is stopped, so the message waits");
+        assert_eq!(sentence("f", "in", Status::Running), "sent to f/in");
+        assert_eq!(sentence("f", "in", Status::Stopped), "sent to f/in; f is stopped, so the message waits");
+    }
+
+    #[test]
+    fn what_the_runtime_stamps_or_an_option_gives_is_no_other_system_property() {
+        let with = |name: &str| stamped(&SendArgs { system: vec![(name.into(), "x".into())], ..args("") });
+        assert!(with("dt-subject").is_ok());
+        for (name, told) in [("connectionDeviceId", "stamped by the runtime"), ("MessageID", "--message-id ID")] {
+            let refused = format!("{:?}", with(name).unwrap_err());
+            assert!(refused.contains(told), "{refused}");
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::database::tables::route::{self as route_table, RouteRow};
 use crate::deployment::{Problem, read_route};
 use crate::image::Descriptor;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::routing::{CompiledRoute, RouteSpec, RouteTable, Sink, route_name_problem};
-use crate::spelling::nearest;
+use crate::routing::{CompiledRoute, Route, RouteSpec, RouteTable, Sink, Source, route_name_problem};
+use crate::spelling::{nearest, suggestion};
 use crate::view::RouteView;
 
 /// A route that a person added.
@@ -132,8 +132,30 @@ impl Control {
             added_by: local.map(|local| local.by.clone()),
             added_utc: local.map(|local| clock::rfc3339(local.at_us)),
             in_force: true,
-            notes: self.ends_missing(route),
+            notes: Route::parse(&route.text)
+                .map_or_else(|_| Vec::new(), |route| route.notes)
+                .into_iter()
+                .chain(self.ends_missing(route))
+                .collect(),
         }
+    }
+
+    /// Why nothing can come from a source, as long as it is so; `is_identity`: whoever is registered may send from elsewhere.
+    pub(crate) fn unknown_source(&self, source: &Source, is_identity: impl Fn(&str) -> bool) -> Option<Refusal> {
+        let module = source.module()?;
+        let entry = self.instances.iter().find(|(name, _)| name.eq_ignore_ascii_case(module));
+        let Some((name, entry)) = entry else {
+            return (!is_identity(module)).then(|| self.unknown_module(module));
+        };
+        let image = entry.life.digest.as_ref().and_then(|digest| digest.parse().ok());
+        let outputs = &self.catalog.get(&image?)?.descriptor.outputs;
+        let output =
+            source.output().filter(|output| !outputs.iter().any(|known| known.eq_ignore_ascii_case(output)))?;
+        let hint = match &outputs[..] {
+            [] => format!("{name} has none"),
+            outputs => suggestion(output, &outputs.iter().map(String::as_str).collect::<Vec<_>>()),
+        };
+        Some(Refusal::new(RefusalKind::NotFound, format!("{name} has no output '{output}'"), hint))
     }
 
     /// What a route names and is not there, or not yet.

@@ -18,7 +18,7 @@ use super::route_changes;
 use super::step::{Plan, Step};
 use crate::clock::spoken;
 use crate::instance::spec::{DesiredStatus, InstanceSpec, Origin};
-use crate::routing::RouteSpec;
+use crate::routing::{RouteSpec, Sink};
 use crate::view::Status;
 
 /// Modules that a note names one by one.
@@ -39,8 +39,10 @@ pub struct Actual {
     pub local_routes: BTreeSet<String>,
     /// Messages that wait, by module and input.
     pub waiting: BTreeMap<(String, String), u64>,
-    /// Inputs to which routes lead that were added outside a manifest.
-    pub fed_locally: BTreeSet<(String, String)>,
+    /// Where routes lead that were added outside a manifest.
+    pub fed_locally: BTreeSet<Sink>,
+    /// Bytes of messages that wait on disk for the hub.
+    pub upstream_bytes: u64,
     /// What the image reference of each wanted module means.
     pub images: BTreeMap<String, Meaning>,
     /// The deployment to which a failed one goes back.

@@ -384,6 +384,27 @@ fn what_waits_where_a_route_no_longer_leads_is_named_with_the_route() {
 }
 
 #[test]
+fn what_waits_for_the_hub_is_said_when_its_last_route_goes() {
+    let up = |name: &str| RouteSpec::new(name, "FROM /messages/* INTO $upstream").unwrap();
+    let current = Actual { routes: vec![up("one"), up("two")], upstream_bytes: 4096, ..Actual::default() };
+    let mut wanted = manifest(vec![]);
+    let said = |wanted: &Manifest, current: &Actual| {
+        plan(current, wanted).notes.into_iter().find(|note| note.contains("$upstream"))
+    };
+
+    assert_eq!(
+        said(&wanted, &current).unwrap(),
+        "messages of 4096 bytes wait for $upstream, to which no route leads any more (routes one, two did): kept on disk until a \
+         hub takes them"
+    );
+    assert_eq!(said(&wanted, &Actual { upstream_bytes: 0, ..current.clone() }), None);
+    let locally = Actual { fed_locally: [Sink::Upstream].into(), ..current.clone() };
+    assert_eq!(said(&wanted, &locally), None, "a route that was added by hand leads there still");
+    wanted.routes = vec![up("two")];
+    assert_eq!(said(&wanted, &current), None);
+}
+
+#[test]
 fn the_health_gate_is_announced() {
     let mut wanted = manifest(vec![spec("a", |_| {}), spec("b", |_| {})]);
     let mut current = Actual::default();

@@ -43,23 +43,19 @@ pub(super) fn note_local(current: &Actual, wanted: &Manifest) -> Vec<String> {
 
 /// Messages that wait where no route will lead any more: nothing of them is discarded, and a person is to know of it.
 pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
-    let sinks = wanted.routes.iter().filter_map(|route| match Route::parse(&route.text).ok()?.sink {
-        Sink::Input { module, input } => Some((module, input)),
-        Sink::Upstream => None,
-    });
-    let fed: BTreeSet<(String, String)> = sinks.chain(current.fed_locally.iter().cloned()).collect();
+    let sinks = wanted.routes.iter().filter_map(|route| Some(Route::parse(&route.text).ok()?.sink));
+    let fed: BTreeSet<Sink> = sinks.chain(current.fed_locally.iter().cloned()).collect();
     let waiting = current.waiting.iter().filter(|(_, messages)| **messages > 0);
     let note = |((module, input), messages): (&(String, String), &u64)| {
         let count = if *messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
-        let led = no_longer_leading(current, wanted, module, input);
-        let routes = if led.len() == 1 { "route" } else { "routes" };
-        let named = led.join(", ");
-        if fed.contains(&(module.clone(), input.clone())) {
+        let sink = Sink::Input { module: module.clone(), input: input.clone() };
+        let led = no_longer_leading(current, wanted, &sink);
+        if fed.contains(&sink) {
             return (!led.is_empty()).then(|| {
-                format!("{count} at input {input} of {module}, to which {routes} {named} led so far: still delivered, in order")
+                format!("{count} at input {input} of {module}, to which {led} led so far: still delivered, in order")
             });
         }
-        let led = if named.is_empty() { named } else { format!(" ({routes} {named} did)") };
+        let led = if led.is_empty() { led } else { format!(" ({led} did)") };
         let stays = wanted.modules.contains_key(module)
             || current.instances.get(module).is_some_and(|actual| actual.origin != Origin::Deployment);
         Some(match stays {
@@ -72,18 +68,29 @@ pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
             ),
         })
     };
-    waiting.filter_map(note).collect()
+    let mut notes: Vec<String> = waiting.filter_map(note).collect();
+    if current.upstream_bytes > 0 && !fed.contains(&Sink::Upstream) {
+        let led = no_longer_leading(current, wanted, &Sink::Upstream);
+        let led = if led.is_empty() { led } else { format!(" ({led} did)") };
+        notes.push(format!(
+            "messages of {} bytes wait for $upstream, to which no route leads any more{led}: kept on disk until a hub takes them",
+            current.upstream_bytes
+        ));
+    }
+    notes
 }
 
-/// Names of routes in force to this input that the manifest removes or leads elsewhere.
-fn no_longer_leading(current: &Actual, wanted: &Manifest, module: &str, input: &str) -> Vec<String> {
-    let leads = |route: &&RouteSpec| match Route::parse(&route.text).map(|route| route.sink) {
-        Ok(Sink::Input { module: to, input: at }) => to == module && at == input,
-        Ok(Sink::Upstream) | Err(_) => false,
-    };
+/// Routes in force to this endpoint that the manifest removes or leads elsewhere, by name; empty where there are none.
+fn no_longer_leading(current: &Actual, wanted: &Manifest, sink: &Sink) -> String {
+    let leads = |route: &&RouteSpec| Route::parse(&route.text).is_ok_and(|route| route.sink == *sink);
     let stays = |old: &RouteSpec| wanted.routes.iter().filter(leads).any(|route| route.name == old.name);
     let led = current.routes.iter().filter(leads).filter(|route| !stays(route));
-    led.map(|route| route.name.clone()).collect()
+    let names: Vec<&str> = led.map(|route| &*route.name).collect();
+    match names[..] {
+        [] => String::new(),
+        [name] => format!("route {name}"),
+        _ => format!("routes {}", names.join(", ")),
+    }
 }
 
 fn route_changes(old: &RouteSpec, new: &RouteSpec) -> String {

@@ -18,6 +18,9 @@ impl Handle {
         let limit = limit.clamp(1, MAX_PAGE);
         let disk = &self.services.disk;
         let (total, mut found) = disk.dead_letters(&filter, after, limit + 1).map_err(|error| unread(&error))?;
+        if total == 0 {
+            self.has_dead_letters_or_is_known(choice).await?;
+        }
         let is_more = found.len() > limit as usize;
         found.truncate(limit as usize);
         let next = found.last().filter(|_| is_more).map(|last| last.id);
@@ -86,12 +89,24 @@ impl Handle {
             Refusal::new(RefusalKind::Failed, message, "see `dinrail check`; what was done stays done, so do it again")
         };
         let count = done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
-        if let (0, Some(ids)) = (count, &choice.ids) {
-            return Err(unknown(ids));
+        match &choice.ids {
+            Some(ids) if count == 0 => return Err(unknown(ids)),
+            None if count == 0 => self.has_dead_letters_or_is_known(choice).await?,
+            _ => {}
         }
         self.changes.send_modify(|count| *count += 1);
         let (_, left, _) = self.services.disk.stored();
         Ok(DeadLettersMoved { count, left })
+    }
+
+    /// Tells a mistyped name from one of which nothing is set aside, or nothing of that age.
+    async fn has_dead_letters_or_is_known(&self, choice: &DeadLetterChoice) -> Answer<()> {
+        let Some(name) = &choice.name else { return Ok(()) };
+        let of_any_age = self.filter(&DeadLetterChoice { name: Some(name.clone()), ..DeadLetterChoice::default() })?;
+        match self.services.disk.dead_letters(&of_any_age, 0, 1) {
+            Ok((0, _)) => self.is_known(name, std::iter::empty()).await,
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// What is to be changed has to be said: an empty choice is a mistake, not everything.
@@ -102,14 +117,17 @@ impl Handle {
             let hint = "give ids, a name or an age; or all";
             return Err(Refusal::new(RefusalKind::Invalid, "it is not said which dead letters", hint));
         }
+        if choice.ids.is_some() && (choice.all || is_narrowed) {
+            let hint = "give ids alone, or leave them out";
+            return Err(Refusal::new(RefusalKind::Invalid, "ids do not go with all, a name or an age", hint));
+        }
         self.filter(choice)
     }
 
     fn filter(&self, choice: &DeadLetterChoice) -> Answer<Filter> {
         let endpoint = choice.name.as_ref().map(|name| match name.as_str() {
             "$upstream" => name.clone(),
-            _ if name.starts_with('/') => name.clone(),
-            _ => format!("/devices/{}/modules/{name}", self.device_id()),
+            _ => self.path_of(name),
         });
         let age = choice.older_than_secs.map(|secs| i64::try_from(secs.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
         Ok(Filter {

@@ -3,7 +3,6 @@
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::database::tables::loss::LossLine;
-use crate::spelling::nearest;
 use crate::view::{LossEntry, LossPlace, LossesView};
 
 impl Handle {
@@ -22,7 +21,9 @@ impl Handle {
                 let (is_of, others): (Vec<LossEntry>, Vec<LossEntry>) =
                     all.into_iter().partition(|entry| self.concerns(entry, name));
                 if is_of.is_empty() {
-                    self.is_known(name, &others).await?;
+                    // One that was removed may be meant.
+                    let named = others.iter().flat_map(|entry| [&entry.sender, &entry.endpoint]);
+                    self.is_known(name, named.map(String::as_str)).await?;
                 }
                 is_of
             }
@@ -40,29 +41,6 @@ impl Handle {
         entry.endpoint == name
             || entry.sender == path
             || entry.endpoint.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'))
-    }
-
-    /// A module by its name, or any identity by its path.
-    fn path_of(&self, name: &str) -> String {
-        if name.starts_with('/') { name.to_owned() } else { format!("/devices/{}/modules/{name}", self.device_id()) }
-    }
-
-    /// A module that is there, or a registered identity, has simply lost nothing.
-    async fn is_known(&self, name: &str, others: &[LossEntry]) -> Answer<()> {
-        let path = self.path_of(name);
-        if name == "$upstream" || self.twins.list().iter().any(|twin| twin.identity.to_string() == path) {
-            return Ok(());
-        }
-        let Err(unknown) = self.module(name).await else { return Ok(()) };
-        // One that was removed may be meant.
-        let named = others.iter().flat_map(|entry| [&entry.sender, &entry.endpoint]);
-        let names = named.filter_map(|path| path.split("/modules/").nth(1)?.split('/').next());
-        match nearest(name, names) {
-            Some(near) if unknown.hint.as_ref().is_none_or(|hint| !hint.starts_with("did you mean")) => {
-                Err(Refusal { hint: Some(format!("did you mean '{near}'?")), ..unknown })
-            }
-            _ => Err(unknown),
-        }
     }
 }
 

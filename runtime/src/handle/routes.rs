@@ -37,7 +37,7 @@ impl Handle {
             }
         };
         let queues = self.services.ingest.queue_figures();
-        let waiting = queues.iter().find(|queue| *queue.endpoint == *endpoint).map_or(0, |queue| queue.messages);
+        let waiting = queues.iter().find(|queue| *queue.endpoint == *endpoint).map_or(0, |queue| queue.only_here);
         let in_memory = (waiting > 0).then(|| format!("{waiting} in memory"));
         let there: Vec<String> = in_memory.into_iter().chain(self.stored_words(&endpoint, name)).collect();
         let stays = |there: &[String]| format!("at {endpoint} there stay {}", there.join(", "));

@@ -143,7 +143,8 @@ fn text(line: &Line, form: ConsoleForm, out: &mut Vec<u8>) {
     if *line.source != *RUNTIME {
         tail += &format!(" source={:?}", line.source);
     }
-    if let (Some(place), Level::Error) = (&line.place, line.level) {
+    // Where in the runtime's own code it says something helps nobody who reads it here; the log and the journal have it.
+    if let (Some(place), Level::Error, false) = (&line.place, line.level, *line.source == *RUNTIME) {
         tail += &format!(" place={:?}", place.to_string());
     }
     tail += &fields_text(&line.fields);
@@ -185,6 +186,24 @@ mod tests {
         assert_eq!(
             shown(ConsoleForm::Text { colour: false }),
             "2026-11-21T14:05:09.123Z ERROR panicked: hot module=\"filter\" source=\"panic\" place=\"src/lib.rs:12\"\n      0: a::b\n"
+        );
+    }
+
+    #[test]
+    fn the_runtime_says_what_is_so_and_not_where_in_its_code_it_says_it() {
+        let mut line = Line::of_runtime(
+            Arc::new(Speaker::module("filter".into())),
+            Level::Error,
+            "message lost",
+            serde_json::Map::from_iter([("reason".to_owned(), "full".into())]),
+        );
+        line.place = Some(crate::log::line::Place { file: "runtime/src/queue/losses.rs".into(), line: 113 });
+        line.us = 1_795_269_909_123_456;
+        let mut out = Vec::new();
+        text(&line, ConsoleForm::Text { colour: false }, &mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "2026-11-21T14:05:09.123Z ERROR message lost module=\"filter\" reason=\"full\"\n"
         );
     }
 

@@ -40,7 +40,7 @@ use serde_json::{Map, Value};
 use crate::clock;
 pub use console::{Console, ConsoleForm};
 pub use journal::{Journal, SOCKET as JOURNAL_SOCKET};
-pub use line::{Level, Line, Place, Stored};
+pub use line::{Level, Line, Place, RUNTIME, Stored};
 pub use panics::log_panics;
 pub use query::{BadQuery, Query, Which, parse_time};
 pub use speaker::{Dropped, Speaker};

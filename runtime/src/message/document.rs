@@ -16,9 +16,10 @@ impl Message {
             return Err(vec!["a message is an object with body, properties and systemProperties".to_owned()]);
         };
         let mut problems = Vec::new();
-        let known = ["body", "bodyText", "bodyHex", "properties", "systemProperties"];
+        // What `tail` says of the clock is no part of the message.
+        let known = ["body", "bodyText", "bodyHex", "properties", "systemProperties", "clock"];
         for key in document.keys().filter(|key| !known.contains(&key.as_str())) {
-            problems.push(format!("{key}: a message has {}", known.join(", ")));
+            problems.push(format!("{key}: a message has {}", known[..5].join(", ")));
         }
         let mut message = Message::new(body(document, &mut problems));
         message.properties = texts(document, "properties", &mut problems);

@@ -19,7 +19,7 @@ impl Ingest {
             let Some((module, input)) = self.input_of(&left.endpoint) else { continue };
             let queue = self.queue(module, input);
             let backlog = queue.backlog(left.priority);
-            backlog.begin_behind(left.messages, left.last);
+            backlog.begin_behind(left.messages, left.bytes, left.last);
             queue.announce_rows(&backlog);
             // Nobody has looked which of them have one.
             self.has_time_to_live.store(true, Ordering::Relaxed);
@@ -38,9 +38,9 @@ impl Ingest {
         let ingest = Arc::downgrade(self);
         disk.on_gone(move |rows, losses| {
             if let Some(ingest) = ingest.upgrade() {
-                for ((endpoint, priority), count) in rows {
+                for ((endpoint, priority), (count, bytes)) in rows {
                     let queue = lock(&ingest.queues).get(endpoint).cloned();
-                    queue.into_iter().for_each(|queue| queue.backlog(*priority).removed(*count));
+                    queue.into_iter().for_each(|queue| queue.backlog(*priority).removed(*count, *bytes));
                 }
                 ingest.losses().tell(losses);
             }

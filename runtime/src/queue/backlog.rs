@@ -19,6 +19,7 @@ use std::num::NonZeroI64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::budget;
 use super::disk::{Disk, ReadLimits};
 use super::lane::{self, Body, Entry, INLINE_BODY, Lane, LaneLimits, NEVER, RowOf, Source, lock};
 use crate::clock;
@@ -48,8 +49,17 @@ struct State {
     last_arrived: i64,
     /// Rows above the watermark.
     unread: u64,
+    /// Bytes of their properties and bodies.
+    unread_bytes: u64,
     /// Whose rows were seen last; neighbours are mostly of one sender.
     source: Option<Arc<Source>>,
+}
+
+impl State {
+    fn no_longer_unread(&mut self, count: u64, bytes: u64) {
+        self.unread = self.unread.saturating_sub(count);
+        self.unread_bytes = if self.unread == 0 { 0 } else { self.unread_bytes.saturating_sub(bytes) };
+    }
 }
 
 /// Rows on their way to the disk, each of a backlog: to be dropped when they are there, or will never be.
@@ -85,7 +95,13 @@ impl Backlog {
             is_behind: AtomicBool::new(false),
             is_live_first: AtomicBool::new(false),
             in_line: AtomicU64::new(0),
-            state: Mutex::new(State { watermark: i64::MIN, last_arrived: i64::MIN, unread: 0, source: None }),
+            state: Mutex::new(State {
+                watermark: i64::MIN,
+                last_arrived: i64::MIN,
+                unread: 0,
+                unread_bytes: 0,
+                source: None,
+            }),
             lane: OnceLock::new(),
         }
     }
@@ -128,24 +144,24 @@ impl Backlog {
         lock(&self.state).watermark
     }
 
-    /// Messages and bytes in its lane, and rows that are on disk only.
-    pub(super) fn waiting(&self) -> (u64, u64, u64) {
-        let (messages, bytes) = self.lane.get().map_or((0, 0), |lane| lane.waiting());
-        (messages, bytes, lock(&self.state).unread)
+    /// Messages and bytes in its lane, and the same of rows that are on disk only.
+    pub(super) fn waiting(&self) -> ((u64, u64), (u64, u64)) {
+        let in_lane = self.lane.get().map_or((0, 0), |lane| lane.waiting());
+        let state = lock(&self.state);
+        (in_lane, (state.unread, state.unread_bytes))
     }
 
-    /// Rows are there from the last run: so many, up to this id.
-    pub(super) fn begin_behind(&self, unread: u64, last: i64) {
+    /// Rows are there from the last run: so many, of so many bytes, up to this id.
+    pub(super) fn begin_behind(&self, unread: u64, bytes: u64, last: i64) {
         let mut state = lock(&self.state);
-        (state.unread, state.last_arrived) = (unread, last);
+        (state.unread, state.unread_bytes, state.last_arrived) = (unread, bytes, last);
         self.is_behind.store(true, Ordering::SeqCst);
         self.is_spilling.store(true, Ordering::Release);
     }
 
-    /// So many rows above the watermark are gone from the disk. `[writer]`
-    pub(super) fn removed(&self, count: u64) {
-        let mut state = lock(&self.state);
-        state.unread = state.unread.saturating_sub(count);
+    /// So many rows above the watermark, of so many bytes, are gone from the disk. `[writer]`
+    pub(super) fn removed(&self, count: u64, bytes: u64) {
+        lock(&self.state).no_longer_unread(count, bytes);
     }
 
     /// Begins to spill, if it does not already.
@@ -209,6 +225,7 @@ impl Backlog {
         }
         self.is_behind.store(true, Ordering::SeqCst);
         state.unread += 1;
+        state.unread_bytes += budget::size(message);
     }
 
     /// Reads on from disk into the lane, which is empty. True when that brought something. `[consumer]`
@@ -232,14 +249,14 @@ impl Backlog {
                 break;
             }
             if row.id <= state.last_arrived {
-                state.unread = state.unread.saturating_sub(1);
+                state.no_longer_unread(1, budget::size(&row.message));
             }
         }
         // Rows that were removed or set aside on disk leave nothing to be read up to the last one; a later one may have come.
         let has_caught_up = has_all && is_last && state.watermark >= state.last_arrived;
         if has_caught_up || (rows.is_empty() && state.last_arrived == seen) {
             self.is_behind.store(false, Ordering::SeqCst);
-            state.unread = 0;
+            (state.unread, state.unread_bytes) = (0, 0);
         }
         Ok(!rows.is_empty())
     }

@@ -226,6 +226,11 @@ impl Budget {
         (state.held(), state.limits.total)
     }
 
+    /// Bytes that wait or are parked for an endpoint.
+    pub fn holds(&self, endpoint: &str) -> u64 {
+        lock(&self.state).endpoints.get(endpoint).map_or(0, |account| unsigned(account.bytes))
+    }
+
     /// What each endpoint holds, sorted; those with nothing in them only where they have a limit.
     pub fn by_endpoint(&self) -> Vec<Held> {
         let state = lock(&self.state);

@@ -29,7 +29,7 @@ pub type InHands = dyn Fn(&Arc<str>, u32) -> i64 + Send + Sync;
 
 /// Hears of what is gone how many rows were of an endpoint and priority, and what the ledger has of it, once it has it.
 /// `[writer]`, must not wait.
-pub type Gone = dyn Fn(&BTreeMap<(Arc<str>, u32), u64>, Vec<LossRow>) + Send + Sync;
+pub type Gone = dyn Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>, Vec<LossRow>) + Send + Sync;
 
 /// What is known of times to live on disk.
 #[derive(Default)]
@@ -123,9 +123,10 @@ impl Disk {
         }
         self.shared.messages.fetch_sub(found.rows.len() as u64, Ordering::Relaxed);
         let mut by_endpoint: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
-        let mut by_backlog: BTreeMap<(Arc<str>, u32), u64> = BTreeMap::new();
+        let mut by_backlog: BTreeMap<(Arc<str>, u32), (u64, u64)> = BTreeMap::new();
         for row in &found.rows {
-            *by_backlog.entry((row.endpoint.clone(), row.priority)).or_default() += 1;
+            let (count, bytes) = by_backlog.entry((row.endpoint.clone(), row.priority)).or_default();
+            (*count, *bytes) = (*count + 1, *bytes + row.bytes);
             let (count, bytes) = by_endpoint.entry(&row.endpoint).or_default();
             (*count, *bytes) = (*count + 1, *bytes + row.bytes);
         }
@@ -153,7 +154,7 @@ impl Disk {
     }
 
     /// Says who hears what is gone, for those who listen for losses; once, before anything is sent.
-    pub fn on_gone(&self, gone: impl Fn(&BTreeMap<(Arc<str>, u32), u64>, Vec<LossRow>) + Send + Sync + 'static) {
+    pub fn on_gone(&self, gone: impl Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>, Vec<LossRow>) + Send + Sync + 'static) {
         let _ = self.shared.gone.set(Box::new(gone));
     }
 

@@ -101,6 +101,8 @@ pub struct QueueFigures {
     pub messages: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Of the messages, those that are not on disk as well.
+    pub only_here: u64,
     /// Messages that were taken out since the runtime started, by sender and output.
     pub taken: Vec<(Arc<Source>, u64)>,
 }
@@ -416,8 +418,15 @@ impl Ingest {
     pub fn queue_figures(&self) -> Vec<QueueFigures> {
         let queues: Vec<Arc<Queue>> = lock(&self.queues).values().cloned().collect();
         let figures = |queue: &Arc<Queue>| {
-            let (messages, bytes) = queue.waiting();
-            QueueFigures { endpoint: queue.endpoint().clone(), messages, bytes, taken: queue.taken() }
+            let [only, also] = queue.in_memory();
+            let (messages, bytes) = (only.0 + also.0, only.1 + also.1);
+            QueueFigures {
+                endpoint: queue.endpoint().clone(),
+                messages,
+                bytes,
+                only_here: only.0,
+                taken: queue.taken(),
+            }
         };
         queues.iter().map(figures).collect()
     }

@@ -240,11 +240,21 @@ impl Queue {
         lane::lock(&self.lanes).values().map(|held| (held.lane.source().clone(), held.lane.taken())).collect()
     }
 
-    /// Messages that wait, in memory and on disk, and the bytes of those in memory.
+    /// Messages and bytes that wait, in memory and on disk.
     pub fn waiting(&self) -> (u64, u64) {
-        let lanes = lane::lock(&self.lanes).values().map(Held::waiting).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        let backlogs = lane::lock(&self.backlogs);
-        backlogs.values().map(|backlog| backlog.waiting()).fold(lanes, |a, b| (a.0 + b.0 + b.2, a.1 + b.1))
+        let in_lanes = self.in_lanes();
+        let of_both = |(read, unread): ((u64, u64), (u64, u64))| (read.0 + unread.0, read.1 + unread.1);
+        sum(lane::lock(&self.backlogs).values().map(|backlog| of_both(backlog.waiting())).chain([in_lanes]))
+    }
+
+    /// Messages and bytes that are in memory: those that are nowhere else, and those that lie on disk as well.
+    pub(super) fn in_memory(&self) -> [(u64, u64); 2] {
+        let in_lanes = self.in_lanes();
+        [in_lanes, sum(lane::lock(&self.backlogs).values().map(|backlog| backlog.waiting().0))]
+    }
+
+    fn in_lanes(&self) -> (u64, u64) {
+        sum(lane::lock(&self.lanes).values().map(Held::waiting))
     }
 
     /// Of the messages that wait, those that are on disk.
@@ -252,9 +262,13 @@ impl Queue {
         lane::lock(&self.backlogs)
             .values()
             .map(|backlog| backlog.waiting())
-            .map(|(read, _, unread)| read + unread)
+            .map(|(read, unread)| read.0 + unread.0)
             .sum()
     }
+}
+
+fn sum(counts: impl Iterator<Item = (u64, u64)>) -> (u64, u64) {
+    counts.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1))
 }
 
 /// A lane together with the queue it belongs to: what a sender pushes into and a consumer is handed.

@@ -113,6 +113,17 @@ impl StoreTime {
     }
 }
 
+/// What the wall clock is worth at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worth {
+    /// Whether it can be right.
+    pub is_trusted: bool,
+    /// See [`ClockMark::boot`].
+    pub boot: Option<i64>,
+    /// What it says less the monotonic time: what was at a monotonic time was at that and this much.
+    pub offset_us: i64,
+}
+
 /// The store's time of a running runtime. `[any thread]`
 pub struct StoreClock {
     boot: Option<i64>,
@@ -150,6 +161,13 @@ impl StoreClock {
             clock_doubted: !state.time.is_trusted(),
             store_us: Some(state.time.at(now.monotonic_us)),
         }
+    }
+
+    /// What the wall clock is worth now.
+    pub fn worth(&self) -> Worth {
+        let is_trusted = lock(&self.state).time.is_trusted();
+        let Reading { monotonic_us, wall_us } = read();
+        Worth { is_trusted, boot: self.boot, offset_us: wall_us - monotonic_us }
     }
 
     /// The store's time.

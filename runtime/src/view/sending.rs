@@ -1,13 +1,19 @@
-//! What `send` says of many messages.
+//! What `send` says of the messages that it sent, be it one or many.
 
 use serde::{Deserialize, Serialize};
 
-/// What became of many messages that were sent.
+use super::Status;
+
+/// What became of messages that were sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SendSummary {
+    /// Identity of the receiver; `null` where none was taken.
+    pub to: Option<String>,
     /// The input.
     pub input: String,
+    /// State of the receiver when it got the last one: a message to one that is not running waits. `null` as above.
+    pub receiver: Option<Status>,
     /// How many were taken.
     pub sent: u64,
     /// How many were refused.

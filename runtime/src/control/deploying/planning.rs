@@ -11,7 +11,7 @@ use crate::deployment::{Actual, ActualInstance, Image, Meaning, Plan, plan};
 use crate::image::{Digest, Reference, Resolution, Verdict};
 use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{State, Then};
-use crate::routing::{CompiledRoute, Sink};
+use crate::routing::Sink;
 use crate::twin::Part;
 
 impl Control {
@@ -56,6 +56,7 @@ impl Control {
             local_routes: self.local_routes.keys().cloned().collect(),
             waiting: self.services.ingest.waiting_inputs(),
             fed_locally: self.fed_locally(),
+            upstream_bytes: self.services.disk.budget().holds("$upstream"),
             images: BTreeMap::new(),
             last_good: self.last_good,
         }
@@ -97,13 +98,9 @@ impl Control {
         Meaning { kept: image(&barred), afresh }
     }
 
-    fn fed_locally(&self) -> BTreeSet<(String, String)> {
+    fn fed_locally(&self) -> BTreeSet<Sink> {
         let (_, local) = self.listeners.routes();
-        let input = |route: &CompiledRoute| match &route.target.sink {
-            Sink::Input { module, input } => Some((module.clone(), input.clone())),
-            Sink::Upstream => None,
-        };
-        local.routes().iter().filter_map(input).collect()
+        local.routes().iter().map(|route| route.target.sink.clone()).collect()
     }
 
     /// The image that an instance is to run, as far as it is known.

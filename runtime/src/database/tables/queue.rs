@@ -261,6 +261,8 @@ pub struct Left {
     pub priority: u32,
     /// Messages.
     pub messages: u64,
+    /// Bytes of their properties and bodies.
+    pub bytes: u64,
     /// Id of the last.
     pub last: i64,
 }
@@ -268,12 +270,12 @@ pub struct Left {
 /// What waits, by endpoint and priority; of the messages only the index is read.
 pub fn left(conn: &Connection) -> rusqlite::Result<Vec<Left>> {
     conn.prepare(
-        "SELECT e.name, m.priority, count(*), max(m.id) FROM message m JOIN endpoint e ON e.id = m.endpoint
+        "SELECT e.name, m.priority, count(*), max(m.id), sum(m.bytes) FROM message m JOIN endpoint e ON e.id = m.endpoint
          WHERE m.state = 0 GROUP BY m.endpoint, m.priority",
     )?
     .query_map([], |row| {
-        let messages = row.get::<_, i64>(2)? as u64;
-        Ok(Left { endpoint: row.get(0)?, priority: row.get(1)?, messages, last: row.get(3)? })
+        let (messages, bytes) = (row.get::<_, i64>(2)? as u64, row.get::<_, i64>(4)? as u64);
+        Ok(Left { endpoint: row.get(0)?, priority: row.get(1)?, messages, bytes, last: row.get(3)? })
     })?
     .collect()
 }

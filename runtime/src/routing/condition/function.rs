@@ -156,8 +156,8 @@ impl Function {
             (Function::AsNumber, Value::Text(text)) => as_number(&text),
             (Function::AsNumber, Value::Number(number)) => Value::Number(number),
             (Function::Length, Value::Text(text)) => Value::Number(text.chars().count() as f64),
-            (Function::Lower, Value::Text(text)) => changed(text, |c| c.is_uppercase(), str::to_lowercase),
-            (Function::Upper, Value::Text(text)) => changed(text, |c| c.is_lowercase(), str::to_uppercase),
+            (Function::Lower, Value::Text(text)) => changed(text, lower),
+            (Function::Upper, Value::Text(text)) => changed(text, upper),
             (_, Value::Number(of)) => number(match self {
                 Function::Abs => of.abs(),
                 Function::Exp => of.exp(),
@@ -175,8 +175,22 @@ impl Function {
 }
 
 /// A new text only where something changes.
-fn changed<'m>(text: Cow<'m, str>, is_to_change: fn(char) -> bool, change: fn(&str) -> String) -> Value<'m> {
-    if text.contains(is_to_change) { made(change(&text)) } else { Value::Text(text) }
+fn changed<'m>(text: Cow<'m, str>, change: fn(char) -> char) -> Value<'m> {
+    if text.chars().all(|c| change(c) == c) { Value::Text(text) } else { made(text.chars().map(change).collect()) }
+}
+
+/// Character by character, whatever the language: what has no counterpart of one character stays. Source: .NET's invariant culture.
+fn lower(c: char) -> char {
+    one(c, c.to_lowercase())
+}
+
+/// See [`lower`].
+fn upper(c: char) -> char {
+    if c == 'ı' { c } else { one(c, c.to_uppercase()) }
+}
+
+fn one(c: char, mut changed: impl ExactSizeIterator<Item = char>) -> char {
+    if changed.len() == 1 { changed.next().unwrap_or(c) } else { c }
 }
 
 /// A decimal number with an optional exponent, between spaces; `inf` and `nan` are words.
