@@ -254,7 +254,7 @@ impl Delivering {
             self.unpack(record.meta, &mut message);
         }
         let standing = Standing { priority: lane.priority, expires_ms: record.expires_ms };
-        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries.faults, row.as_ref(), standing);
+        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries, row.as_ref(), standing);
         if verdict.kind == DR_ACCEPT {
             self.accept(delivery, row);
             // SAFETY: this worker holds the inbox's one consumer; nothing refers to the record any more.
@@ -298,7 +298,7 @@ impl Delivering {
         self.delivery += 1;
         let delivery = self.delivery;
         let (verdict, reason) =
-            self.hand_over(guest, delivery, kept.message(), kept.faults(), kept.row().as_ref(), kept.standing());
+            self.hand_over(guest, delivery, kept.message(), kept.tries(), kept.row().as_ref(), kept.standing());
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
@@ -311,13 +311,13 @@ impl Delivering {
             DR_DEFER => Then::Next,
             kind => {
                 self.withdraw(delivery);
-                let faults = kept.faults() + u32::from(is_fault(kind));
-                let tries = Tries { attempts: kept.message().attempt, faults };
+                let Tries { attempts, faults } = kept.tries();
+                let tries = Tries { attempts, faults: faults + u32::from(is_fault(kind)) };
                 let handed = HandedOver { message: kept.message(), row: kept.row(), tries, standing: kept.standing() };
                 let (then, is_done) = self.after_failure(kind, verdict.retry_after_ms, reason, &handed);
                 let wait = if let Then::Hold(wait) = then { wait } else { Duration::ZERO };
                 if !is_done {
-                    self.held_back.push((clock::now() + wait, kept.next_attempt(faults)));
+                    self.held_back.push((clock::now() + wait, kept.next_attempt(tries)));
                 }
                 if matches!(then, Then::Panic(_)) { then } else { Then::Next }
             }
@@ -338,7 +338,7 @@ impl Delivering {
         guest: &mut Guest,
         delivery: u64,
         message: &DrMessage,
-        faults: u32,
+        tries: Tries,
         row: Option<&RowBehind>,
         standing: Standing,
     ) -> (DrVerdict, String) {
@@ -346,7 +346,7 @@ impl Delivering {
         let (verdict, reason) = guest.on_message(delivery, message);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
-            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, faults, row.cloned(), standing) });
+            self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, tries, row.cloned(), standing) });
         }
         self.link.deliveries.end();
         (verdict, reason)

@@ -21,6 +21,7 @@ use crate::method::{Call, CallError, MethodAnswer};
 use crate::name::Identity;
 use crate::queue::kept::{Kept, Standing};
 use crate::queue::lane;
+use crate::queue::settling::Tries;
 use crate::twin::TwinSnapshot;
 
 /// Stands for a time beyond all that a clock can say.
@@ -273,8 +274,10 @@ unsafe extern "C" fn message_keep(ticket: u64, delivery: u64, message: *mut *con
         let is_own_thread = OWN_TICKET.with(Cell::get) == ticket;
         let current = is_own_thread.then(|| link.deliveries.current_message(delivery)).flatten();
         let kept = match current {
-            // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
-            Some(current) => Some(unsafe { Kept::copy(&*current, 0, None, Standing::NONE) }.into_shared()),
+            Some(current) => {
+                // SAFETY: on the worker's own thread the handler is under way, so its message is still there.
+                Some(unsafe { Kept::copy(&*current, Tries::default(), None, Standing::NONE) }.into_shared())
+            }
             None => link.deliveries.keep_deferred(delivery),
         };
         let Some(kept) = kept else { return DR_GONE };

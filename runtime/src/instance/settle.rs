@@ -122,7 +122,7 @@ impl Delivering {
         let message = handed.message;
         let (name, disk) = (self.link.name.clone(), self.link.services.disk.clone());
         // SAFETY: the message is in place during its handling.
-        let kept = unsafe { Kept::copy(message, 0, None, handed.standing) };
+        let kept = unsafe { Kept::copy(message, handed.tries, None, handed.standing) };
         let row = kept.to_row(|input| format!("{}/inputs/{input}", self.link.identity));
         let (module, sequence) = (&*name, message.sequence);
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");

@@ -17,6 +17,7 @@ use crate::image::Library;
 use crate::memory;
 use crate::method::{CallError, MethodRequest};
 use crate::queue::Consumer;
+use crate::queue::kept::Kept;
 use crate::twin::{Accepted, Acknowledgement, DesiredChange};
 
 /// Messages handled in one go before anything else is looked at; likewise for what the worker is told.
@@ -460,7 +461,7 @@ impl Worker<'_> {
         self.delivering.give_back(&mut self.consumer);
         let (deferred, withdrawn) = self.link.deliveries.take_all_deferred();
         self.link.services.ingest.losses().withdrawn(&withdrawn);
-        self.consumer.put_back(deferred.iter().map(|kept| kept.next_attempt(kept.faults())));
+        self.consumer.put_back(deferred.iter().map(Kept::interrupted));
         ending
     }
 }

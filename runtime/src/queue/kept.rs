@@ -6,7 +6,7 @@ use dinrail_plugin::abi::{DrBuffer, DrMessage, DrProperty, DrText};
 
 use super::ingest::DiskMessage;
 use super::lane::{self, NEVER};
-use super::settling::RowBehind;
+use super::settling::{RowBehind, Tries};
 use crate::clock;
 use crate::message::Message;
 
@@ -40,7 +40,7 @@ struct Whole {
     text: Vec<u8>,
     properties: Vec<DrProperty>,
     buffer: Option<Box<DrBuffer>>,
-    faults: u32,
+    tries: Tries,
     row: Option<RowBehind>,
     standing: Standing,
 }
@@ -57,12 +57,12 @@ unsafe impl Send for Kept {}
 unsafe impl Sync for Kept {}
 
 impl Kept {
-    /// Copies a message whose handling failed `faults` times so far; a body in a buffer is shared instead. `row`: where it came
+    /// Copies a message that was tried so often, with this delivery; a body in a buffer is shared instead. `row`: where it came
     /// from disk, and is still there.
     ///
     /// # Safety
     /// `message` and everything that it points to is readable during the call.
-    pub unsafe fn copy(message: &DrMessage, faults: u32, row: Option<RowBehind>, standing: Standing) -> Kept {
+    pub unsafe fn copy(message: &DrMessage, tries: Tries, row: Option<RowBehind>, standing: Standing) -> Kept {
         // SAFETY: the caller's promise.
         unsafe {
             let properties = if message.property_count == 0 {
@@ -120,8 +120,7 @@ impl Kept {
                 content_encoding: copies[6],
             };
             Kept(
-                Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, faults, row, standing }))
-                    .cast(),
+                Arc::into_raw(Arc::new(Whole { message: copy, text, properties, buffer, tries, row, standing })).cast(),
             )
         }
     }
@@ -132,10 +131,11 @@ impl Kept {
         unsafe { &*self.0 }
     }
 
-    /// How often its handling failed.
-    pub fn faults(&self) -> u32 {
+    /// Its deliveries with this one, without those that nobody decided about because their instance ended: they speak of that
+    /// instance, not of the message.
+    pub fn tries(&self) -> Tries {
         // SAFETY: this reference keeps it alive, and it is a `Whole`.
-        unsafe { (*self.0.cast::<Whole>()).faults }
+        unsafe { (*self.0.cast::<Whole>()).tries }
     }
 
     /// The row behind it: it is not lost when this copy is.
@@ -209,12 +209,22 @@ impl Kept {
         Kept(message)
     }
 
-    /// The same message, counted as one more delivery.
+    /// The same message after a delivery that ended with a verdict; `tries` counts that one.
     #[must_use]
-    pub fn next_attempt(&self, faults: u32) -> Kept {
+    pub fn next_attempt(&self, tries: Tries) -> Kept {
+        self.again(Tries { attempts: tries.attempts.saturating_add(1), ..tries })
+    }
+
+    /// The same message after a delivery that nobody decided about.
+    #[must_use]
+    pub fn interrupted(&self) -> Kept {
+        self.again(self.tries())
+    }
+
+    fn again(&self, tries: Tries) -> Kept {
         let message = DrMessage { attempt: self.message().attempt.saturating_add(1), ..*self.message() };
         // SAFETY: what it points to is kept alive by this reference during the copy.
-        unsafe { Kept::copy(&message, faults, self.row(), self.standing()) }
+        unsafe { Kept::copy(&message, tries, self.row(), self.standing()) }
     }
 }
 

@@ -178,3 +178,34 @@ fn a_message_that_is_retried_for_ever_is_set_aside_in_the_end() {
     let said = "delivered 20 times and retried each time; the last time: the module gave no reason";
     assert_eq!(reason.unwrap(), (said.to_owned(), 20));
 }
+
+#[test]
+fn a_message_that_was_in_hand_whenever_its_instance_was_stopped_is_not_set_aside_for_that() {
+    let house = House::new();
+    let name = house.name();
+    house.send(&name, &[0; 8]).unwrap();
+    let stops = house.services.max_attempts + 2;
+    for _ in 0..stops {
+        let (say, heard) = channel();
+        let message = move |_: Me, _: u64, message: &DrMessage| {
+            say.send(message.attempt).unwrap();
+            verdict(DR_DEFER)
+        };
+        let live = house.start_as(&name, Script { message: Some(Box::new(message)), ..Script::default() });
+        heard.recv().unwrap();
+        assert_eq!(live.stop(), Ending::Stopped);
+    }
+
+    let (say, heard) = channel();
+    let message = move |_: Me, _: u64, message: &DrMessage| {
+        say.send(message.attempt).unwrap();
+        verdict(if message.attempt <= stops + 1 { DR_RETRY } else { DR_ACCEPT })
+    };
+    let live = house.start_as(&name, Script { message: Some(Box::new(message)), ..Script::default() });
+
+    let hear = || heard.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!((hear(), hear()), (Ok(stops + 1), Ok(stops + 2)), "it is told how often it was delivered");
+    assert_eq!(live.stop(), Ending::Stopped);
+    house.database.flush().unwrap();
+    assert_eq!(house.services.disk.stored(), (0, 0, 0));
+}

@@ -86,7 +86,8 @@ fn tumble(defers: bool, seed: u64) -> Vec<Vec<u64>> {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_done() {
         let have = || lock(&accepted).iter().map(Vec::len).collect::<Vec<_>>();
-        assert!(Instant::now() < end, "stuck with {:?}, {:?} wait", have(), house.services.ingest.waiting(&name));
+        let (waiting, lost) = (|| house.services.ingest.waiting(&name), || house.services.ingest.losses().take());
+        assert!(Instant::now() < end, "stuck with {:?}, {:?} wait, lost: {:?}", have(), waiting(), lost());
         let live = house.start_as(&name, script());
         let since = Instant::now();
         let time = Duration::from_millis(dice.roll(40));
