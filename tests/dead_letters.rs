@@ -127,7 +127,7 @@ fn dead_letter_that_is_sent_again_is_delivered_as_if_for_the_first_time() {
 
     let told = runtime.cli(&["dead-letter", "resend", &first.to_string()]).ok().stdout;
 
-    assert!(told.starts_with("1 message put back into their queues"), "{told}");
+    assert!(told.starts_with("1 message put back into the queue"), "{told}");
     let attempts = || runtime.events("w").iter().filter(|event| *event == "message in 1 park").count();
     wait_until(SOON, "it is delivered again", || attempts() == before + 1);
     // It parks again, as another letter with a reason and a count of its own.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::harness::workspace;
 
 /// What each folder or file of the runtime may import, from the ground up: everything stands below those that import it.
-const IMPORTS: [(&str, &[&str]); 32] = [
+const IMPORTS: [(&str, &[&str]); 33] = [
     ("clock", &[]),
     ("document", &[]),
     ("memory", &[]),
@@ -14,14 +14,15 @@ const IMPORTS: [(&str, &[&str]); 32] = [
     ("name", &[]),
     ("spelling", &[]),
     ("view", &[]),
-    ("query", &["spelling"]),
+    ("written", &[]),
+    ("query", &["spelling", "written"]),
     ("message", &["clock", "name"]),
     ("database", &["clock", "message"]),
     ("identity", &["clock", "database", "name", "twin"]),
     ("twin", &["clock", "database", "identity", "name"]),
     ("log", &["clock", "name"]),
     ("image", &["clock", "name", "spelling", "view"]),
-    ("routing", &["clock", "message", "name", "spelling"]),
+    ("routing", &["clock", "message", "name", "spelling", "written"]),
     ("queue", &["clock", "database", "message", "name", "routing"]),
     ("secret", &["clock", "database", "identity", "name", "spelling", "twin"]),
     ("method", &["clock", "log", "name"]),

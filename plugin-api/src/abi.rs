@@ -658,3 +658,35 @@ impl DrText {
         std::str::from_utf8(unsafe { self.bytes() }).ok()
     }
 }
+
+impl DrOutgoing {
+    /// The body, wherever it is; `None` where a length is given without a place.
+    ///
+    /// # Safety
+    /// All that it points to is readable and unchanged for `'a`.
+    #[inline]
+    pub unsafe fn body_bytes<'a>(&self) -> Option<&'a [u8]> {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.buffer.as_ref() {
+                Some(buffer) => Some(DrText { ptr: buffer.ptr, len: buffer.len }.bytes()),
+                None if self.body.is_null() && self.body_len > 0 => None,
+                None => Some(DrText { ptr: self.body, len: self.body_len }.bytes()),
+            }
+        }
+    }
+
+    /// The application properties; `None` where there are more than `most`, or a number is given without a place.
+    ///
+    /// # Safety
+    /// As [`DrOutgoing::body_bytes`].
+    #[inline]
+    pub unsafe fn property_list<'a>(&self, most: usize) -> Option<&'a [DrProperty]> {
+        match self.property_count as usize {
+            0 => Some(&[]),
+            count if count > most || self.properties.is_null() => None,
+            // SAFETY: the caller's promise.
+            count => Some(unsafe { std::slice::from_raw_parts(self.properties, count) }),
+        }
+    }
+}

@@ -29,7 +29,7 @@
 //! | [`tls`] | the device's own certification authority, the certificate of the server, and whom a client trusts |
 //! | [`handle`], [`view`], [`refusal`] | how the outside talks to the running runtime, and what it is shown |
 //! | [`metrics`] | the table of what `/metrics` tells, and what was measured at one moment |
-//! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`memory`] | words that everything shares |
+//! | [`message`], [`name`], [`clock`], [`config`], [`spelling`], [`written`], [`memory`] | words that everything shares |
 //!
 //! Imports run one way: cli → admin client, runtime; runtime → admin, control; admin → handle; handle → control; control →
 //! concepts; concepts → database (their store files),
@@ -69,3 +69,4 @@ pub mod tls;
 pub mod tryout;
 pub mod twin;
 pub mod view;
+pub mod written;

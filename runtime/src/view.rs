@@ -328,6 +328,9 @@ pub struct RouteView {
     pub durability: String,
     /// `spill`, `dropOldest`, `dropNewest` or `block`.
     pub on_full: String,
+    /// With `block`: for how many milliseconds a sender is held at most.
+    #[serde(default)]
+    pub block_ms: Option<u32>,
     /// Largest body; `None`: the device's limit.
     pub max_message_bytes: Option<u32>,
     /// `deployment`, or `cli` for one that a person added.

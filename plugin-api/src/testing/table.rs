@@ -16,7 +16,6 @@ use crate::abi::{
 use crate::body::Body;
 use crate::client::Level;
 use crate::host::lent;
-use crate::message::Property;
 
 static MAX_LEVEL: AtomicU32 = AtomicU32::new(DR_TRACE);
 
@@ -160,19 +159,12 @@ unsafe extern "C" fn send(
     // SAFETY: the message and all that it points to are lent for the call.
     let sent = unsafe {
         let raw = &*message;
-        let body = match raw.buffer.as_ref() {
-            Some(buffer) => DrText { ptr: buffer.ptr, len: buffer.len },
-            None => DrText { ptr: raw.body, len: raw.body_len },
-        };
         let present = |text: DrText| (!text.ptr.is_null()).then(|| lent(text).to_owned());
-        let properties: &[Property<'_>] = match raw.property_count {
-            0 => &[],
-            count => std::slice::from_raw_parts(raw.properties.cast(), count as usize),
-        };
+        let pair = |property: &DrProperty| (lent(property.key).to_owned(), lent(property.value).to_owned());
         Sent {
             output: String::new(),
-            body: body.bytes().to_vec(),
-            properties: properties.iter().map(|p| (p.key().to_owned(), p.value().to_owned())).collect(),
+            body: raw.body_bytes().unwrap_or_default().to_vec(),
+            properties: raw.property_list(usize::MAX).unwrap_or_default().iter().map(pair).collect(),
             message_id: present(raw.message_id),
             correlation_id: present(raw.correlation_id),
             content_type: present(raw.content_type),

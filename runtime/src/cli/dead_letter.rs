@@ -125,7 +125,7 @@ pub(super) fn run(args: DeadLetterArgs, context: &mut Context) -> Result<(), Fai
         DeadLetterVerb::Resend(args) => {
             let choice = choice(&args.choice)?;
             let moved: DeadLettersMoved = context.client()?.post("/deadLetters/resend", Some(&json!(choice)))?;
-            tell(&moved, "put back into their queues", context)
+            tell(&moved, "put back into the queue", context)
         }
         DeadLetterVerb::Purge(args) => purge(&args, context),
     }

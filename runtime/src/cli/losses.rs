@@ -41,7 +41,10 @@ pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure
     out.text(&table(&entries).render(out.width(), out.has_colour()))?;
     out.note(sum(&losses));
     if !unused.is_empty() {
-        out.note(format!("{} ranges of numbers that no message has are not shown; --json has them", unused.len()));
+        out.note(match unused.len() {
+            1 => "1 range of numbers that no message has is not shown; --json has it".to_owned(),
+            count => format!("{count} ranges of numbers that no message has are not shown; --json has them"),
+        });
     }
     if losses.dead_letters > 0 {
         out.note(format!("{} still set aside: dinrail dead-letter list", losses.dead_letters));

@@ -73,6 +73,9 @@ struct AddArgs {
     /// What becomes of a message for which there is no room
     #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(["spill", "dropOldest", "dropNewest", "block"]))]
     on_full: Option<String>,
+    /// With --on-full block: for how long a sender is held at most, in milliseconds [default: 1000]
+    #[arg(long, value_name = "MS")]
+    block_ms: Option<u64>,
     /// Largest body, for memory routes
     #[arg(long, value_name = "BYTES")]
     max_message_bytes: Option<u64>,
@@ -152,6 +155,7 @@ fn entry(args: &AddArgs) -> Result<Value, Failure> {
     put("timeToLiveSecs", args.ttl.map(|ttl| ttl.as_secs().max(1).into()));
     put("durability", args.durability.clone().map(Value::from));
     put("onFull", args.on_full.clone().map(Value::from));
+    put("blockMs", args.block_ms.map(Value::from));
     put("maxMessageBytes", args.max_message_bytes.map(Value::from));
     Ok(entry.into())
 }
@@ -202,6 +206,7 @@ mod tests {
             time_to_live_secs: None,
             durability: "disk".into(),
             on_full: "spill".into(),
+            block_ms: None,
             max_message_bytes: None,
             origin: origin.into(),
             added_by: None,

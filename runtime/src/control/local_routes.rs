@@ -12,7 +12,7 @@ use crate::database::tables::route::{self as route_table, RouteRow};
 use crate::deployment::{Problem, read_route};
 use crate::image::Descriptor;
 use crate::refusal::{Refusal, RefusalKind};
-use crate::routing::{CompiledRoute, Route, RouteSpec, RouteTable, Sink, Source, route_name_problem};
+use crate::routing::{CompiledRoute, OnFull, Route, RouteSpec, RouteTable, Sink, Source, route_name_problem};
 use crate::spelling::{nearest, suggestion};
 use crate::view::RouteView;
 
@@ -127,6 +127,8 @@ impl Control {
             time_to_live_secs: target.ttl.map(|ttl| ttl.as_secs()),
             durability: target.durability.to_string(),
             on_full: target.on_full.as_str().to_owned(),
+            block_ms: (target.on_full == OnFull::Block)
+                .then(|| u32::try_from(target.block.as_millis()).unwrap_or(u32::MAX)),
             max_message_bytes: target.max_message_bytes,
             origin: if local.is_some() { "cli" } else { "deployment" }.to_owned(),
             added_by: local.map(|local| local.by.clone()),

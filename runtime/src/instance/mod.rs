@@ -33,5 +33,7 @@ pub mod worker;
 
 use crate::queue::lane::lock;
 
+pub(crate) use sending::MAX_PROPERTIES;
+
 #[cfg(test)]
 mod tests;

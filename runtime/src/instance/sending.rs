@@ -17,7 +17,7 @@ use crate::queue::losses::NOT_STORED;
 /// Largest message that can be carried at all; routes allow far less.
 const MAX_BYTES: usize = 1 << 31;
 /// Most application properties of a message.
-const MAX_PROPERTIES: usize = 1024;
+pub(crate) const MAX_PROPERTIES: usize = 1024;
 
 /// What modules find as `dinrail.sends/1`.
 pub static TABLE: DrSends = DrSends { size: size_of::<DrSends>() as u32, flags: 0, send_and_wait };
@@ -37,18 +37,14 @@ impl<'a> Parts<'a> {
         // SAFETY: the caller's promise; `size` comes first and says how much is there.
         unsafe {
             let message = message.as_ref()?;
-            if (message.size as usize) < size_of::<DrOutgoing>() || message.property_count as usize > MAX_PROPERTIES {
+            if (message.size as usize) < size_of::<DrOutgoing>() {
                 return None;
             }
-            let properties = match message.property_count as usize {
-                0 => &[][..],
-                _ if message.properties.is_null() => return None,
-                count => std::slice::from_raw_parts(message.properties, count),
-            };
+            let properties = message.property_list(MAX_PROPERTIES)?;
+            let bytes = message.body_bytes()?;
             let body = match message.buffer.as_ref() {
-                Some(buffer) => OutgoingBody::Buffer(buffer, DrText { ptr: buffer.ptr, len: buffer.len }.bytes()),
-                None if message.body.is_null() && message.body_len > 0 => return None,
-                None => OutgoingBody::Bytes(DrText { ptr: message.body, len: message.body_len }.bytes()),
+                Some(buffer) => OutgoingBody::Buffer(buffer, bytes),
+                None => OutgoingBody::Bytes(bytes),
             };
             let system = [
                 (MetaKind::MessageId, message.message_id),

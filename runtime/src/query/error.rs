@@ -1,5 +1,7 @@
 //! Why a text is not a query: the place, and what is possible there.
 
+use crate::written;
+
 /// Why a text is not a query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
@@ -22,18 +24,7 @@ impl QueryError {
         let before = text.get(..at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let shown = show(text.split('\n').nth(line - 1).unwrap_or_default(), column - 1);
+        let shown = written::excerpt(text.split('\n').nth(line - 1).unwrap_or_default(), column - 1);
         QueryError { message: message.into(), line, column, hint: hint.into(), shown }
     }
-}
-
-fn show(line: &str, caret: usize) -> String {
-    const AROUND: usize = 60;
-    let line: Vec<char> = line.chars().collect();
-    let caret = caret.min(line.len());
-    let (from, to) = (caret.saturating_sub(AROUND), (caret + AROUND).min(line.len()));
-    let part: String = line[from..to].iter().map(|c| if c.is_control() { ' ' } else { *c }).collect();
-    let before = if from > 0 { "…" } else { "" };
-    let after = if to < line.len() { "…" } else { "" };
-    format!("{before}{part}{after}\n{}^", " ".repeat(caret - from + before.chars().count()))
 }

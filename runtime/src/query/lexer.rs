@@ -3,6 +3,7 @@
 use serde_json::{Number, Value};
 
 use super::QueryError;
+use crate::written::{self, Unreadable};
 
 /// A piece of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,9 @@ pub(super) struct Placed {
     pub at: usize,
     pub end: usize,
 }
+
+/// Beside those that every language here has.
+const ESCAPES: [(char, char); 4] = [('/', '/'), ('n', '\n'), ('r', '\r'), ('t', '\t')];
 
 /// Longest first where one begins like another.
 const SIGNS: [&str; 15] = ["!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", "[", "]", ",", ".", "*", "\u{0}"];
@@ -128,39 +132,19 @@ impl<'t> Lexer<'t> {
 
     fn string(&mut self, quote: char) -> Result<Token, QueryError> {
         let start = self.at;
-        let mut value = String::new();
-        let mut chars = self.rest().char_indices().skip(1);
-        while let Some((offset, c)) = chars.next() {
-            match c {
-                _ if c == quote => {
-                    self.at = start + offset + 1;
-                    return Ok(Token::Literal(Value::String(value)));
-                }
-                '\\' => {
-                    let escaped = chars.next().map(|(_, escaped)| escaped);
-                    let decoded = match escaped {
-                        Some(c @ ('\'' | '"' | '\\' | '/')) => Some(c),
-                        Some('n') => Some('\n'),
-                        Some('r') => Some('\r'),
-                        Some('t') => Some('\t'),
-                        Some('u') => {
-                            let digits: String = chars.by_ref().take(4).map(|(_, digit)| digit).collect();
-                            Some(&digits)
-                                .filter(|digits| digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
-                                .and_then(|digits| char::from_u32(u32::from_str_radix(digits, 16).ok()?))
-                        }
-                        _ => None,
-                    };
-                    let Some(decoded) = decoded else {
-                        let hint = r"possible are \' \x22 \\ \/ \n \r \t and \uXXXX".replace(r"\x22", "\\\"");
-                        return Err(self.error(start + offset, "this escape is not known", hint));
-                    };
-                    value.push(decoded);
-                }
-                c => value.push(c),
+        match written::quoted(self.rest(), &ESCAPES) {
+            Ok((value, length)) => {
+                self.at += length;
+                Ok(Token::Literal(Value::String(value)))
+            }
+            Err(Unreadable::Escape(offset)) => {
+                let hint = "possible are \\' \\\" \\\\ \\/ \\n \\r \\t and \\uXXXX";
+                Err(self.error(start + offset, "this escape is not known", hint))
+            }
+            Err(Unreadable::Unended) => {
+                Err(self.error(start, "the text in quotes does not end", format!("close it with {quote}")))
             }
         }
-        Err(self.error(start, "the text in quotes does not end", format!("close it with {quote}")))
     }
 
     fn number(&mut self) -> Result<Token, QueryError> {

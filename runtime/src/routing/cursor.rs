@@ -1,6 +1,7 @@
 //! A place in the text of a route, moving forward: spaces, comments and texts in quotes.
 
 use super::error::{RouteError, short};
+use crate::written::{self, Unreadable};
 
 /// Where the reading of a text stands.
 #[derive(Clone)]
@@ -71,31 +72,19 @@ impl<'t> Cursor<'t> {
     /// The text in quotes that starts here; the cursor is behind it then. Escapes are `\" \' \\` and `\uXXXX`.
     pub(super) fn quoted(&mut self, quote: char) -> Result<String, RouteError> {
         let start = self.at;
-        let mut value = String::new();
-        let mut chars = self.rest().char_indices().skip(1);
-        while let Some((offset, c)) = chars.next() {
-            match c {
-                _ if c == quote => {
-                    self.at = start + offset + 1;
-                    return Ok(value);
-                }
-                '\\' => {
-                    let escaped = chars.next().map(|(_, escaped)| escaped);
-                    let decoded = match escaped {
-                        Some(c @ ('\'' | '"' | '\\')) => Some(c),
-                        Some('u' | 'U') => unicode(&mut chars),
-                        _ => None,
-                    };
-                    let Some(decoded) = decoded else {
-                        let hint = "possible are \\\" \\' \\\\ and \\uXXXX; a backslash itself is written \\\\";
-                        return Err(self.error(start + offset, "this escape is not known", hint));
-                    };
-                    value.push(decoded);
-                }
-                c => value.push(c),
+        match written::quoted(self.rest(), &[]) {
+            Ok((value, length)) => {
+                self.at += length;
+                Ok(value)
+            }
+            Err(Unreadable::Escape(offset)) => {
+                let hint = "possible are \\\" \\' \\\\ and \\uXXXX; a backslash itself is written \\\\";
+                Err(self.error(start + offset, "this escape is not known", hint))
+            }
+            Err(Unreadable::Unended) => {
+                Err(self.error(start, "the text in quotes does not end", format!("close it with {quote}")))
             }
         }
-        Err(self.error(start, "the text in quotes does not end", format!("close it with {quote}")))
     }
 
     pub(super) fn error(&self, at: usize, message: impl Into<String>, hint: impl Into<String>) -> RouteError {
@@ -109,22 +98,4 @@ pub(super) const STRAIGHT_QUOTES: &str = "write straight quotes: 'text' or \"tex
 /// Whether people see a quote where the language has none.
 pub(super) fn is_curly_quote(c: char) -> bool {
     matches!(c, '‘' | '’' | '‚' | '‛' | '“' | '”' | '„' | '‟' | '«' | '»' | '‹' | '›' | '′' | '″' | '´' | '`')
-}
-
-/// Four digits, or eight with another `\u` between them where the first four are one half of a character.
-fn unicode(chars: &mut (impl Iterator<Item = (usize, char)> + Clone)) -> Option<char> {
-    let unit = |chars: &mut dyn Iterator<Item = (usize, char)>| -> Option<u32> {
-        (0..4).try_fold(0, |unit, _| Some(unit << 4 | chars.next()?.1.to_digit(16)?))
-    };
-    let first = unit(chars)?;
-    if !(0xd800..0xdc00).contains(&first) {
-        return char::from_u32(first);
-    }
-    if chars.next()?.1 != '\\' || !matches!(chars.next()?.1, 'u' | 'U') {
-        return None;
-    }
-    let second = unit(chars)?;
-    (0xdc00..0xe000)
-        .contains(&second)
-        .then(|| char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)))?
 }

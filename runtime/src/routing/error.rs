@@ -1,5 +1,7 @@
 //! Why a text is not a route: the place, and what to write there.
 
+use crate::written;
+
 /// Why a text is not a route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
@@ -33,14 +35,8 @@ impl RouteError {
 
     /// The line of `text` in question with a caret under the place; a long line is cut to what stands around it.
     pub fn render(&self, text: &str) -> String {
-        const AROUND: usize = 60;
-        let line: Vec<char> = text.split('\n').nth(self.line as usize - 1).unwrap_or("").chars().collect();
-        let caret = (self.column as usize - 1).min(line.len());
-        let (from, to) = (caret.saturating_sub(AROUND), (caret + AROUND).min(line.len()));
-        let shown: String = line[from..to].iter().map(|c| if c.is_control() { ' ' } else { *c }).collect();
-        let before = if from > 0 { "…" } else { "" };
-        let after = if to < line.len() { "…" } else { "" };
-        format!("{before}{}{after}\n{}^", shown.trim_end(), " ".repeat(caret - from + before.chars().count()))
+        let line = text.split('\n').nth(self.line as usize - 1).unwrap_or("");
+        written::excerpt(line, self.column as usize - 1)
     }
 }
 

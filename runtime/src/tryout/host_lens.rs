@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::event::Event;
 use super::lens::{shown, status_text, verdict_text};
 use super::record;
-use crate::instance::host;
+use crate::instance::{MAX_PROPERTIES, host};
 
 /// Everything but `trace` is noted.
 static MAX_LEVEL: u32 = DR_DEBUG;
@@ -85,17 +85,9 @@ unsafe extern "C" fn send(
     let (body, properties) = unsafe {
         match message.as_ref() {
             Some(message) if message.size as usize >= size_of::<DrOutgoing>() => {
-                let body = match message.buffer.as_ref() {
-                    Some(buffer) => DrText { ptr: buffer.ptr, len: buffer.len },
-                    None => DrText { ptr: message.body, len: message.body_len },
-                };
-                let list = match message.property_count {
-                    0 => &[],
-                    _ if message.properties.is_null() => &[][..],
-                    count => std::slice::from_raw_parts(message.properties, count.min(1024) as usize),
-                };
+                let list = message.property_list(MAX_PROPERTIES).unwrap_or_default();
                 let pair = |property: &DrProperty| (shown(property.key), Value::String(shown(property.value)));
-                (body_text(body.bytes()), list.iter().map(pair).collect())
+                (body_text(message.body_bytes().unwrap_or_default()), list.iter().map(pair).collect())
             }
             _ => ((String::new(), false), Map::new()),
         }

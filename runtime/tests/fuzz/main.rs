@@ -10,6 +10,7 @@
 mod bodies;
 mod documents;
 mod engine;
+mod languages;
 mod queries;
 mod routes;
 mod stage;

@@ -1,14 +1,10 @@
 //! The query language: every text is a query or is told where it is not; what it means does not depend on how it is put.
 
-use std::time::{Duration, Instant};
-
 use dinrail::query::Query;
 use serde_json::{Value, json};
 
 use super::engine::{Chance, Target, fuzz};
-
-/// Far more than any query of the longest length needs on a busy machine.
-const LIMIT: Duration = Duration::from_secs(5);
+use super::languages;
 
 #[test]
 fn every_text_is_a_query_or_is_told_where_it_is_not() {
@@ -134,24 +130,14 @@ fn matches(query: &Query) -> Vec<bool> {
 }
 
 fn run(input: &[u8]) -> String {
-    let Ok(text) = std::str::from_utf8(input) else { return "no text".to_owned() };
-    let begin = Instant::now();
-    let outcome = match Query::parse(text) {
+    languages::read(input, |text| match Query::parse(text) {
         Ok(query) => {
             let found = matches(&query);
             check_rewritten(text, &query, &found);
             format!("+ {found:?} {:?}", query.collection)
         }
-        Err(error) => {
-            let lines: Vec<&str> = text.split('\n').collect();
-            let line = lines.get(error.line - 1).unwrap_or_else(|| panic!("line {} of {}", error.line, lines.len()));
-            assert!((1..=line.chars().count() + 1).contains(&error.column), "column {} of '{line}'", error.column);
-            assert!(!error.message.is_empty() && !error.hint.is_empty(), "it is not said what is wrong: {error:?}");
-            error.message.chars().filter(|c| c.is_ascii_lowercase() || *c == ' ').take(40).collect()
-        }
-    };
-    assert!(begin.elapsed() < LIMIT, "{} bytes took {:?}", text.len(), begin.elapsed());
-    outcome
+        Err(error) => languages::mistake(text, (error.line, error.column), &error.message, &error.hint),
+    })
 }
 
 /// The same condition in parentheses, and denied twice, finds the same.
