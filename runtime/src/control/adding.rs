@@ -80,7 +80,7 @@ impl Control {
             return;
         }
         let name = name.to_owned();
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| removed_table::delete(tx, &name)),
             Box::new(|outcome| {

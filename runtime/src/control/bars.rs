@@ -61,7 +61,7 @@ impl Control {
             return false;
         }
         let lifted = name.to_owned();
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| barred::lift(tx, &lifted)),
             Box::new(|outcome| {

@@ -102,7 +102,7 @@ impl Control {
         if arrival != Arrival::Known {
             let digest = taken.inspection.digest;
             if let Some(row) = self.catalog.get(&digest).map(row) {
-                self.database.submit(
+                self.database.submit_now(
                     File::Main,
                     Box::new(move |tx| image_table::arrive(tx, &row).map(drop)),
                     Box::new(|outcome| {
@@ -184,7 +184,7 @@ impl Control {
 
     fn keep_verdict(&self, digest: Digest, verdict: &'static str, reason: &str) {
         let (digest, reason) = (digest.to_string(), reason.to_owned());
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| image_table::judge(tx, &digest, verdict, &reason, JUDGE)),
             Box::new(|outcome| {
@@ -287,7 +287,7 @@ impl Control {
             refuse(RefusalKind::Failed, error.to_string(), "see that the state directory is writable")
         })?;
         self.catalog.remove(&digest);
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| image_table::delete(tx, &of_digest)),
             Box::new(|outcome| {
@@ -362,7 +362,7 @@ impl Control {
         self.described.insert(*digest);
         let Some(record) = self.catalog.get(digest) else { return };
         let row = ImageRow { schema, defaults, ..row(record) };
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| image_table::upsert(tx, &row)),
             Box::new(|outcome| {

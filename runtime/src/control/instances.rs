@@ -130,7 +130,7 @@ impl Control {
         if rows.is_empty() {
             return;
         }
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| rows.iter().try_for_each(|row| instance_table::upsert(tx, row))),
             Box::new(|outcome| {
@@ -194,7 +194,7 @@ impl Control {
             Action::Forget => {
                 self.instances.remove(name);
                 let gone = name.to_owned();
-                self.database.submit(
+                self.database.submit_now(
                     File::Main,
                     Box::new(move |tx| instance_table::delete(tx, &gone)),
                     Box::new(|outcome| {
@@ -262,7 +262,7 @@ impl Control {
             if entry.stored_digest.as_ref() != Some(digest) {
                 entry.stored_digest = Some(digest.clone());
                 let row = entry.row();
-                self.database.submit(
+                self.database.submit_now(
                     File::Main,
                     Box::new(move |tx| instance_table::upsert(tx, &row)),
                     Box::new(|outcome| {

@@ -68,7 +68,7 @@ impl Control {
             self.removed.insert(name.to_owned(), row.clone());
         }
         tracing::info!(module = name, "removed by {by}");
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| {
                 if is_remembered {

@@ -69,7 +69,7 @@ impl Identities {
     }
 
     fn store_presence(&self, changed: Vec<(i64, Presence)>) {
-        self.0.database.submit(
+        self.0.database.submit_now(
             File::Main,
             Box::new(move |tx| {
                 changed.iter().try_for_each(|(key, now)| store::touch(tx, *key, now.changed_us, now.activity_us))

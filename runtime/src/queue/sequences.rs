@@ -159,7 +159,7 @@ impl Book {
     pub fn close(&self, closed: Vec<(Arc<Source>, u64)>) {
         let Some((database, marker)) = &self.0.file else { return };
         let (marker, book) = (marker.clone(), self.clone());
-        database.submit(
+        database.submit_now(
             File::Queue,
             Box::new(move |tx| closed.iter().try_for_each(|(of, n)| sequence::close(tx, &of.identity, &of.output, *n))),
             Box::new(move |outcome| match outcome {

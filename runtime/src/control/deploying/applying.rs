@@ -374,7 +374,7 @@ impl Control {
             // all the same, as long as it is in force.
             self.choose_images();
         }
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| {
                 deployment_table::set_status(tx, id, status, &reason)?;
@@ -398,7 +398,7 @@ impl Control {
             return;
         }
         let (id, steps) = (deployment.id, serde_json::to_string(rollout.steps()).unwrap_or_else(|_| "[]".to_owned()));
-        self.database.submit(
+        self.database.submit_now(
             File::Main,
             Box::new(move |tx| deployment_table::set_steps(tx, id, &steps)),
             Box::new(|outcome| {
