@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::raw_queue::RawQueue;
 use super::stage::Stage;
-use super::{BenchError, Scratch, median};
+use super::{BenchError, Extent, Scratch, median};
 use crate::clock;
 use crate::database::File;
 
@@ -17,11 +17,9 @@ use crate::database::File;
 const SENDERS: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 /// Who handles what went through the store.
 const TAKER: &str = "taker";
-/// Messages of each sender in a round.
-const SENT: u64 = 1500;
-/// Messages of the single sender in a round.
-const SINGLE: u64 = 3000;
-/// Messages of each sender on the slow disk.
+/// Messages of each sender in a round, unless somebody says otherwise; the single sender sends twice as many.
+pub const MESSAGES: u64 = 1500;
+/// Messages of each sender on the slow disk, at most.
 const SLOW: u64 = 100;
 /// What a sync of the slow disk takes.
 const SLOW_SYNC: Duration = Duration::from_millis(5);
@@ -76,7 +74,7 @@ pub struct SlowDisk {
 }
 
 /// Measures; `say` hears of the progress.
-pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Durable, BenchError> {
+pub fn measure(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Durable, BenchError> {
     let scratch = Scratch::new("durable")?;
     let raw = RawQueue::new(&scratch.0)?;
     // A pattern may only end in a wildcard: each sender has routes of its own.
@@ -90,7 +88,7 @@ pub fn measure(probe: &Path, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<D
     }
     let modules: Vec<&str> = SENDERS.into_iter().chain([TAKER]).collect();
     let stage = Stage::start(&scratch.0, probe, &modules, routes.into())?;
-    let outcome = Bench { stage: &stage, raw, run: 0 }.measure(rounds, say);
+    let outcome = Bench { stage: &stage, raw, run: 0 }.measure(extent, say);
     stage.end();
     outcome
 }
@@ -111,35 +109,36 @@ struct Run {
 }
 
 impl Bench<'_> {
-    fn measure(&mut self, rounds: u32, say: &mut dyn FnMut(&str)) -> Result<Durable, BenchError> {
-        let total = SENT * SENDERS.len() as u64;
+    fn measure(&mut self, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<Durable, BenchError> {
+        let Extent { rounds, messages } = extent;
+        let (total, alone, slowly) = (messages * SENDERS.len() as u64, messages * 2, messages.min(SLOW));
         let send = self.rate("sends of 8 modules", rounds, say, |bench| {
-            let run = bench.run(&SENDERS, false, SENT)?;
+            let run = bench.run(&SENDERS, false, messages)?;
             let group = total as f64 / run.commits.max(1) as f64;
             Ok((run.per_s, bench.raw.insert(total, group)?, group))
         })?;
         let end_to_end = self.rate("through the store", rounds, say, |bench| {
-            let run = bench.run(&SENDERS, true, SENT)?;
+            let run = bench.run(&SENDERS, true, messages)?;
             // Every message comes and goes.
             let group = 2.0 * total as f64 / run.commits.max(1) as f64;
             Ok((run.per_s, bench.raw.pass(total, group)?, group))
         })?;
         let single = self.rate("sends of one module", rounds, say, |bench| {
-            let run = bench.run(&SENDERS[..1], false, SINGLE)?;
-            let group = SINGLE as f64 / run.commits.max(1) as f64;
-            Ok((run.per_s, bench.raw.insert(SINGLE, group)?, group))
+            let run = bench.run(&SENDERS[..1], false, alone)?;
+            let group = alone as f64 / run.commits.max(1) as f64;
+            Ok((run.per_s, bench.raw.insert(alone, group)?, group))
         })?;
         say("durable, a disk that takes 5 ms for a sync");
         let figures = self.stage.running.database().figures();
         figures.delay_commits(SLOW_SYNC);
-        let slow = self.run(&SENDERS, false, SLOW);
+        let slow = self.run(&SENDERS, false, slowly);
         figures.delay_commits(Duration::ZERO);
         let slow = slow?;
         let slow_disk = SlowDisk {
             fsync_ms: SLOW_SYNC.as_secs_f64() * 1e3,
             p50_ms: slow.p50_us / 1e3,
             p99_ms: slow.p99_us / 1e3,
-            bytes_written_per_message: slow.written as f64 / (SLOW * SENDERS.len() as u64) as f64,
+            bytes_written_per_message: slow.written as f64 / (slowly * SENDERS.len() as u64) as f64,
         };
         Ok(Durable { send, end_to_end, single, slow_disk })
     }

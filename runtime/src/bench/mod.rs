@@ -3,6 +3,7 @@
 //! Ours and raw are measured in turns, so that what else the machine does hits both alike; what is shown is the median of the
 //! rounds. The probe is a real library at both ends, and its messages take the whole way: ABI, routes, lanes, handler.
 
+mod clearing;
 pub mod conditions;
 pub mod durable;
 pub mod hop;
@@ -18,6 +19,7 @@ pub mod twin;
 
 use std::path::PathBuf;
 
+pub use clearing::clear_up;
 use serde::Serialize;
 
 /// Why nothing could be measured.
@@ -65,7 +67,7 @@ impl BenchError {
 pub struct Extent {
     /// Rounds of which the median is taken; one more comes before them.
     pub rounds: u32,
-    /// Messages of a run as fast as can be.
+    /// Messages of a run as fast as can be; of each sender where there are several.
     pub messages: u64,
 }
 
@@ -107,7 +109,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(what: &str) -> Result<Scratch, BenchError> {
-        let folder = std::env::temp_dir().join(format!("dinrail-bench-{what}-{}", std::process::id()));
+        let folder = clearing::scratch_folder(what);
         std::fs::create_dir_all(&folder)
             .map_err(|source| BenchError::Io { what: "a scratch folder cannot be made", source })?;
         Ok(Scratch(folder))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
+use super::run::Signals;
 use super::table::Table;
 use super::{Context, Failure};
 use crate::bench::{self, BenchError};
@@ -37,8 +38,8 @@ pub struct BenchOptions {
     pub json: bool,
     /// Rounds of which the median is taken.
     pub rounds: Option<u32>,
-    /// Messages of a round of the hop.
-    pub messages: u64,
+    /// Messages of a round of the hop, and of each sender to the disk.
+    pub messages: Option<u64>,
 }
 
 #[derive(Debug, Args)]
@@ -64,10 +65,9 @@ pub struct BenchArgs {
     /// Rounds of which the median is taken
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Messages of a round of the hop; fewer say less
-    #[arg(long, value_name = "N", hide = true, default_value_t = bench::hop::MESSAGES)]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    messages: u64,
+    /// Messages of a round of the hop, and of each sender to the disk; fewer say less
+    #[arg(long, value_name = "N", hide = true, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    messages: Option<u64>,
 }
 
 pub(super) fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure> {
@@ -75,22 +75,27 @@ pub(super) fn run(args: BenchArgs, context: &mut Context) -> Result<(), Failure>
     measure(BenchOptions { what, probe, json: context.out.is_json(), rounds, messages }, context)
 }
 
+/// Exit code of a bench that was told to end, as a shell has it after Ctrl-C.
+const ENDED_BY_SIGNAL: i32 = 130;
 /// Rounds unless somebody says otherwise.
 const ROUNDS: u32 = 5;
 
 fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> {
     let failed = |error: BenchError| Failure::of(&error).hint(error.hint());
+    leave_nothing_behind()?;
     let probe = bench::find_probe(options.probe).map_err(failed)?;
     let mut progress = Progress::start();
     let mut say = |text: &str| progress.say(text);
     let mut report = bench::Report::default();
     if matches!(options.what, BenchPart::Hop | BenchPart::All) {
-        let extent = bench::Extent { rounds: options.rounds.unwrap_or(ROUNDS), messages: options.messages };
+        let messages = options.messages.unwrap_or(bench::hop::MESSAGES);
+        let extent = bench::Extent { rounds: options.rounds.unwrap_or(ROUNDS), messages };
         report.hop = Some(bench::hop::measure(&probe, extent, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Durable | BenchPart::All) {
-        let rounds = options.rounds.unwrap_or(ROUNDS);
-        report.durable = Some(bench::durable::measure(&probe, rounds, &mut say).map_err(failed)?);
+        let messages = options.messages.unwrap_or(bench::durable::MESSAGES);
+        let extent = bench::Extent { rounds: options.rounds.unwrap_or(ROUNDS), messages };
+        report.durable = Some(bench::durable::measure(&probe, extent, &mut say).map_err(failed)?);
     }
     if matches!(options.what, BenchPart::Twin | BenchPart::All) {
         let rounds = options.rounds.unwrap_or(ROUNDS);
@@ -112,6 +117,22 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
         context.out.text(&table)?;
     }
     Ok(())
+}
+
+/// A signal ends the process with its scratch folders and the runtimes that it has started.
+fn leave_nothing_behind() -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
+    let wait = move || {
+        signals.wait();
+        bench::clear_up();
+        std::process::exit(ENDED_BY_SIGNAL);
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .stack_size(256 << 10)
+        .spawn(wait)
+        .map(drop)
+        .map_err(|error| Failure::caused("signals cannot be listened to", &error))
 }
 
 fn tables(report: &bench::Report) -> Vec<String> {

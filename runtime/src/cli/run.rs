@@ -159,7 +159,7 @@ fn read_config(file: &Path) -> Result<Config, Failure> {
 }
 
 /// SIGTERM and Ctrl-C, caught from the moment that this is made: one that comes during the start ends the runtime right after it.
-struct Signals {
+pub(super) struct Signals {
     executor: tokio::runtime::Runtime,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
@@ -170,7 +170,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn catch() -> Result<Signals, Failure> {
+    pub fn catch() -> Result<Signals, Failure> {
         let failed = |error| Failure::caused("signals cannot be listened to", &error);
         let executor = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
         let entered = executor.enter();
@@ -208,7 +208,8 @@ impl Signals {
             .map_err(|error| Failure::caused("signals cannot be listened to", &error))
     }
 
-    fn wait(&mut self) {
+    /// Waits for the next one.
+    pub fn wait(&mut self) {
         #[cfg(unix)]
         self.executor.block_on(async {
             tokio::select! {
