@@ -281,11 +281,10 @@ impl Watch {
     fn look_at(&mut self, folder: &mut Folder, closed: &HashSet<PathBuf>) -> Instant {
         let rescan_at = clock::now() + self.timing.rescan_every;
         // Armed first: what happens while the folder is read wakes the next look.
-        let trouble = match folder_id(&folder.path) {
+        let trouble = match self.find(folder) {
             Ok(id) => self.arm(folder, id),
             Err(error) => {
                 folder.armed = None;
-                self.watch_parent(folder);
                 self.tell_trouble(folder, Some(no_folder(&folder.path, &error)));
                 return rescan_at;
             }
@@ -308,6 +307,15 @@ impl Watch {
         })
     }
 
+    /// Looks whether the folder is there; if not, has it told when it appears.
+    fn find(&mut self, folder: &Folder) -> io::Result<FolderId> {
+        folder_id(&folder.path).or_else(|_| {
+            self.watch_parent(folder);
+            // It may have appeared before that.
+            folder_id(&folder.path)
+        })
+    }
+
     /// Has the events of the folder told, if those of another one under its name were. Says what is wrong with that.
     fn arm(&mut self, folder: &mut Folder, id: FolderId) -> Option<String> {
         if folder.armed == Some(id) {
@@ -319,7 +327,11 @@ impl Watch {
         };
         // The old folder may live on under another name.
         let _ = notify.unwatch(&folder.path);
-        self.watch_parent(folder);
+        // That the folder goes is told by itself, but not that a link leads elsewhere.
+        match folder.path.is_symlink() {
+            true => self.watch_parent(folder),
+            false => self.leave_parent(folder),
+        }
         let notify = self.notify.as_mut()?;
         match notify.watch(&folder.path, RecursiveMode::NonRecursive) {
             Ok(()) => {
@@ -337,6 +349,15 @@ impl Watch {
     fn watch_parent(&mut self, folder: &Folder) {
         if let (Some(notify), Some(parent)) = (&mut self.notify, folder.path.parent()) {
             let _ = notify.watch(parent, RecursiveMode::NonRecursive);
+        }
+    }
+
+    /// In the parent others may write all the time, as the runtime does in its state directory: each of their writes would wake us.
+    fn leave_parent(&mut self, folder: &Folder) {
+        if let (Some(notify), Some(parent)) = (&mut self.notify, folder.path.parent())
+            && !self.shared.folders.iter().any(|folder| folder == parent)
+        {
+            let _ = notify.unwatch(parent);
         }
     }
 
