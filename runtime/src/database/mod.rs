@@ -12,6 +12,7 @@ mod ballast;
 mod damage;
 mod error;
 mod figures;
+mod inbox;
 mod migrate;
 mod open;
 mod recovery;
@@ -32,9 +33,11 @@ use rusqlite::{Connection, Transaction};
 pub use damage::{damage, step_back};
 pub use error::{DatabaseError, StoreError};
 pub use figures::{COMMIT_BUCKETS_US, Figures};
+pub use inbox::Work;
 pub use room::{Room, Shortage};
 pub use space::disk_space;
-pub use writer::{Completion, Job, Work};
+pub use writer::{Completion, Job};
+use writer::{Desk, Writer};
 
 /// One of the two files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,7 @@ struct Inner {
     /// Held by whoever reads the queue's file from end to end.
     looking: Mutex<()>,
     lost: Mutex<Vec<tables::loss::LossRow>>,
-    inbox: Arc<writer::Inbox>,
+    desk: Arc<Desk>,
     figures: Arc<Figures>,
     room: Arc<Room>,
     readers: [Mutex<Option<Connection>>; 2],
@@ -103,7 +106,7 @@ impl Database {
     /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
     pub fn open(folder: &Path) -> Result<Database, DatabaseError> {
         let mut found = recovery::Found::default();
-        let conns = match open_files(folder, &mut found) {
+        let mut conns = match open_files(folder, &mut found) {
             Err(DatabaseError::Full { .. }) if ballast::Ballast::find(folder).bytes() > 0 => {
                 tracing::warn!("the disk is full: the ballast is given up for the start");
                 ballast::Ballast::find(folder).give_up();
@@ -111,15 +114,20 @@ impl Database {
             }
             opened => opened?,
         };
-        let inbox = Arc::<writer::Inbox>::default();
         let (figures, room) = (Arc::<Figures>::default(), Arc::<Room>::default());
         let upkeep = upkeep::Upkeep::new(folder, room.clone(), figures.clone());
+        for (conn, file) in conns.iter_mut().zip(File::ALL) {
+            upkeep.watch(conn, file).map_err(|e| DatabaseError::sql(&folder.join(file.name()), &e))?;
+        }
+        let damaged = folder.to_owned();
+        let on_damage = Box::new(move |file| report_damage(&damaged, file));
+        let desk = Arc::new(Desk::new(Writer { conns, figures: figures.clone(), upkeep, on_damage }));
         let thread = std::thread::Builder::new()
             .name("database".to_owned())
             .stack_size(512 << 10)
             .spawn({
-                let (inbox, figures, folder) = (inbox.clone(), figures.clone(), folder.to_owned());
-                move || writer::run(&inbox, conns, &figures, upkeep, |file| report_damage(&folder, file))
+                let desk = desk.clone();
+                move || desk.run()
             })
             .map_err(|e| DatabaseError::Thread { cause: e.to_string() })?;
         Ok(Database(Arc::new(Inner {
@@ -127,7 +135,7 @@ impl Database {
             notes: found.notes,
             looking: Mutex::new(()),
             lost: Mutex::new(found.losses),
-            inbox,
+            desk,
             figures,
             room,
             readers: Default::default(),
@@ -168,17 +176,23 @@ impl Database {
 
     /// [`Database::submit_work`] that gives the work back, completion not run, once the database is closed.
     pub(crate) fn push(&self, work: Work) -> Result<(), Box<Work>> {
-        self.0.inbox.push(work)
+        self.0.desk.inbox.push(work)
+    }
+
+    /// To be called at once by whoever has submitted [`Work::attended`], and waits for it then, holding no lock: where nobody
+    /// writes, this thread does.
+    pub(crate) fn attend(&self) {
+        self.0.desk.attend();
     }
 
     /// False while so much is in line that whoever may wait has to.
     pub fn has_room(&self) -> bool {
-        self.0.inbox.has_room()
+        self.0.desk.inbox.has_room()
     }
 
-    /// True on the writer's own thread, which must not wait for itself.
+    /// True on the thread that writes just now, which must not wait for itself.
     pub(crate) fn is_writer(&self) -> bool {
-        self.0.inbox.is_writer()
+        self.0.desk.inbox.is_writer()
     }
 
     /// Makes a change and waits until it is committed and synced.
@@ -187,7 +201,7 @@ impl Database {
         file: File,
         mut job: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if self.0.inbox.is_writer() {
+        if self.0.desk.inbox.is_writer() {
             return Err(StoreError::OnWriter);
         }
         let slot = Arc::new(Mutex::new(None));
@@ -272,7 +286,7 @@ impl Database {
 
     /// Waits until everything submitted before has been committed or has failed, and its completions have run.
     pub fn flush(&self) -> Result<(), StoreError> {
-        if self.0.inbox.is_writer() {
+        if self.0.desk.inbox.is_writer() {
             return Err(StoreError::OnWriter);
         }
         let (done, wait) = mpsc::sync_channel(1);
@@ -304,8 +318,8 @@ impl Inner {
         for reader in &self.readers {
             *lock(reader) = None;
         }
-        let is_writer = self.inbox.is_writer();
-        self.inbox.close();
+        let is_writer = self.desk.inbox.is_writer();
+        self.desk.inbox.close();
         let thread = lock(&self.thread).take();
         // The last handle may go inside a completion: the writer cannot wait for itself, and ends by itself.
         if let Some(thread) = thread.filter(|_| !is_writer)

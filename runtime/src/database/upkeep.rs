@@ -3,11 +3,14 @@
 //!
 //! All of it happens after those who waited for a commit have been told, and in steps of a few milliseconds.
 
+use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::hooks::Wal;
 
 use super::ballast::Ballast;
 use super::room::{Look, Room, Shares, Shortage, bound, shortage};
@@ -33,6 +36,8 @@ pub(super) struct Upkeep {
     figures: Arc<Figures>,
     ballast: Ballast,
     logs: [Log; 2],
+    /// Frames of the logs after the last commit; 0: there was none since this was read.
+    frames: [Arc<AtomicU64>; 2],
     vacuum: Vacuum,
     last_look: Option<Instant>,
     has_worked: bool,
@@ -59,12 +64,22 @@ impl Upkeep {
             figures,
             ballast,
             logs: [Log { fold_at: FOLD_FRAMES, ..Log::default() }; 2],
+            frames: Default::default(),
             vacuum: Vacuum::default(),
             last_look: None,
             has_worked: false,
             max_pages: [0; 2],
             has_complained: false,
         }
+    }
+
+    /// Begins to count what is written through a connection.
+    pub fn watch(&self, conn: &mut Connection, file: File) -> rusqlite::Result<()> {
+        let frames = self.frames[file as usize].clone();
+        conn.wal_hook(Some(move |_: &mut Wal, in_log: c_int| {
+            frames.store(u64::try_from(in_log).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))
     }
 
     /// When [`Upkeep::rest`] is due if nobody has work until then.
@@ -84,6 +99,13 @@ impl Upkeep {
         self.give_space_back(conns, now, true);
     }
 
+    /// Whether [`Upkeep::after_group`] has anything to do, while others have work.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.logs.iter().any(|log| log.frames >= log.fold_at)
+            || self.last_look.is_none_or(|last| now >= last + BUSY_LOOK)
+            || self.vacuum.is_due(now, false)
+    }
+
     /// A group is committed, and whoever waited for it has been told.
     pub fn after_group(&mut self, conns: &[Connection; 2], now: Instant, is_idle: bool) {
         self.has_worked = true;
@@ -99,9 +121,12 @@ impl Upkeep {
         self.give_space_back(conns, now, is_idle);
     }
 
-    /// Counts what a commit wrote.
-    pub fn committed(&mut self, conn: &Connection, file: File) {
-        let Ok((_, frames, _)) = checkpoint(conn, "PRAGMA wal_checkpoint(NOOP)") else { return };
+    /// Counts what commits wrote.
+    pub fn committed(&mut self, file: File) {
+        let frames = self.frames[file as usize].swap(0, Ordering::Relaxed);
+        if frames == 0 {
+            return;
+        }
         let log = &mut self.logs[file as usize];
         // A log that has been folded is written from its beginning again.
         let fresh =
@@ -195,7 +220,7 @@ impl Upkeep {
         let queue = &conns[File::Queue as usize];
         match self.vacuum.step(queue, now) {
             Ok(is_over) => {
-                self.committed(queue, File::Queue);
+                self.committed(File::Queue);
                 if is_over {
                     self.fold(queue, File::Queue, "PRAGMA wal_checkpoint(TRUNCATE)");
                     tracing::debug!("the space of messages that are gone is given back");

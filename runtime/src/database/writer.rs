@@ -1,21 +1,27 @@
-//! The one thread that writes, and the inbox in front of it.
+//! Whoever writes, one at a time, and how a group of changes is made.
 //!
-//! Group commit: while one commit is being synced, the next changes gather in the inbox; the thread takes all of them,
-//! runs them in one transaction per file (the main file commits before the queue), syncs, then runs their completions
-//! in order. A submitter waits for the disk only, never for a module: completions must not block.
+//! Group commit: while one commit is being synced, the next changes gather in the inbox; whoever writes takes all of them, runs
+//! them in one transaction per file (the main file commits before the queue), syncs, then runs their completions in order. A
+//! submitter waits for the disk only, never for a module: completions must not block.
 //!
+//! As a rule that is the writer's own thread. A thread that waits for its change anyway, and finds nobody writing, writes itself:
+//! to wake another thread and to be woken by it costs about as much as a commit to a good disk. It makes two groups at most, and
+//! leaves the rest to the writer's thread.
+//!
+//! ```text
+//! submit ─► in line ─(whoever holds the files takes all)─► commit, sync ─► completions ─► files let go
+//! ```
 //! If one change of a group fails, the group is rolled back and its changes run one by one, so that only the guilty one
 //! fails.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
-use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::inbox::{Inbox, Woken, Work};
 use super::upkeep::Upkeep;
 use super::{Figures, File, StoreError, lock};
 use crate::clock;
@@ -24,211 +30,105 @@ use crate::clock;
 /// prepared statements, no waiting.
 pub type Job = Box<dyn FnMut(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
 
-/// What follows a change, on the writer's thread: `Ok` means committed and synced. `[never blocks]`
+/// What follows a change, on the thread that writes: `Ok` means committed and synced. `[never blocks]`
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 type Outcome = Result<(), StoreError>;
 
-/// Changes of one commit at most.
-const MAX_GROUP: usize = 1024;
-/// Bytes that may wait in the inbox; one more change is always let in when it is empty.
-const MAX_WAITING_BYTES: usize = 8 << 20;
-/// Places for waiting changes that are kept when a flood is over.
-const KEPT_PLACES: usize = 1024;
-/// While changes come one upon the other, the thread looks for the next one for so long before it sleeps: to be woken costs both
-/// sides more than a sync of a good disk leaves to do.
-const LINGER: Duration = Duration::from_micros(40);
-/// What a change without a stated size counts.
-const DEFAULT_BYTES: usize = 1024;
+/// Whoever has made its own change in less makes those of others that came meanwhile too.
+const QUICK: Duration = Duration::from_millis(1);
 
-/// A change with what belongs to it.
-pub struct Work {
-    jobs: [Option<Job>; 2],
-    after_main: Option<Completion>,
-    completion: Completion,
-    bytes: usize,
-    is_hurried: bool,
+/// What is in line, and the files for whoever writes.
+pub(super) struct Desk {
+    pub inbox: Inbox,
+    /// `None` once closed.
+    writer: Mutex<Option<Writer>>,
 }
 
-impl Work {
-    /// Work without a change yet: its completion runs after everything that was submitted before.
-    pub fn new(completion: Completion) -> Work {
-        Work { jobs: [None, None], after_main: None, completion, bytes: DEFAULT_BYTES, is_hurried: false }
-    }
-
-    /// Adds a change of `file`. With changes of both files, that of the queue is made only once that of the main file
-    /// is committed.
-    pub fn job(mut self, file: File, job: Job) -> Work {
-        self.jobs[file as usize] = Some(job);
-        self
-    }
-
-    /// Adds what follows the change of the main file, whatever becomes of the one of the queue: runs before the
-    /// completion.
-    pub fn after_main(mut self, completion: Completion) -> Work {
-        self.after_main = Some(completion);
-        self
-    }
-
-    /// Says how many bytes it holds in memory while it waits.
-    pub fn bytes(mut self, bytes: usize) -> Work {
-        self.bytes = bytes.max(DEFAULT_BYTES);
-        self
-    }
-
-    /// Lets it into the line however much is there: for whoever must not wait and bounds by himself what he has in line.
-    pub fn hurried(mut self) -> Work {
-        self.is_hurried = true;
-        self
-    }
-
-    /// Ends it without trying.
-    pub(crate) fn refuse(self, error: StoreError) {
-        if let Some(after_main) = self.after_main {
-            after_main(Err(error.clone()));
-        }
-        (self.completion)(Err(error));
-    }
+/// The files and what belongs to writing them.
+pub(super) struct Writer {
+    pub conns: [Connection; 2],
+    pub figures: Arc<Figures>,
+    pub upkeep: Upkeep,
+    pub on_damage: Box<dyn Fn(File) + Send>,
 }
 
-/// Where submitters and the writer meet.
-#[derive(Default)]
-pub(super) struct Inbox {
-    state: Mutex<Waiting>,
-    filled: Condvar,
-    emptied: Condvar,
-    /// Something is in line; seen without the lock while the writer lingers.
-    has_work: AtomicBool,
-}
-
-#[derive(Default)]
-struct Waiting {
-    work: VecDeque<Work>,
-    bytes: usize,
-    closed: bool,
-    /// The writer sleeps: it is to be woken.
-    sleeps: bool,
-    writer: Option<ThreadId>,
-}
-
-impl Inbox {
-    /// Puts work in line; waits while too much is there, unless it is hurried. Gives it back when the inbox is closed.
-    pub(super) fn push(&self, work: Work) -> Result<(), Box<Work>> {
-        let mut state = lock(&self.state);
-        // The writer itself must not wait for the writer: completions may submit.
-        let may_wait = !work.is_hurried && state.writer != Some(std::thread::current().id());
-        while may_wait && !state.closed && state.bytes > 0 && state.bytes + work.bytes > MAX_WAITING_BYTES {
-            state = self.emptied.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        if state.closed {
-            return Err(Box::new(work));
-        }
-        state.bytes += work.bytes;
-        // The first one wakes the writer for all, if it sleeps: each call is one into the system.
-        let wakes = std::mem::take(&mut state.sleeps);
-        state.work.push_back(work);
-        self.has_work.store(true, Ordering::Release);
-        drop(state);
-        if wakes {
-            self.filled.notify_one();
-        }
-        Ok(())
+impl Desk {
+    pub fn new(writer: Writer) -> Desk {
+        Desk { inbox: Inbox::default(), writer: Mutex::new(Some(writer)) }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        lock(&self.state).bytes < MAX_WAITING_BYTES
-    }
-
-    pub(super) fn is_writer(&self) -> bool {
-        lock(&self.state).writer == Some(std::thread::current().id())
-    }
-
-    /// From now on nothing is let in; what is in is still done.
-    pub(super) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.filled.notify_all();
-        self.emptied.notify_all();
-    }
-
-    /// Waits a moment for the next change, after a commit: cheaper for both sides than sleeping and being woken.
-    fn linger(&self) {
-        let since = clock::now();
-        while !self.has_work.load(Ordering::Acquire) && since.elapsed() < LINGER {
-            // Whoever is to bring it may wait for this very processor.
-            std::thread::yield_now();
-        }
-    }
-
-    /// Takes the next group; waits for it until then at most.
-    fn take(&self, until: Instant) -> Taken {
-        self.linger();
-        let mut state = lock(&self.state);
-        while state.work.is_empty() {
-            if state.closed {
-                return Taken::Closed;
+    /// The body of the writer's thread: until the inbox is closed and everything in it done.
+    pub fn run(&self) {
+        loop {
+            let wakes_at = lock(&self.writer).as_ref().map_or_else(clock::now, |writer| writer.upkeep.wakes_at());
+            let woken = self.inbox.wait(wakes_at);
+            let mut files = lock(&self.writer);
+            let Some(writer) = files.as_mut() else { return };
+            match woken {
+                // Kept while there is more: nobody else is to write one change while many wait.
+                Woken::Work => while self.make_group(writer, true) {},
+                Woken::Upkeep => writer.look_after(self.inbox.is_empty()),
+                Woken::Nothing => writer.upkeep.rest(&writer.conns, clock::now()),
+                Woken::Closed => {
+                    files.take().into_iter().for_each(Writer::close);
+                    return;
+                }
             }
-            let left = until.saturating_duration_since(clock::now());
-            if left.is_zero() {
-                return Taken::Nothing;
-            }
-            state.sleeps = true;
-            state = self.filled.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
-        let count = state.work.len().min(MAX_GROUP);
-        let group: Vec<Work> = state.work.drain(..count).collect();
-        state.bytes =
-            if state.work.is_empty() { 0 } else { state.bytes - group.iter().map(|w| w.bytes).sum::<usize>() };
-        state.sleeps = false;
-        self.has_work.store(!state.work.is_empty(), Ordering::Relaxed);
-        if state.work.is_empty() && state.work.capacity() > KEPT_PLACES {
-            state.work.shrink_to(KEPT_PLACES);
-        }
-        drop(state);
-        self.emptied.notify_all();
-        Taken::Group(group)
     }
 
-    fn is_empty(&self) -> bool {
-        lock(&self.state).work.is_empty()
-    }
-}
-
-/// What the writer does next.
-enum Taken {
-    Group(Vec<Work>),
-    /// The time is up.
-    Nothing,
-    /// Closed, and empty.
-    Closed,
-}
-
-/// The thread's body: until the inbox is closed and everything in it done.
-pub(super) fn run(
-    inbox: &Inbox,
-    mut conns: [Connection; 2],
-    figures: &Figures,
-    mut upkeep: Upkeep,
-    on_damage: impl Fn(File),
-) {
-    lock(&inbox.state).writer = Some(std::thread::current().id());
-    loop {
-        let mut group = match inbox.take(upkeep.wakes_at()) {
-            Taken::Group(group) => group,
-            Taken::Nothing => {
-                upkeep.rest(&conns, clock::now());
-                continue;
-            }
-            Taken::Closed => break,
+    /// Makes what is in line on this thread, where nobody writes: to be called by whoever waits for it, holding no lock.
+    pub fn attend(&self) {
+        let mut files = match self.writer.try_lock() {
+            Ok(files) => files,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Whoever writes sees what is in line once he has let the files go.
+            Err(TryLockError::WouldBlock) => return,
         };
+        let Some(writer) = files.as_mut() else { return };
+        let since = clock::now();
+        if !self.make_group(writer, false) {
+            return;
+        }
+        // Those who came meanwhile would wait for the writer's thread to wake, and this one waits for their commit anyway if it sends
+        // again. Where the disk is slow, it has waited enough.
+        if since.elapsed() < QUICK {
+            self.make_group(writer, false);
+        }
+        let is_upkeep_due = writer.upkeep.is_due(clock::now());
+        // In this order: what is put in line until then finds the files taken.
+        drop(files);
+        self.inbox.hand_back(is_upkeep_due);
+    }
+
+    /// Makes the next group; false where nothing is in line.
+    fn make_group(&self, writer: &mut Writer, looks_after: bool) -> bool {
+        let group = self.inbox.take();
+        if group.is_empty() {
+            return false;
+        }
+        writer.make(group);
+        if looks_after {
+            writer.look_after(self.inbox.is_empty());
+        }
+        self.inbox.leave();
+        true
+    }
+}
+
+impl Writer {
+    /// Commits a group and tells whoever waits for it.
+    fn make(&mut self, mut group: Vec<Work>) {
         let mut outcomes: Vec<Outcome> = group.iter().map(|_| Ok(())).collect();
-        commit(&mut conns[0], File::Main, &mut group, &mut outcomes, figures, &mut upkeep);
+        self.commit(File::Main, &mut group, &mut outcomes);
         let after_main = outcomes.clone();
-        commit(&mut conns[1], File::Queue, &mut group, &mut outcomes, figures, &mut upkeep);
+        self.commit(File::Queue, &mut group, &mut outcomes);
         for ((work, after_main), outcome) in group.into_iter().zip(after_main).zip(outcomes) {
             if let Err(error) = &outcome {
-                figures.failures.fetch_add(1, Ordering::Relaxed);
+                self.figures.failures.fetch_add(1, Ordering::Relaxed);
                 if let StoreError::Corrupt { file, .. } = error {
-                    on_damage(*file);
+                    (self.on_damage)(*file);
                 }
             }
             let complete = || {
@@ -241,58 +141,59 @@ pub(super) fn run(
                 tracing::error!("a completion of the database writer panicked");
             }
         }
-        // Whoever waited for the commit has been told: this holds up only the next one.
-        upkeep.after_group(&conns, clock::now(), inbox.is_empty());
     }
-    for (conn, file) in conns.into_iter().zip(File::ALL) {
-        let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if let Err(error) = checkpoint.and_then(|()| conn.close().map_err(|(_, error)| error)) {
-            tracing::warn!("{file} was not folded up at the end, which the next start will do: {error}");
-        }
-    }
-}
 
-/// Commits the changes of one file: together, or one by one if one of them fails.
-fn commit(
-    conn: &mut Connection,
-    file: File,
-    group: &mut [Work],
-    outcomes: &mut [Outcome],
-    figures: &Figures,
-    upkeep: &mut Upkeep,
-) {
-    let mut members: Vec<(&mut Job, &mut Outcome)> = group
-        .iter_mut()
-        .zip(outcomes)
-        .filter(|(_, outcome)| outcome.is_ok())
-        .filter_map(|(work, outcome)| work.jobs[file as usize].as_mut().map(|job| (job, outcome)))
-        .collect();
-    if members.is_empty() {
-        return;
+    /// Whoever waited for the commit has been told: this holds up only the next one.
+    fn look_after(&mut self, is_idle: bool) {
+        self.upkeep.after_group(&self.conns, clock::now(), is_idle);
     }
-    let mut done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
-    if let Err(Failed::Job(StoreError::Full(_)) | Failed::Commit(StoreError::Full(_))) = done
-        && upkeep.on_full(conn, file)
-    {
-        // There is some room now, for what makes room itself.
-        done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
-    }
-    match done {
-        Ok(()) => {}
-        Err(Failed::Job(_)) if members.len() > 1 => {
-            for (job, outcome) in members {
-                let alone = transact(conn, file, std::iter::once(&mut *job), figures);
-                *outcome = alone.map_err(Failed::into_error);
-            }
-        }
-        Err(failed) => {
-            let error = failed.into_error();
-            for (_, outcome) in members {
-                *outcome = Err(error.clone());
+
+    fn close(self) {
+        for (conn, file) in self.conns.into_iter().zip(File::ALL) {
+            let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            if let Err(error) = checkpoint.and_then(|()| conn.close().map_err(|(_, error)| error)) {
+                tracing::warn!("{file} was not folded up at the end, which the next start will do: {error}");
             }
         }
     }
-    upkeep.committed(conn, file);
+
+    /// Commits the changes of one file: together, or one by one if one of them fails.
+    fn commit(&mut self, file: File, group: &mut [Work], outcomes: &mut [Outcome]) {
+        let Writer { conns, figures, upkeep, .. } = self;
+        let conn = &mut conns[file as usize];
+        let mut members: Vec<(&mut Job, &mut Outcome)> = group
+            .iter_mut()
+            .zip(outcomes)
+            .filter(|(_, outcome)| outcome.is_ok())
+            .filter_map(|(work, outcome)| work.jobs[file as usize].as_mut().map(|job| (job, outcome)))
+            .collect();
+        if members.is_empty() {
+            return;
+        }
+        let mut done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+        if let Err(Failed::Job(StoreError::Full(_)) | Failed::Commit(StoreError::Full(_))) = done
+            && upkeep.on_full(conn, file)
+        {
+            // There is some room now, for what makes room itself.
+            done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+        }
+        match done {
+            Ok(()) => {}
+            Err(Failed::Job(_)) if members.len() > 1 => {
+                for (job, outcome) in members {
+                    let alone = transact(conn, file, std::iter::once(&mut *job), figures);
+                    *outcome = alone.map_err(Failed::into_error);
+                }
+            }
+            Err(failed) => {
+                let error = failed.into_error();
+                for (_, outcome) in members {
+                    *outcome = Err(error.clone());
+                }
+            }
+        }
+        upkeep.committed(file);
+    }
 }
 
 enum Failed {
@@ -337,3 +238,6 @@ fn transact<'a>(
     figures.record(count, before.elapsed());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

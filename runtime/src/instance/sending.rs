@@ -10,6 +10,7 @@ use super::completions::Completion;
 use super::host::{read, refused_stage, with_link};
 use super::link::Link;
 use crate::message::{META_FORMAT, MetaKind, meta_len};
+use crate::queue::disk::Disk;
 use crate::queue::ingest::{DiskMessage, InLine, Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
 use crate::queue::losses::NOT_STORED;
@@ -133,7 +134,9 @@ struct Waker(Arc<Waiting>);
 
 impl Waker {
     fn wake(&self, status: DrStatus, reason: &str) {
-        if self.0.end.set((status, reason.to_owned())).is_ok() {
+        let is_set = self.0.end.set((status, reason.to_owned())).is_ok();
+        // It may have made the commit itself.
+        if is_set && self.0.thread.id() != std::thread::current().id() {
             self.0.thread.unpark();
         }
     }
@@ -142,6 +145,20 @@ impl Waker {
 impl Drop for Waker {
     fn drop(&mut self) {
         self.wake(DR_FAILED, "its end was lost by a defect of the runtime");
+    }
+}
+
+/// What a thread owes that has something in line and is about to wait for it: to write it itself where nobody else does.
+struct Attendance<'a> {
+    disk: &'a Disk,
+    waiting: &'a RefCell<Option<Arc<Waiting>>>,
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        if self.waiting.borrow().is_some() {
+            self.disk.attend();
+        }
     }
 }
 
@@ -174,8 +191,10 @@ unsafe extern "C" fn send_and_wait(
             *waiting.borrow_mut() = Some(waits.clone());
             Hearer::Thread(Waker(waits))
         };
+        let attendance = Attendance { disk: &link.services.disk, waiting: &waiting };
         // SAFETY: what the module passed.
         let status = unsafe { carry(link, DR_NO_DELIVERY, output, message, hearer) };
+        drop(attendance);
         let Some(waiting) = waiting.take().filter(|_| status == DR_PENDING) else { return status };
         let (status, why) = waiting.wait();
         // SAFETY: null or a sink, lent for the call by contract.
@@ -218,7 +237,8 @@ unsafe fn carry(
         }
         let (ingest, source, hearer) = (link.services.ingest.clone(), output.source().clone(), hearer());
         let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
-        link.services.disk.enqueue(rows, move |outcome| {
+        let attends = matches!(hearer, Hearer::Thread(_));
+        link.services.disk.enqueue_from(rows, attends, move |outcome| {
             match outcome {
                 Ok(_) => hearer.hear(DR_OK, ""),
                 Err(error) => {

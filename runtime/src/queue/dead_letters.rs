@@ -39,9 +39,9 @@ impl Disk {
         // What is set aside again meanwhile is not meant.
         let filter = Filter { up_to: Some(self.last_id()?), ..filter.clone() };
         loop {
-            let (of, disk) = (filter.clone(), self.clone());
+            let (of, disk, shared) = (filter.clone(), self.clone(), self.shared.clone());
             let moved = self.change(
-                move |tx| dead_letter::resend(tx, &of, now_us),
+                move |tx| dead_letter::resend(tx, &of, &shared.ids, now_us),
                 move |moved| {
                     disk.shared.parked.fetch_sub(moved.messages, Ordering::Relaxed);
                     disk.shared.messages.fetch_add(moved.messages, Ordering::Relaxed);

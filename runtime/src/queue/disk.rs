@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Inbox;
 use super::budget::{Budget, Limits};
@@ -17,15 +18,22 @@ use super::lane::lock;
 pub use super::settling::{End, RowBehind, Settlement, Settling};
 use super::store_clock::StoreClock;
 use crate::clock;
+use crate::database::tables::ids::Ids;
 use crate::database::tables::loss::{self, LossLine, LossTotal};
 pub use crate::database::tables::queue::ReadLimits;
 use crate::database::tables::queue::{self, ClockMark, Endpoints, ReadMessage, StoredMessage, Tries};
-use crate::database::{Database, File, StoreError};
+use crate::database::{Database, File, StoreError, Work};
 
 /// Bytes that may gather for the next commit; one more sender is always let in when nothing has.
 const MAX_GATHERED_BYTES: usize = 8 << 20;
 /// Rows tried before that are remembered at most; beyond it, their count begins anew.
 const MAX_TRIED: usize = 100_000;
+
+/// From this time of a commit on it is worth a moment to have in it those who were told by the last one: they mostly send again at
+/// once, and would wait for two syncs else.
+const SLOW_COMMIT: Duration = Duration::from_millis(1);
+/// That moment, as a share of the commit.
+const MOMENT: u32 = 16;
 
 /// See the module's documentation. Clones are the same.
 #[derive(Clone)]
@@ -40,9 +48,11 @@ pub struct Disk {
 pub(super) struct Shared {
     pub messages: AtomicU64,
     pub parked: AtomicU64,
+    pub ids: Ids,
     pub arrived: OnceLock<Box<Arrived>>,
     gathered: Mutex<Gathered>,
     has_room: Condvar,
+    has_expected: Condvar,
     /// Touched by the writer's thread only.
     taken: Mutex<Taken>,
     lines: Mutex<HashMap<Arc<str>, Arc<Settling>>>,
@@ -61,13 +71,28 @@ pub(super) struct Shared {
 /// not wait.
 pub type Arrived = dyn Fn(&[StoredMessage], i64) + Send + Sync;
 
+/// What a sender is ready to do for its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Nothing: it waits for nobody.
+    Hurries,
+    /// It waits while the disk is far behind.
+    Waits,
+    /// That, and it makes the commit if nobody else writes.
+    Attends,
+}
+
 /// What was sent since the last change was made.
 #[derive(Default)]
 struct Gathered {
     entries: Vec<Entry>,
     bytes: usize,
+    /// Senders that wait for room.
+    held: usize,
     /// A change that will take it is at the writer.
     has_work: bool,
+    /// That change waits until there is so much; 0: it does not.
+    expected: usize,
 }
 
 /// What one sender handed in.
@@ -84,6 +109,12 @@ struct Taken {
     has_run: bool,
     first: i64,
     endpoints: Endpoints,
+    /// When it began.
+    since: Option<Instant>,
+    /// Whom the last change told, with those who were in line then.
+    told: usize,
+    /// How long that change took.
+    took: Duration,
 }
 
 impl Disk {
@@ -145,7 +176,23 @@ impl Disk {
         rows: Vec<StoredMessage>,
         done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
     ) -> Result<(), SendError> {
-        self.gather(rows, true, done)
+        self.gather(rows, Patience::Waits, done)
+    }
+
+    /// [`Disk::enqueue`] for a sender that may wait for the commit. If it `attends`, it calls [`Disk::attend`] at once, holding no
+    /// lock: where nobody else writes, it makes the commit itself.
+    pub fn enqueue_from(
+        &self,
+        rows: Vec<StoredMessage>,
+        attends: bool,
+        done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
+    ) -> Result<(), SendError> {
+        self.gather(rows, if attends { Patience::Attends } else { Patience::Waits }, done)
+    }
+
+    /// See [`Disk::enqueue_from`]. Returns at once where somebody else writes.
+    pub fn attend(&self) {
+        self.database.attend();
     }
 
     /// [`Disk::enqueue`] for few messages of somebody who must not wait, however far behind the disk is.
@@ -154,13 +201,13 @@ impl Disk {
         rows: Vec<StoredMessage>,
         done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
     ) -> Result<(), SendError> {
-        self.gather(rows, false, done)
+        self.gather(rows, Patience::Hurries, done)
     }
 
     fn gather(
         &self,
         rows: Vec<StoredMessage>,
-        may_wait: bool,
+        patience: Patience,
         done: impl FnOnce(Result<i64, StoreError>) + Send + 'static,
     ) -> Result<(), SendError> {
         let Some(first) = rows.first() else {
@@ -176,20 +223,27 @@ impl Disk {
         let entry = Entry { rows, monotonic_us: clock::monotonic_us(), done: Box::new(done) };
         let mut gathered = lock(&self.shared.gathered);
         let is_full = |gathered: &Gathered| gathered.bytes > 0 && gathered.bytes + held > MAX_GATHERED_BYTES;
-        while may_wait && is_full(&gathered) && !self.database.is_writer() {
+        while patience != Patience::Hurries && is_full(&gathered) && !self.database.is_writer() {
+            gathered.held += 1;
             gathered = self.shared.has_room.wait(gathered).unwrap_or_else(PoisonError::into_inner);
+            gathered.held -= 1;
         }
         gathered.bytes += held;
         gathered.entries.push(entry);
         let has_work = std::mem::replace(&mut gathered.has_work, true);
+        let is_expected = gathered.expected > 0 && gathered.entries.len() >= gathered.expected;
         drop(gathered);
+        if is_expected {
+            self.shared.has_expected.notify_one();
+        }
         if !has_work {
             let (storing, stored, clock, budget) =
                 (self.shared.clone(), self.shared.clone(), self.clock.clone(), self.budget.clone());
             let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, clock.mark());
             let completion = move |outcome: Result<(), StoreError>| stored.stored(outcome, &budget);
             // One at a time, and what it holds is bounded above.
-            self.database.submit_now(File::Queue, Box::new(job), Box::new(completion));
+            let work = Work::new(Box::new(completion)).job(File::Queue, Box::new(job)).hurried();
+            self.database.submit_work(if patience == Patience::Attends { work.attended() } else { work });
         }
         Ok(())
     }
@@ -296,8 +350,12 @@ impl Shared {
     /// Stores what has gathered. May be run again where the change failed with others. `[writer]`
     fn store(&self, tx: &rusqlite::Transaction<'_>, mark: ClockMark) -> rusqlite::Result<()> {
         let mut taken = lock(&self.taken);
-        let Taken { entries, has_run, first, endpoints } = &mut *taken;
+        let Taken { entries, has_run, first, endpoints, since, told, took } = &mut *taken;
         if !*has_run {
+            if *took >= SLOW_COMMIT {
+                self.expect(*told, *took / MOMENT);
+            }
+            *since = Some(clock::now());
             (*has_run, *entries) = (true, self.take_gathered());
         }
         endpoints.settle(false);
@@ -307,16 +365,33 @@ impl Shared {
         let mut all = Vec::with_capacity(entries.iter().map(|entry| entry.rows.len()).sum());
         entries.iter().for_each(|entry| all.extend(entry.rows.iter().map(|row| (row, entry.monotonic_us))));
         self.expiring.note(all.iter().map(|(row, _)| *row), mark);
-        *first = queue::append(tx, &all, mark, endpoints)?;
+        *first = queue::append(tx, &all, mark, &self.ids, endpoints)?;
         Ok(())
+    }
+
+    /// Waits until so much has gathered, for a moment.
+    fn expect(&self, count: usize, moment: Duration) {
+        let until = clock::now() + moment;
+        let mut gathered = lock(&self.gathered);
+        gathered.expected = count;
+        while gathered.entries.len() < count {
+            let left = until.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                break;
+            }
+            gathered = self.has_expected.wait_timeout(gathered, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        gathered.expected = 0;
     }
 
     fn take_gathered(&self) -> Vec<Entry> {
         let mut gathered = lock(&self.gathered);
         (gathered.bytes, gathered.has_work) = (0, false);
-        let entries = std::mem::take(&mut gathered.entries);
+        let (entries, wakes) = (std::mem::take(&mut gathered.entries), gathered.held > 0);
         drop(gathered);
-        self.has_room.notify_all();
+        if wakes {
+            self.has_room.notify_all();
+        }
         entries
     }
 
@@ -327,6 +402,8 @@ impl Shared {
         let entries = if taken.has_run { std::mem::take(&mut taken.entries) } else { self.take_gathered() };
         taken.has_run = false;
         taken.endpoints.settle(outcome.is_ok());
+        taken.took = taken.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        taken.told = entries.len() + lock(&self.gathered).entries.len();
         let mut first = taken.first;
         drop(taken);
         for Entry { rows, done, .. } in entries {

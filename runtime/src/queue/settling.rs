@@ -371,7 +371,7 @@ impl Hand {
             });
             let mark = disk.clock.mark();
             disk.shared.expiring.note(rows.iter().map(|(row, _)| *row), mark);
-            let mut first = queue::append(tx, &rows, mark, endpoints)?;
+            let mut first = queue::append(tx, &rows, mark, &disk.shared.ids, endpoints)?;
             for item in items.values_mut() {
                 item.first = first;
                 first += staged(item) as i64;
@@ -383,7 +383,8 @@ impl Hand {
                 (End::Handled, Some(row)) => item.was_there = queue::delete(tx, &[row])? > 0,
                 (End::Parked(parking, _), Some(row)) => item.was_there = queue::park(tx, row, parking)?,
                 (End::Parked(parking, Some(message)), None) => {
-                    let id = queue::append(tx, &[(message, item.monotonic_us)], disk.clock.mark(), endpoints)?;
+                    let message = [(message, item.monotonic_us)];
+                    let id = queue::append(tx, &message, disk.clock.mark(), &disk.shared.ids, endpoints)?;
                     queue::park(tx, id, parking)?;
                 }
                 (End::Tried(tries), Some(row)) => queue::note_tries(tx, row, *tries)?,

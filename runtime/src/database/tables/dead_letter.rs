@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::ids::Ids;
 use super::loss::{self, LossRow};
 use super::queue::StoredMessage;
 
@@ -144,22 +145,20 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
 
 /// Puts up to [`MAX_MOVED`] back to the end of their queues, as if they had never been delivered; what is left of their time to live
 /// counts from `now_us`.
-pub fn resend(conn: &Connection, filter: &Filter, now_us: i64) -> rusqlite::Result<Moved> {
+pub fn resend(conn: &Connection, filter: &Filter, ids: &Ids, now_us: i64) -> rusqlite::Result<Moved> {
     let mut found = whole(conn, filter)?;
     let is_more = found.len() > MAX_MOVED as usize;
     found.truncate(MAX_MOVED as usize);
     let mut moved = Moved { is_more, ..Moved::default() };
     let mut again = conn.prepare_cached(
-        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us,
+        "INSERT INTO message (id, endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us,
          clock_trusted, ttl_left_us, ttl_from_us, format, meta, body)
-         SELECT endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us, clock_trusted,
+         SELECT ?3, endpoint, priority, bytes, sender, output, epoch, sequence, created_us, boot, monotonic_us, clock_trusted,
          ttl_left_us, iif(ttl_left_us IS NULL, NULL, ?2), format, meta, body FROM message WHERE id = ?1",
     )?;
-    for letter in found {
-        again.execute(params![letter.id, now_us])?;
-        if moved.rows.is_empty() {
-            moved.first = conn.last_insert_rowid();
-        }
+    moved.first = ids.take(conn, found.len())?;
+    for (letter, id) in found.into_iter().zip(moved.first..) {
+        again.execute(params![letter.id, now_us, id])?;
         conn.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([letter.id])?;
         moved.rows.push(letter.message);
     }

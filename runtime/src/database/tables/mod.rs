@@ -6,6 +6,7 @@ pub mod barred;
 pub mod clock;
 pub mod dead_letter;
 pub mod deployment;
+pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod loss;

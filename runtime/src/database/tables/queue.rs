@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
+use super::ids::Ids;
 use super::loss::{self, LossRow};
 
 /// Format of `meta` and `body` that this release writes.
@@ -102,10 +103,11 @@ pub fn open_boot(conn: &Connection, boot_id: &str, now_us: i64) -> rusqlite::Res
     conn.query_row("SELECT id FROM boot WHERE boot_id = ?1", [boot_id], |row| row.get(0))
 }
 
-/// Appends messages; gives the id of the first, which the others follow without a gap.
+/// Appends messages; gives the id of the first, which the others follow without a gap. For tests.
+#[cfg(test)]
 pub fn enqueue(conn: &Connection, rows: &[StoredMessage], mark: ClockMark) -> rusqlite::Result<i64> {
     let rows: Vec<_> = rows.iter().map(|row| (row, mark.monotonic_us)).collect();
-    append(conn, &rows, mark, &mut Endpoints::default())
+    append(conn, &rows, mark, &Ids::default(), &mut Endpoints::default())
 }
 
 /// Numbers of endpoints, so that they are not looked up for each message.
@@ -143,7 +145,7 @@ impl Endpoints {
 const APPEND_ROWS: [usize; 3] = [16, 4, 1];
 /// Parameters that all rows of such a statement share, and those of each.
 const SHARED: usize = 2;
-const OWN: usize = 13;
+const OWN: usize = 14;
 
 static APPEND: LazyLock<[String; 3]> = LazyLock::new(|| {
     APPEND_ROWS.map(|rows| {
@@ -153,22 +155,24 @@ static APPEND: LazyLock<[String; 3]> = LazyLock::new(|| {
         };
         let rows: Vec<String> = (0..rows).map(row).collect();
         format!(
-            "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
+            "INSERT INTO message (id, endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
              ttl_left_us, ttl_from_us, meta, body, boot, clock_trusted, format) VALUES {}",
             rows.join(", ")
         )
     })
 });
 
-/// [`enqueue`] of messages with the monotonic time of each. `endpoints` are those of this change and of those before it that
-/// are committed.
+/// Appends messages with the monotonic time of each; gives the id of the first, which the others follow without a gap. `endpoints`
+/// are those of this change and of those before it that are committed.
 pub fn append(
     conn: &Connection,
     rows: &[(&StoredMessage, Option<i64>)],
     mark: ClockMark,
+    ids: &Ids,
     endpoints: &mut Endpoints,
 ) -> rusqlite::Result<i64> {
-    let mut left = rows;
+    let first = ids.take(conn, rows.len())?;
+    let (mut left, mut id) = (rows, first);
     for (count, sql) in APPEND_ROWS.into_iter().zip(APPEND.iter()) {
         if left.len() < count {
             continue;
@@ -180,25 +184,27 @@ pub fn append(
             let (now, later) = left.split_at(count);
             for (at, (message, monotonic_us)) in now.iter().enumerate() {
                 let endpoint = endpoints.id(conn, &message.endpoint)?;
-                bind(&mut insert, SHARED + at * OWN, endpoint, message, (*monotonic_us, mark.store_us))?;
+                bind(&mut insert, SHARED + at * OWN, (id, endpoint), message, (*monotonic_us, mark.store_us))?;
+                id += 1;
             }
             insert.raw_execute()?;
             left = later;
         }
     }
-    Ok(conn.last_insert_rowid() - rows.len() as i64 + 1)
+    Ok(first)
 }
 
 fn bind(
     insert: &mut CachedStatement<'_>,
     before: usize,
-    endpoint: i64,
+    (id, endpoint): (i64, i64),
     m: &StoredMessage,
     (monotonic_us, store_us): (Option<i64>, Option<i64>),
 ) -> rusqlite::Result<()> {
     let ttl_left_us = m.ttl_secs.map(|s| i64::try_from(s.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
     let ttl_from_us = ttl_left_us.map(|_| store_us.unwrap_or(m.created_us));
     let own: [&dyn ToSql; OWN] = [
+        &id,
         &endpoint,
         &m.priority,
         &((m.meta.len() + m.body.len()) as i64),
@@ -234,19 +240,18 @@ pub fn put_before(
             lowest.unwrap_or(0).min(0) - rows.len() as i64 - KEPT_GAP
         }
     };
-    let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + 3)).collect();
+    let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + SHARED)).collect();
     let mut insert = conn.prepare_cached(&format!(
-        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
-         ttl_left_us, ttl_from_us, meta, body, id, boot, clock_trusted, format)
-         VALUES ({}, ?1, ?2, ?3, {FORMAT})",
+        "INSERT INTO message (id, endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
+         ttl_left_us, ttl_from_us, meta, body, boot, clock_trusted, format)
+         VALUES ({}, ?1, ?2, {FORMAT})",
         own.join(", ")
     ))?;
     for (message, id) in rows.iter().zip(first..) {
-        insert.raw_bind_parameter(1, id)?;
-        insert.raw_bind_parameter(2, mark.boot)?;
-        insert.raw_bind_parameter(3, !mark.clock_doubted)?;
+        insert.raw_bind_parameter(1, mark.boot)?;
+        insert.raw_bind_parameter(2, !mark.clock_doubted)?;
         let endpoint = endpoint_id(conn, &message.endpoint)?;
-        bind(&mut insert, 3, endpoint, message, (mark.monotonic_us, mark.store_us))?;
+        bind(&mut insert, SHARED, (id, endpoint), message, (mark.monotonic_us, mark.store_us))?;
         insert.raw_execute()?;
     }
     Ok(first + rows.len() as i64 - 1)

@@ -1,5 +1,8 @@
+use std::sync::Arc;
+
+use super::ids::Ids;
 use super::loss::{self, LossRow};
-use super::queue::{self, ClockMark, StoredMessage};
+use super::queue::{self, ClockMark, Endpoints, StoredMessage};
 use super::{deployment, image, instance, setting};
 use crate::database::File;
 use crate::database::tests::{message, opened};
@@ -43,14 +46,44 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
 }
 
 #[test]
-fn ids_of_handled_messages_are_not_used_again() {
+fn ids_of_messages_go_on_over_removals_failures_and_restarts_and_are_not_used_again() {
     let (_dir, database) = opened();
-    let enqueue =
-        || database.call(File::Queue, |tx| queue::enqueue(tx, &[message("a", 1)], ClockMark::default())).unwrap();
-    let first = enqueue();
-    database.call(File::Queue, move |tx| queue::delete(tx, &[first])).unwrap();
-
-    assert_eq!(enqueue(), first + 1);
+    let append = |ids: &Arc<Ids>, count: usize, fails: bool| {
+        let (ids, rows) = (ids.clone(), vec![message("a", 1); count]);
+        let appended = database.call(File::Queue, move |tx| {
+            let rows: Vec<_> = rows.iter().map(|row| (row, None)).collect();
+            let first = queue::append(tx, &rows, ClockMark::default(), &ids, &mut Endpoints::default())?;
+            if fails { Err(rusqlite::Error::InvalidQuery) } else { Ok(first) }
+        });
+        appended.ok()
+    };
+    let noted = || {
+        database.read(File::Queue, |conn| {
+            conn.query_row("SELECT seq, (SELECT coalesce(max(id), 0) FROM message) FROM sqlite_sequence", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+            })
+        })
+    };
+    let ids = Arc::<Ids>::default();
+    // The change that reserves the first block is rolled back.
+    assert_eq!(append(&ids, 3, true), None);
+    let mut last = 0;
+    for count in [1, 5000, 2, 17, 4096, 1, 9000] {
+        let first = append(&ids, count, false).unwrap();
+        assert!(first > last, "{first} after {last}");
+        last = first + count as i64 - 1;
+        let (reserved, stored) = noted().unwrap();
+        assert_eq!(stored, last, "they follow each other");
+        assert!(reserved >= stored, "{reserved} of {stored}");
+    }
+    let before = noted().unwrap().0;
+    assert_eq!(append(&ids, 1, false), Some(last + 1));
+    assert_eq!(noted().unwrap().0, before, "nothing is written about ids for each message");
+    database.call(File::Queue, |tx| queue::delete_endpoint(tx, "a")).unwrap();
+    // As after a start.
+    let first = append(&Arc::default(), 1, false).unwrap();
+    assert_eq!(first, before + 1);
+    assert!(append(&ids, 5000, false) > Some(first), "whoever reserves anew goes on behind all others");
 }
 
 fn loss(epoch: u64, first: u64, last: u64) -> LossRow {
