@@ -114,7 +114,9 @@ fn what_is_no_route_is_refused_with_the_place_and_nothing_is_added() {
         (&["x", ""], &["route: is empty"]),
     ];
     for (arguments, words) in table {
-        runtime.cli(&[&["route", "add"], arguments].concat()).refused(1, words);
+        let told = runtime.cli(&[&["route", "add"], arguments].concat()).refused(1, words);
+        let is_of_text = !arguments.contains(&A_TO_B);
+        assert_eq!(told.stderr.contains("single quotes"), is_of_text, "{}", told.stderr);
     }
     assert_eq!(routes(&runtime), [] as [Value; 0]);
     let answer = runtime.api().ask("PUT", "/routes/x", Some(&json!({"route": A_TO_B, "prioritty": 1}))).unwrap();

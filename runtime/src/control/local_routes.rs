@@ -236,12 +236,13 @@ fn read(name: &str, entry: &Value) -> Result<RouteSpec, Refusal> {
         _ => {
             let count =
                 if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };
+            // In double quotes a shell takes $upstream for a variable.
+            let is_of_text = problems.iter().any(|problem| ["", "route"].contains(&&*problem.path));
+            let quotes = "put it into single quotes in a shell: 'FROM /messages/modules/a/* INTO $upstream'";
             Err(Refusal {
                 kind: RefusalKind::Invalid,
                 message: format!("route {name} is refused: {count}"),
-                hint: Some(
-                    "put it into single quotes in a shell: 'FROM /messages/modules/a/* INTO $upstream'".to_owned(),
-                ),
+                hint: is_of_text.then(|| quotes.to_owned()),
                 details: problems.iter().map(ToString::to_string).collect(),
             })
         }
