@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 33] = [
     ("log", &["clock", "name"]),
     ("image", &["clock", "name", "spelling", "view"]),
     ("routing", &["clock", "message", "name", "spelling", "written"]),
-    ("queue", &["clock", "database", "message", "name", "routing"]),
+    ("queue", &["clock", "database", "memory", "message", "name", "routing"]),
     ("secret", &["clock", "database", "identity", "name", "spelling", "twin"]),
     ("method", &["clock", "log", "name"]),
     (

@@ -254,7 +254,8 @@ impl Delivering {
             self.unpack(record.meta, &mut message);
         }
         let standing = Standing { priority: lane.priority, expires_ms: record.expires_ms };
-        let (verdict, reason) = self.hand_over(guest, delivery, &message, tries, row.as_ref(), standing);
+        let mut reason = String::new();
+        let verdict = self.hand_over(guest, delivery, &message, tries, row.as_ref(), standing, &mut reason);
         if verdict.kind == DR_ACCEPT {
             self.accept(delivery, row);
             // SAFETY: this worker holds the inbox's one consumer; nothing refers to the record any more.
@@ -297,8 +298,9 @@ impl Delivering {
     fn deliver_kept(&mut self, guest: &mut Guest, kept: &Kept) -> Then {
         self.delivery += 1;
         let delivery = self.delivery;
-        let (verdict, reason) =
-            self.hand_over(guest, delivery, kept.message(), kept.tries(), kept.row().as_ref(), kept.standing());
+        let (row, standing, mut reason) = (kept.row(), kept.standing(), String::new());
+        let verdict =
+            self.hand_over(guest, delivery, kept.message(), kept.tries(), row.as_ref(), standing, &mut reason);
         self.settle_kept(delivery, verdict, &reason, kept)
     }
 
@@ -333,6 +335,8 @@ impl Delivering {
         }
     }
 
+    #[inline]
+    #[allow(clippy::too_many_arguments)]
     fn hand_over(
         &mut self,
         guest: &mut Guest,
@@ -341,15 +345,16 @@ impl Delivering {
         tries: Tries,
         row: Option<&RowBehind>,
         standing: Standing,
-    ) -> (DrVerdict, String) {
+        reason: &mut String,
+    ) -> DrVerdict {
         self.link.deliveries.begin(delivery, message);
-        let (verdict, reason) = guest.on_message(delivery, message);
+        let verdict = guest.on_message(delivery, message, reason);
         if verdict.kind == DR_DEFER {
             // SAFETY: the message and what it points to is in place until this worker moves its lane on.
             self.link.deliveries.defer(delivery, unsafe { Kept::copy(message, tries, row.cloned(), standing) });
         }
         self.link.deliveries.end();
-        (verdict, reason)
+        verdict
     }
 
     fn unpack(&mut self, meta: &[u8], message: &mut DrMessage) {

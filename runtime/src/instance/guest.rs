@@ -222,10 +222,11 @@ impl Guest {
         self.call(Callback::Event, |instance, sink| unsafe { on_event(instance, value, sink) })
     }
 
-    /// Hands a message over. The reason is there for every verdict but acceptance and deferral.
-    pub fn on_message(&mut self, delivery: u64, message: &DrMessage) -> (DrVerdict, String) {
+    /// Hands a message over. `reason` gets why, for every verdict but acceptance and deferral.
+    #[inline]
+    pub fn on_message(&mut self, delivery: u64, message: &DrMessage, reason: &mut String) -> DrVerdict {
         let Some(on_message) = self.table.on_message else {
-            return (DrVerdict { kind: DR_RETRY, reserved: 0, retry_after_ms: 1000 }, String::new());
+            return DrVerdict { kind: DR_RETRY, reserved: 0, retry_after_ms: 1000 };
         };
         let mut text = Collector(Vec::new());
         let sink = text.sink();
@@ -235,10 +236,21 @@ impl Guest {
             // SAFETY: a live instance of this table; the message lives until the call returns.
             unsafe { on_message(instance, delivery, message, &sink) }
         });
+        if verdict.kind == DR_ACCEPT { verdict } else { self.explained(verdict, text, reason) }
+    }
+
+    #[cold]
+    fn explained(&self, verdict: DrVerdict, text: Collector, reason: &mut String) -> DrVerdict {
         match verdict.kind {
-            DR_ACCEPT | DR_DEFER => (verdict, String::new()),
-            DR_RETRY..=DR_PANIC => (verdict, text.reason(&self.link)),
-            unknown => (DrVerdict { kind: DR_FAULT, ..verdict }, format!("its verdict {unknown} is none")),
+            DR_ACCEPT | DR_DEFER => verdict,
+            DR_RETRY..=DR_PANIC => {
+                *reason = text.reason(&self.link);
+                verdict
+            }
+            unknown => {
+                *reason = format!("its verdict {unknown} is none");
+                DrVerdict { kind: DR_FAULT, ..verdict }
+            }
         }
     }
 

@@ -74,12 +74,9 @@ pub fn bind_thread(ticket: u64) {
 }
 
 /// Finds the link, runs `act` on it, and turns a panic of ours into a status.
+#[inline]
 pub(super) fn with_link(ticket: u64, act: impl FnOnce(&Arc<Link>) -> DrStatus) -> DrStatus {
-    catch_unwind(AssertUnwindSafe(|| match ticket::find(ticket).as_deref() {
-        Some(Some(link)) => act(link),
-        _ => DR_GONE,
-    }))
-    .unwrap_or(DR_FAILED)
+    catch_unwind(AssertUnwindSafe(|| ticket::with(ticket, act).unwrap_or(DR_GONE))).unwrap_or(DR_FAILED)
 }
 
 /// Text of a module: UTF-8 or nothing.

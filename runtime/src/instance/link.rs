@@ -135,6 +135,8 @@ pub struct Link {
     pub(super) given: Given,
     /// It has been started: a method called now is taken up soon.
     pub is_started: AtomicBool,
+    /// Its ticket is stale.
+    is_revoked: AtomicBool,
     speaker: OnceLock<Arc<Speaker>>,
     /// The call that the worker has taken up.
     handling: Mutex<Option<Pending>>,
@@ -166,6 +168,7 @@ impl Link {
             device_twin: DeviceTwin::None,
             given: Given::default(),
             is_started: AtomicBool::new(false),
+            is_revoked: AtomicBool::new(false),
             speaker: OnceLock::new(),
             handling: Mutex::default(),
             threads: Mutex::default(),
@@ -381,6 +384,16 @@ impl Link {
         let outputs = self.outputs.iter().filter_map(OnceLock::get).flat_map(|chunk| chunk.iter());
         let sent = outputs.filter_map(OnceLock::get).map(|(_, output)| output.sent()).fold(0, u64::wrapping_add);
         self.calls.load(Ordering::Relaxed).wrapping_add(sent)
+    }
+
+    /// True where its ticket reaches nobody any more.
+    #[inline]
+    pub(super) fn is_revoked(&self) -> bool {
+        self.is_revoked.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_revoked(&self) {
+        self.is_revoked.store(true, Ordering::Release);
     }
 
     /// Enters a timer; `None` when there are too many.

@@ -32,8 +32,11 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    /// In line with its caller: a whole one handed on through memory costs as much as all that is in here.
+    ///
     /// # Safety
     /// `message` is as the contract says: readable, with everything that it points to, for `'a`.
+    #[inline(always)]
     unsafe fn read(message: *const DrOutgoing) -> Option<Parts<'a>> {
         // SAFETY: the caller's promise; `size` comes first and says how much is there.
         unsafe {
@@ -53,7 +56,7 @@ impl<'a> Parts<'a> {
                 (MetaKind::ContentType, message.content_type),
                 (MetaKind::ContentEncoding, message.content_encoding),
             ];
-            if system.iter().any(|(_, text)| read(*text).is_none()) {
+            if system.iter().any(|(_, text)| text.len > 0 && read(*text).is_none()) {
                 return None;
             }
             let system = system.map(|(kind, text)| (kind, text.bytes()));
@@ -195,7 +198,10 @@ unsafe extern "C" fn send_and_wait(
         // SAFETY: what the module passed.
         let status = unsafe { carry(link, DR_NO_DELIVERY, output, message, hearer) };
         drop(attendance);
-        let Some(waiting) = waiting.take().filter(|_| status == DR_PENDING) else { return status };
+        if status != DR_PENDING {
+            return status;
+        }
+        let Some(waiting) = waiting.take() else { return status };
         let (status, why) = waiting.wait();
         // SAFETY: null or a sink, lent for the call by contract.
         if let Some(reason) = unsafe { reason.as_ref() }.filter(|_| !why.is_empty()) {

@@ -39,6 +39,7 @@ struct Belongs(Arc<Link>);
 
 impl Drop for Belongs {
     fn drop(&mut self) {
+        ticket::belong_to(None);
         let id = usage::current_thread();
         self.0.add_cpu(usage::cpu_seconds(id));
         lock(&self.0.threads).retain(|thread| thread.id != id);
@@ -70,8 +71,9 @@ fn enter_link(link: Arc<Link>, own_name: &str) {
     threads.push(thread);
     drop(threads);
     // One that belonged to another instance leaves it.
-    let before = BELONGS.with(|belongs| belongs.replace(Some(Belongs(link))));
-    drop(before);
+    drop(BELONGS.with(RefCell::take));
+    ticket::belong_to(Some(link.clone()));
+    BELONGS.with(|belongs| belongs.replace(Some(Belongs(link))));
 }
 
 unsafe extern "C" fn leave(_of: u64) {

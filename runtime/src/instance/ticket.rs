@@ -1,6 +1,8 @@
 //! Tickets: what a module knows of its instance. A slot and a generation in one number, so that a stale one is recognised
 //! however late it is used, and never reaches the instance that took its place.
 
+use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -38,6 +40,34 @@ impl Ticket {
     }
 }
 
+thread_local! {
+    /// The instance whose thread this is, so that its own calls need no look at the slots, which all threads share. Without an end of
+    /// its own: until the very end of a thread its calls find the way. Whoever sets it takes it back.
+    static OWN: RefCell<ManuallyDrop<Option<Arc<Link>>>> = const { RefCell::new(ManuallyDrop::new(None)) };
+}
+
+/// The calling thread is an instance's own from now on, or nobody's any more.
+pub fn belong_to(link: Option<Arc<Link>>) {
+    // In a call of the module that leads back here the thread stays whose it is, until it belongs to another.
+    let before = OWN.with(|own| own.try_borrow_mut().ok().and_then(|mut own| std::mem::replace(&mut **own, link)));
+    drop(before);
+}
+
+/// Calls `act` with the link behind a ticket; `None` where that is stale.
+#[inline]
+pub fn with<R>(ticket: u64, act: impl FnOnce(&Arc<Link>) -> R) -> Option<R> {
+    OWN.with(|own| {
+        if let Ok(own) = own.try_borrow()
+            && let Some(link) = &**own
+            && link.ticket.0 == ticket
+            && !link.is_revoked()
+        {
+            return Some(act(link));
+        }
+        find(ticket)?.as_ref().map(act)
+    })
+}
+
 fn slot(index: u32) -> Option<&'static ArcSwapOption<Link>> {
     let chunk = SLOTS.chunks.get(index as usize / CHUNK)?;
     chunk.get()?.get(index as usize % CHUNK)
@@ -70,6 +100,9 @@ pub fn revoke(ticket: Ticket) {
     let mut free = super::lock(&SLOTS.free);
     if slot.load().as_ref().is_some_and(|link| link.ticket == ticket) {
         let link = slot.swap(None);
+        if let Some(link) = &link {
+            link.note_revoked();
+        }
         free.slots.push((ticket.slot(), ticket.generation()));
         drop(free);
         drop(link);

@@ -92,6 +92,7 @@ pub fn spawn(assignment: Assignment) -> std::io::Result<()> {
 fn run(mut assignment: Assignment) {
     let link = assignment.link.clone();
     host::bind_thread(link.ticket.0);
+    ticket::belong_to(Some(link.clone()));
     link.thread.store(super::usage::current_thread(), Ordering::Relaxed);
     // The guest's own entry points catch their panics; this is for a defect of ours, which must not pass as a clean stop.
     let load = std::mem::replace(&mut assignment.load, Box::new(|| Err("already loaded".to_owned())));
@@ -99,6 +100,7 @@ fn run(mut assignment: Assignment) {
     let ending = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| internal_error());
     link.close(ending.reason());
     ticket::revoke(link.ticket);
+    ticket::belong_to(None);
     link.add_cpu(super::usage::cpu_seconds(link.thread.swap(0, Ordering::Relaxed)));
     (assignment.report)(WorkerEvent::Ended(ending));
 }

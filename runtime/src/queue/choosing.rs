@@ -20,7 +20,50 @@ pub(super) struct Choosing {
     /// One for each target, in their order.
     choices: Box<[Choice]>,
     meta: Vec<u8>,
-    chosen: Vec<Target>,
+    chosen: Vec<usize>,
+}
+
+/// The targets of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'t> {
+    among: &'t [Target],
+    /// Their places; all of them where there is none.
+    only: Option<&'t [usize]>,
+}
+
+impl<'t> Chosen<'t> {
+    /// Every one of these.
+    pub fn all(targets: &'t [Target]) -> Chosen<'t> {
+        Chosen { among: targets, only: None }
+    }
+
+    /// In their order.
+    pub fn iter(self) -> impl Iterator<Item = &'t Target> {
+        (0..self.len()).filter_map(move |at| self.get(at))
+    }
+
+    /// Where there is one, and no other.
+    #[inline]
+    pub fn single(self) -> Option<&'t Target> {
+        if self.len() == 1 { self.get(0) } else { None }
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        self.only.map_or(self.among.len(), <[usize]>::len)
+    }
+
+    #[inline]
+    fn get(self, at: usize) -> Option<&'t Target> {
+        match self.only {
+            None => self.among.get(at),
+            Some(only) => self.among.get(*only.get(at)?),
+        }
+    }
 }
 
 struct Choice {
@@ -47,13 +90,13 @@ impl Choosing {
     }
 
     /// The targets of a message, and its properties, encoded.
-    pub(super) fn choose(
-        &mut self,
-        targets: &[Target],
+    pub(super) fn choose<'t>(
+        &'t mut self,
+        targets: &'t [Target],
         source: &Source,
         message: &Outgoing<'_>,
         (sequence, created_us): (u64, i64),
-    ) -> (&[Target], &[u8]) {
+    ) -> (Chosen<'t>, &'t [u8]) {
         if self.meta.capacity() > KEPT_META {
             self.meta = Vec::new();
         }
@@ -74,7 +117,7 @@ impl Choosing {
         };
         let asked = Asked::new(view, &self.paths);
         let mut is_settled = false;
-        for (choice, target) in self.choices.iter().zip(targets) {
+        for (at, choice) in self.choices.iter().enumerate() {
             is_settled &= choice.is_alternative;
             if is_settled {
                 continue;
@@ -82,9 +125,9 @@ impl Choosing {
             let is_wanted = choice.test.as_ref().is_none_or(|test| test.evaluate(&asked) == Truth::True);
             if is_wanted && choice.gate.as_ref().is_none_or(|gate| gate.admits()) {
                 is_settled = true;
-                self.chosen.push(target.clone());
+                self.chosen.push(at);
             }
         }
-        (&self.chosen, &self.meta)
+        (Chosen { among: targets, only: Some(&self.chosen) }, &self.meta)
     }
 }

@@ -11,16 +11,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex as FairMutex, MutexGuard as FairGuard};
 
-use super::backlog::Backlog;
 pub use super::backlog::InLine;
-use super::choosing::Choosing;
+use super::choosing::{Choosing, Chosen};
 use super::disk::Disk;
 use super::lane::{LaneLimits, Source, lock};
 pub use super::outgoing::{Outgoing, OutgoingBody, SendError};
 use super::record::MetaWriter;
 use super::sequences::{Book, Sequence};
 pub use super::target::{Gate, Router, Sink, TargetSpec, WhenFull};
-use super::{Inbox, Queue, QueueLane};
+pub(super) use super::target::{Target, To, mixed};
+use super::{Inbox, Queue};
 use crate::clock;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
 use crate::name::Identity;
@@ -41,8 +41,8 @@ const OPERATOR: &str = "$operator";
 pub struct Output {
     pub(super) source: Arc<Source>,
     /// Handed on in turn where senders are held.
-    sending: FairMutex<Sending>,
-    sent: AtomicU64,
+    pub(super) sending: FairMutex<Sending>,
+    pub(super) sent: AtomicU64,
     unrouted: AtomicU64,
 }
 
@@ -73,23 +73,12 @@ impl Output {
 }
 
 #[derive(Default)]
-struct Sending {
-    sequence: Sequence,
-    version: u64,
-    targets: Vec<Target>,
+pub(super) struct Sending {
+    pub sequence: Sequence,
+    pub version: u64,
+    pub targets: Vec<Target>,
     /// Where not every message goes to every target.
-    choosing: Option<Box<Choosing>>,
-}
-
-#[derive(Clone)]
-pub(super) struct Target {
-    pub to: To,
-    pub priority: u32,
-    pub ttl_secs: Option<u64>,
-    pub max_bytes: usize,
-    pub when_full: WhenFull,
-    /// Messages of this output go to the same endpoint in the same priority in memory and on disk, whichever route wants them.
-    pub is_mixed: bool,
+    pub choosing: Option<Box<Choosing>>,
 }
 
 /// What waits in memory for an endpoint, at one moment.
@@ -107,14 +96,6 @@ pub struct QueueFigures {
     pub taken: Vec<(Arc<Source>, u64)>,
 }
 
-#[derive(Clone)]
-pub(super) enum To {
-    Lane(Arc<QueueLane>),
-    /// On disk first; its consumer gets it from there.
-    Rows(Arc<Queue>, Arc<Backlog>),
-    Disk(Arc<str>),
-}
-
 /// Takes rows to the disk, in the order of its calls. What it is given with them is to be dropped when they are stored, or will not
 /// be.
 pub type Store<'s> = dyn FnMut(Vec<DiskMessage>, InLine) -> Result<(), SendError> + 's;
@@ -128,7 +109,7 @@ pub struct Ingest {
     book: Book,
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
-    version: AtomicU64,
+    pub(super) version: AtomicU64,
     outputs: Mutex<HashMap<OutputKey, Arc<Output>>>,
     pub(super) inboxes: Mutex<HashMap<Arc<str>, Arc<Inbox>>>,
     pub(super) queues: Mutex<HashMap<Arc<str>, Arc<Queue>>>,
@@ -230,13 +211,21 @@ impl Ingest {
     ///
     /// May hold the caller for [`MAX_HOLD`] altogether while receivers' lanes are full. A message without any target is
     /// counted and gone.
+    #[inline]
     pub fn send(
         self: &Arc<Self>,
         output: &Output,
         message: &Outgoing<'_>,
         disk: &mut Store<'_>,
     ) -> Result<(), SendError> {
-        self.send_within(output, message, disk, MAX_HOLD).unwrap_or_else(|| Err(SendError::Refused(String::new())))
+        if self.send_at_once(output, message) {
+            return Ok(());
+        }
+        match self.send_within(output, message, disk, MAX_HOLD) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(*error),
+            None => Err(SendError::Refused(String::new())),
+        }
     }
 
     /// [`Ingest::send`] for whoever must not wait, neither for a receiver nor for the disk. `None` where the message has to wait for its
@@ -247,17 +236,16 @@ impl Ingest {
         message: &Outgoing<'_>,
         disk: &mut Store<'_>,
     ) -> Option<Result<(), SendError>> {
-        self.send_within(output, message, disk, Duration::ZERO)
+        self.send_within(output, message, disk, Duration::ZERO).map(|outcome| outcome.map_err(|error| *error))
     }
 
-    #[inline]
     fn send_within(
         self: &Arc<Self>,
         output: &Output,
         message: &Outgoing<'_>,
         disk: &mut Store<'_>,
         patience: Duration,
-    ) -> Option<Result<(), SendError>> {
+    ) -> Option<Result<(), Box<SendError>>> {
         let (mut sending, held) = output.lock();
         // Longer than any limit: then nothing waits for room either.
         let held = if patience.is_zero() { FOR_EVER } else { held };
@@ -270,41 +258,47 @@ impl Ingest {
             true => sequences.take_now(&self.book, &output.source)?,
             false => match sequences.take(&self.book, &output.source) {
                 Ok(sequence) => sequence,
-                Err(error) => return Some(Err(error)),
+                Err(error) => return Some(Err(Box::new(error))),
             },
         };
         let stamp = (sequence, clock::coarse_wall_us());
-        let (targets, meta) = match choosing {
-            None => (&targets[..], None),
+        let (chosen, meta) = match choosing {
+            None => (Chosen::all(targets), None),
             Some(choosing) => {
                 let (chosen, meta) = choosing.choose(targets, &output.source, message, stamp);
                 (chosen, Some(meta))
             }
         };
         let bytes = message.body.bytes().len() + message.meta_len;
-        if let Some(target) = targets.iter().find(|target| bytes > target.max_bytes) {
+        if let Some(target) = chosen.iter().find(|target| bytes > target.max_bytes) {
             sequences.give_back();
             let endpoint = target.endpoint().to_owned();
-            return Some(Err(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint }));
+            return Some(Err(Box::new(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint })));
         }
-        output.sent.fetch_add(1, Ordering::Relaxed);
-        if targets.is_empty() {
-            output.unrouted.fetch_add(1, Ordering::Relaxed);
+        count(&output.sent);
+        if chosen.is_empty() {
+            count(&output.unrouted);
             return Some(Ok(()));
         }
-        let outcome = match meta {
-            None => self.place(output, targets, message, stamp, held, disk),
+        let encoded;
+        let again;
+        let message = match meta {
+            None => message,
             Some(meta) => {
-                let encoded = |out: &mut MetaWriter<'_>| out.put(meta);
-                let message = &Outgoing { fill: &encoded, ..*message };
-                self.place(output, targets, message, stamp, held, disk)
+                encoded = move |out: &mut MetaWriter<'_>| out.put(meta);
+                again = Outgoing { fill: &encoded, ..*message };
+                &again
             }
         };
+        if self.place_at_once(chosen, message, stamp) {
+            return Some(Ok(()));
+        }
+        let outcome = self.place(output, chosen, message, stamp, held, disk);
         if outcome.is_err() {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
             FairGuard::unlock_fair(sending);
         }
-        Some(outcome)
+        Some(outcome.map_err(Box::new))
     }
 
     /// Puts a message on an input of a module, past all routes: what an operator sends in the device's own name. Never holds
@@ -332,7 +326,7 @@ impl Ingest {
         };
         let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.place(&output, &[target], message, stamp, MAX_HOLD, &mut |_, _| Ok(()))
+        self.place(&output, Chosen::all(&[target]), message, stamp, MAX_HOLD, &mut |_, _| Ok(()))
     }
 
     #[cold]
@@ -440,39 +434,14 @@ impl Ingest {
     }
 }
 
+/// Adds one to a number that changes under its output's lock alone, so that it needs no locked instruction.
+#[inline]
+pub(super) fn count(of: &AtomicU64) {
+    of.store(of.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+}
+
 pub(super) fn endpoint(device: &str, module: &str, input: &str) -> String {
     format!("/devices/{device}/modules/{module}/inputs/{input}")
-}
-
-/// Marks the targets of which [`Target::is_mixed`] is true.
-fn mixed(mut targets: Vec<Target>) -> Vec<Target> {
-    let place = |target: &Target| match &target.to {
-        To::Lane(lane) if lane.spills_to().is_some() => Some((false, lane.queue.endpoint().clone(), target.priority)),
-        To::Rows(queue, _) => Some((true, queue.endpoint().clone(), target.priority)),
-        _ => None,
-    };
-    let places: Vec<_> = targets.iter().map(place).collect();
-    for (target, own) in targets.iter_mut().zip(&places) {
-        let Some((is_row, endpoint, priority)) = own else { continue };
-        target.is_mixed |=
-            places.iter().flatten().any(|(other, at, p)| other != is_row && at == endpoint && p == priority);
-    }
-    targets
-}
-
-impl Target {
-    /// Whether messages for it are gone when the runtime ends without a word. What a listener misses is nobody's loss.
-    fn is_memory(&self) -> bool {
-        matches!(&self.to, To::Lane(_)) && self.when_full != WhenFull::Skip
-    }
-
-    fn endpoint(&self) -> &str {
-        match &self.to {
-            To::Lane(lane) => lane.queue.endpoint(),
-            To::Rows(queue, _) => queue.endpoint(),
-            To::Disk(endpoint) => endpoint,
-        }
-    }
 }
 
 #[cfg(test)]

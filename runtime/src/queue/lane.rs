@@ -24,11 +24,15 @@ use dinrail_plugin::abi::DrBuffer;
 
 use super::record::{self, Plan, SKIP};
 pub use super::record::{Body, Entry, INLINE_BODY, MetaWriter, NEVER, Record, RowOf, Source};
+use crate::memory;
 
 /// Size of the first ring.
 const FIRST_RING: usize = 1024;
 /// Size of the largest ring: room for the default number of messages with inline bodies and a few properties.
 const LARGEST_RING: usize = 1 << 20;
+
+/// Bytes of a record with a full inline body, a few short properties among them.
+const USUAL_RECORD: usize = 320;
 
 /// Keeps what one side writes often off the cache line that the other reads.
 #[repr(align(128))]
@@ -170,8 +174,25 @@ impl Lane {
     ///
     /// # Safety
     /// The caller holds the lock of the lane's output, or of its backlog: one producer at a time.
-    #[inline]
     pub unsafe fn push<'a>(&self, entry: &Entry<'_>, body: Body<'a>) -> Result<(), Body<'a>> {
+        // SAFETY: the caller's promise.
+        unsafe { self.append(entry, body) }
+    }
+
+    /// [`Lane::push`] of a body of up to [`INLINE_BODY`] bytes; false where there is no room.
+    ///
+    /// # Safety
+    /// As [`Lane::push`].
+    #[inline]
+    pub unsafe fn push_inline(&self, entry: &Entry<'_>, body: &[u8]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.append(entry, Body::Inline(body)) }.is_ok()
+    }
+
+    /// # Safety
+    /// As [`Lane::push`].
+    #[inline(always)]
+    unsafe fn append<'a>(&self, entry: &Entry<'_>, body: Body<'a>) -> Result<(), Body<'a>> {
         // SAFETY: the caller's promise makes this the only reference to the producer's side.
         let side = unsafe { &mut *self.producer.0.get() };
         let plan = Plan::of(entry, &body);
@@ -286,22 +307,33 @@ impl Lane {
     ///
     /// # Safety
     /// The caller is the inbox's one consumer; the record is not used after [`Lane::advance`].
+    #[inline(always)]
     pub unsafe fn peek(&self) -> Option<Record<'_>> {
         // SAFETY: the caller's promise makes this the only reference to the reader's side.
         let side = unsafe { &mut *self.reader.0.get() };
         let at = self.seek(side)?;
         // SAFETY: `seek` gives a complete record that was published by `tail`.
-        Some(unsafe { record::read(at, &self.source) })
+        let (record, len) = unsafe { (record::read(at, &self.source), record::len(at)) };
+        if side.head + len < side.seen_tail {
+            // The one behind it comes from the sender's processor while this one is handled.
+            memory::fetch(at.wrapping_add(len as usize), USUAL_RECORD);
+        }
+        Some(record)
     }
 
     /// Removes the oldest message and releases what it owns.
     ///
     /// # Safety
     /// As [`Lane::peek`], which has just returned a record.
+    #[inline]
     pub unsafe fn advance(&self) {
         // SAFETY: as in `peek`.
         let side = unsafe { &mut *self.reader.0.get() };
-        let Some(at) = self.seek(side) else { return };
+        if side.head == side.seen_tail {
+            return;
+        }
+        // SAFETY: there is a record at the reader's head, so there is the ring: `peek` has just been there, past what is skipped.
+        let at = unsafe { (*side.ring).at(side.head) };
         // SAFETY: a complete record; it is released once, here, and not read again.
         let (len, weight) = unsafe { record::release(at) };
         side.head += len;
@@ -371,7 +403,24 @@ impl Lane {
         is_empty || self.scheduled.0.swap(true, Ordering::AcqRel)
     }
 
+    #[inline(always)]
     fn seek(&self, side: &mut Reader) -> Option<*mut u8> {
+        if side.head != side.seen_tail {
+            // SAFETY: there is something in the ring, so there is the ring; between head and tail there are complete records, and a
+            // skip shows in its first 8 bytes.
+            let at = unsafe { (*side.ring).at(side.head) };
+            // SAFETY: as above.
+            let [_, flags] = unsafe { at.cast::<[u32; 2]>().read() };
+            if flags & SKIP == 0 {
+                return Some(at);
+            }
+        }
+        self.seek_on(side)
+    }
+
+    /// Past what is skipped, to what has come since the last look, to the next ring.
+    #[inline(never)]
+    fn seek_on(&self, side: &mut Reader) -> Option<*mut u8> {
         loop {
             if side.ring.is_null() {
                 side.ring = self.first.load(Ordering::Acquire);

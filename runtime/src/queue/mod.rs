@@ -342,6 +342,16 @@ impl QueueLane {
         }
     }
 
+    /// True where messages go into the lane itself, not behind it.
+    #[inline]
+    fn is_open(&self) -> bool {
+        match &self.stock {
+            Stock::None => true,
+            Stock::Spilling(backlog) => !backlog.is_spilling(),
+            Stock::Rows(_) | Stock::Kept(_) => false,
+        }
+    }
+
     /// Looks for more where an empty lane is filled from. `[consumer]`
     #[inline]
     pub fn restock(&self, disk: Option<&Disk>) -> Restocked {

@@ -1,13 +1,15 @@
 //! Placing: puts one message where each of its targets has it, and decides what becomes of it where there is no room.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::backlog::Backlog;
+use super::choosing::Chosen;
 use super::evicting::{Evicting, Left};
 use super::ingest::{
-    DiskMessage, FOR_EVER, InLine, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Store, Target, To,
-    WhenFull,
+    DiskMessage, FOR_EVER, InLine, Ingest, MAX_HOLD, Outgoing, OutgoingBody, Output, SendError, Sending, Store, Target,
+    To, WhenFull, count,
 };
 use super::lane::{self, Body, Entry, INLINE_BODY, MetaWriter, NEVER};
 use super::losses::{DROP_NEWEST, DROP_OLDEST, EXPIRED, FULL, NOT_STORED, STORE_FULL};
@@ -15,13 +17,48 @@ use super::{Queue, QueueLane};
 use crate::clock;
 
 impl Ingest {
+    /// [`Ingest::send`] of what nearly every message is. False where it is not; then nothing has happened.
+    #[inline]
+    pub(super) fn send_at_once(&self, output: &Output, message: &Outgoing<'_>) -> bool {
+        let Some(mut sending) = output.sending.try_lock() else { return false };
+        let Sending { sequence: sequences, version, targets, choosing: None } = &mut *sending else { return false };
+        let [target] = &targets[..] else { return false };
+        let is_small = message.body.bytes().len() + message.meta_len <= target.max_bytes;
+        let Some(sequence) = sequences.next().filter(|_| is_small && *version == self.version.load(Ordering::Acquire))
+        else {
+            return false;
+        };
+        let is_sent = self.place_at_once(Chosen::all(targets), message, (sequence, clock::coarse_wall_us()));
+        if is_sent {
+            sequences.take_next();
+            count(&output.sent);
+        }
+        is_sent
+    }
+
+    /// Puts it where nearly every message goes: into one lane that has room. False where that is not all there is to do; then nothing
+    /// has happened. The caller holds the output's lock.
+    #[inline]
+    pub(super) fn place_at_once(&self, chosen: Chosen<'_>, message: &Outgoing<'_>, stamp: (u64, i64)) -> bool {
+        let Some(target) = chosen.single() else { return false };
+        let Some(lane) = target.open_lane() else { return false };
+        let body = message.body.bytes();
+        // SAFETY: the caller holds the output's lock, and the lane is this output's alone.
+        let is_placed =
+            body.len() <= INLINE_BODY && unsafe { lane.lane.push_inline(&target.entry(message, stamp), body) };
+        if is_placed {
+            lane.announce();
+        }
+        is_placed
+    }
+
     /// The caller holds the output's lock; `held` says how long it waited for it.
     pub(super) fn place(
         self: &Arc<Self>,
         output: &Output,
-        targets: &[Target],
+        chosen: Chosen<'_>,
         message: &Outgoing<'_>,
-        (sequence, created_us): (u64, i64),
+        stamp: (u64, i64),
         held: Duration,
         disk: &mut Store<'_>,
     ) -> Result<(), SendError> {
@@ -37,15 +74,15 @@ impl Ingest {
             (None, OutgoingBody::Buffer(buffer, _)) => Body::Buffer(lane::retained(buffer)),
             (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
         };
-        let mut placing = Placing { ingest: self, output, message, sequence, created_us, held, outcome: Ok(()) };
+        let mut placing = Placing { ingest: self, output, message, stamp, held, outcome: Ok(()) };
         let (mut rows, mut line) = (Vec::new(), InLine::default());
-        for target in targets {
+        for target in chosen.iter() {
             match &target.to {
                 To::Lane(lane) => {
                     if target.is_mixed {
                         lane.queue.keep_order(&output.source, target.priority, false);
                     }
-                    if lane.spills_to().is_some_and(|backlog| backlog.is_spilling()) || lane.kept().is_some() {
+                    if !lane.is_open() {
                         placing.place_beside(target, lane, body());
                     } else if let Err(body) = placing.push(target, lane, body()) {
                         placing.no_room(target, lane, body);
@@ -77,30 +114,17 @@ struct Placing<'a> {
     ingest: &'a Arc<Ingest>,
     output: &'a Output,
     message: &'a Outgoing<'a>,
-    sequence: u64,
-    created_us: i64,
+    /// Sequence, and when it was taken in.
+    stamp: (u64, i64),
     /// For how long its sender was held so far.
     held: Duration,
     outcome: Result<(), SendError>,
 }
 
 impl Placing<'_> {
-    #[inline]
-    fn entry(&self, target: &Target) -> Entry<'_> {
-        Entry {
-            sequence: self.sequence,
-            created_us: self.created_us,
-            expires_ms: target.ttl_secs.map_or(NEVER, expiry),
-            row: None,
-            meta_len: self.message.meta_len,
-            fill: self.message.fill,
-        }
-    }
-
-    #[inline]
     fn push<'b>(&self, target: &Target, lane: &Arc<QueueLane>, body: Body<'b>) -> Result<(), Body<'b>> {
         // SAFETY: `send` holds the output's lock, and the lane is this output's alone.
-        unsafe { lane.lane.push(&self.entry(target), body)? };
+        unsafe { lane.lane.push(&target.entry(self.message, self.stamp), body)? };
         lane.announce();
         Ok(())
     }
@@ -134,7 +158,7 @@ impl Placing<'_> {
     }
 
     fn place_kept(&self, target: &Target, lane: &Arc<QueueLane>, kept: &Evicting, body: Body<'_>) {
-        kept.push(&self.entry(target), body, |sequence, left| {
+        kept.push(&target.entry(self.message, self.stamp), body, |sequence, left| {
             let reason = match left {
                 Left::Expired => EXPIRED,
                 Left::DropOldest => DROP_OLDEST,
@@ -192,7 +216,7 @@ impl Placing<'_> {
         let Some(disk) = self.ingest.disk() else { return };
         let row = self.row(target, queue.endpoint());
         let (ingest, source, endpoint, sequence) =
-            (self.ingest.clone(), self.output.source.clone(), queue.endpoint().clone(), self.sequence);
+            (self.ingest.clone(), self.output.source.clone(), queue.endpoint().clone(), self.stamp.0);
         let told = move |outcome: Result<i64, _>| {
             if outcome.is_err() {
                 ingest.losses.count(&source, &endpoint, NOT_STORED, sequence);
@@ -211,7 +235,7 @@ impl Placing<'_> {
     }
 
     fn lose(&self, endpoint: &Arc<str>, reason: &'static str) {
-        self.ingest.losses.count(&self.output.source, endpoint, reason, self.sequence);
+        self.ingest.losses.count(&self.output.source, endpoint, reason, self.stamp.0);
     }
 
     /// Counts what the disk refused.
@@ -234,8 +258,8 @@ impl Placing<'_> {
             sender: source.identity.clone(),
             output: source.output.clone(),
             epoch: source.epoch,
-            sequence: self.sequence,
-            created_us: self.created_us,
+            sequence: self.stamp.0,
+            created_us: self.stamp.1,
             meta,
             body: self.message.body.bytes().to_vec(),
         }
@@ -247,6 +271,21 @@ impl Placing<'_> {
         if let Err(error) = disk(rows, line) {
             endpoints.iter().for_each(|endpoint| self.refused(&error, endpoint));
             self.outcome = Err(error);
+        }
+    }
+}
+
+impl Target {
+    /// A message as it stands in a lane of this target.
+    #[inline]
+    pub(super) fn entry<'a>(&self, message: &Outgoing<'a>, (sequence, created_us): (u64, i64)) -> Entry<'a> {
+        Entry {
+            sequence,
+            created_us,
+            expires_ms: self.ttl_secs.map_or(NEVER, expiry),
+            row: None,
+            meta_len: message.meta_len,
+            fill: message.fill,
         }
     }
 }

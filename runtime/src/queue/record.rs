@@ -132,7 +132,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    #[inline]
+    #[inline(always)]
     pub fn of(entry: &Entry<'_>, body: &Body<'_>) -> Plan {
         let (body_len, tail_bytes, mut flags) = match body {
             Body::Inline(bytes) => (bytes.len(), bytes.len(), 0),
@@ -162,6 +162,7 @@ impl Plan {
 ///
 /// # Safety
 /// `at` is 8-aligned and has `plan.len` bytes that nobody reads; `plan` is of this entry and body.
+#[inline(always)]
 pub(super) unsafe fn write(at: *mut u8, plan: &Plan, entry: &Entry<'_>, body: &Body<'_>) {
     let head = Head {
         len: plan.len as u32,
@@ -248,6 +249,16 @@ pub(super) unsafe fn read<'a>(at: *mut u8, source: &'a Source) -> Record<'a> {
         let (sequence, created_us) = (head.sequence, head.created_us);
         Record { sequence, created_us, expires_ms, row, source, meta, body, buffer }
     }
+}
+
+/// Bytes of a record.
+///
+/// # Safety
+/// As [`read`].
+#[inline]
+pub(super) unsafe fn len(at: *const u8) -> u64 {
+    // SAFETY: written by `write`.
+    u64::from(unsafe { (*at.cast::<Head>()).len })
 }
 
 /// Releases what a record owns; gives its length and its weight.

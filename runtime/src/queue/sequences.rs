@@ -249,6 +249,18 @@ impl Sequence {
         self.take_slowly(book, source, PATIENCE)
     }
 
+    /// The next number, where it needs no look at anything. It is given out with [`Sequence::take_next`].
+    #[inline]
+    pub fn next(&self) -> Option<u64> {
+        (self.last < self.free).then(|| self.last + 1)
+    }
+
+    /// Gives out what [`Sequence::next`] has shown.
+    #[inline]
+    pub fn take_next(&mut self) {
+        self.last += 1;
+    }
+
     /// [`Sequence::take`] for whoever must not wait: `None` where that would have to. What it takes is on its way then.
     pub fn take_now(&mut self, book: &Book, source: &Arc<Source>) -> Option<u64> {
         self.take_slowly(book, source, Duration::ZERO).ok()

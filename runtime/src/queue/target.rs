@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use std::time::Duration;
 
-use super::Queue;
+use super::backlog::Backlog;
 pub use super::gate::Gate;
 use super::lane::Source;
+use super::{Queue, QueueLane};
 use crate::routing::Condition;
 
 /// What becomes of a message for which a lane has no room.
@@ -87,3 +88,63 @@ pub enum Sink {
 
 /// Gives the targets of a source; made anew at each change of the routes.
 pub type Router = dyn Fn(&Source) -> Vec<TargetSpec> + Send + Sync;
+
+/// An endpoint as an output's messages find it.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub to: To,
+    pub priority: u32,
+    pub ttl_secs: Option<u64>,
+    pub max_bytes: usize,
+    pub when_full: WhenFull,
+    /// Messages of this output go to the same endpoint in the same priority in memory and on disk, whichever route wants them.
+    pub is_mixed: bool,
+}
+
+#[derive(Clone)]
+pub(super) enum To {
+    Lane(Arc<QueueLane>),
+    /// On disk first; its consumer gets it from there.
+    Rows(Arc<Queue>, Arc<Backlog>),
+    Disk(Arc<str>),
+}
+
+/// Marks the targets of which [`Target::is_mixed`] is true.
+pub(super) fn mixed(mut targets: Vec<Target>) -> Vec<Target> {
+    let place = |target: &Target| match &target.to {
+        To::Lane(lane) if lane.spills_to().is_some() => Some((false, lane.queue.endpoint().clone(), target.priority)),
+        To::Rows(queue, _) => Some((true, queue.endpoint().clone(), target.priority)),
+        _ => None,
+    };
+    let places: Vec<_> = targets.iter().map(place).collect();
+    for (target, own) in targets.iter_mut().zip(&places) {
+        let Some((is_row, endpoint, priority)) = own else { continue };
+        target.is_mixed |=
+            places.iter().flatten().any(|(other, at, p)| other != is_row && at == endpoint && p == priority);
+    }
+    targets
+}
+
+impl Target {
+    /// Whether messages for it are gone when the runtime ends without a word. What a listener misses is nobody's loss.
+    pub(super) fn is_memory(&self) -> bool {
+        matches!(&self.to, To::Lane(_)) && self.when_full != WhenFull::Skip
+    }
+
+    /// The lane that it goes into as long as there is room: nothing comes before that, and nothing else is to be done.
+    #[inline]
+    pub(super) fn open_lane(&self) -> Option<&Arc<QueueLane>> {
+        match &self.to {
+            To::Lane(lane) if !self.is_mixed && lane.is_open() => Some(lane),
+            _ => None,
+        }
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        match &self.to {
+            To::Lane(lane) => lane.queue.endpoint(),
+            To::Rows(queue, _) => queue.endpoint(),
+            To::Disk(endpoint) => endpoint,
+        }
+    }
+}
