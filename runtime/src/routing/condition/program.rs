@@ -111,10 +111,12 @@ impl Program {
                     value => value,
                 },
                 Step::ChangeIncludes(whole, patch) => asked.change_includes(slots, *whole, *patch),
-                Step::CompareProperty(name, operator, text) => match asked.text(name) {
-                    Some(found) => Value::Bool(operator.compares(found, text)),
-                    None => Value::Undefined,
-                },
+                Step::CompareProperty(name, operator, text) => {
+                    let truth = asked.text(name).map(|found| operator.compares(found, text));
+                    put(&mut stack[top], truth);
+                    top += 1;
+                    continue;
+                }
                 Step::Negate => {
                     top -= 1;
                     take(stack, top).negated()
@@ -125,6 +127,12 @@ impl Program {
                 }
                 Step::Binary(operator) => {
                     top -= 2;
+                    // What most operators are; values in their places cost a fraction of values that are moved.
+                    if let Some(truth) = operator.judge(&stack[top], &stack[top + 1]) {
+                        put(&mut stack[top], truth);
+                        top += 1;
+                        continue;
+                    }
                     let (left, right) = (take(stack, top), take(stack, top + 1));
                     operator.apply(left, right)
                 }
@@ -156,6 +164,14 @@ impl Program {
             top += 1;
         }
         stack[0].truth()
+    }
+}
+
+#[inline]
+fn put(place: &mut Value<'_>, truth: Option<bool>) {
+    match truth {
+        Some(truth) => *place = Value::Bool(truth),
+        None => *place = Value::Undefined,
     }
 }
 

@@ -102,28 +102,39 @@ impl Operator {
         }
     }
 
+    /// The truth for two values, of which both sides were looked at; nothing is taken out of its place. `None` where it does not
+    /// make a truth of them.
+    #[inline]
+    pub(super) fn judge(self, left: &Value<'_>, right: &Value<'_>) -> Option<Option<bool>> {
+        use Operator::*;
+        Some(match self {
+            // A null counts as false where a truth is wanted.
+            And => match (left.truth(), right.truth()) {
+                (Truth::False, _) | (_, Truth::False) => Some(false),
+                (Truth::True, Truth::True) => Some(true),
+                _ => None,
+            },
+            Or => match (left.truth(), right.truth()) {
+                (Truth::True, _) | (_, Truth::True) => Some(true),
+                (Truth::False, Truth::False) => Some(false),
+                _ => None,
+            },
+            Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual => self.compare(left, right),
+            _ => return None,
+        })
+    }
+
     /// The result for two values; both sides were looked at.
     pub(super) fn apply<'m>(self, left: Value<'m>, right: Value<'m>) -> Value<'m> {
         use Operator::*;
+        if let Some(truth) = self.judge(&left, &right) {
+            return truth.map_or(Value::Undefined, Value::Bool);
+        }
         match self {
             Coalesce if left.is_defined() => left,
             Coalesce => right,
-            // A null counts as false where a truth is wanted.
-            And => match (left.truth(), right.truth()) {
-                (Truth::False, _) | (_, Truth::False) => Value::Bool(false),
-                (Truth::True, Truth::True) => Value::Bool(true),
-                _ => Value::Undefined,
-            },
-            Or => match (left.truth(), right.truth()) {
-                (Truth::True, _) | (_, Truth::True) => Value::Bool(true),
-                (Truth::False, Truth::False) => Value::Bool(false),
-                _ => Value::Undefined,
-            },
-            Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual => {
-                self.compare(&left, &right).map_or(Value::Undefined, Value::Bool)
-            }
             Concat => concat(&[left, right]),
-            Add | Subtract | Multiply | Divide | Remainder => match (left, right) {
+            _ => match (left, right) {
                 (Value::Number(left), Value::Number(right)) => number(match self {
                     Add => left + right,
                     Subtract => left - right,
