@@ -21,6 +21,8 @@ use crate::queue::{Consumer, QueueLane, Record, Restocked};
 const HOT_GAP: Duration = Duration::from_micros(20);
 /// Wait after the disk could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at what a lane stands behind.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
 const COALESCE: Duration = Duration::from_micros(3);
 
@@ -153,6 +155,10 @@ impl Delivering {
     }
 
     fn handle(&mut self, guest: &mut Guest, consumer: &mut Consumer, lane: &Arc<QueueLane>, limit: u32) -> Place {
+        // SAFETY: this worker holds the inbox's one consumer.
+        if unsafe { lane.must_wait() } {
+            return Place::Held(LOOK_AGAIN);
+        }
         let class = lane.class();
         let input = &**lane.queue.input();
         let input_index = self.inputs.iter().position(|known| known == input).map_or(DR_NO_INDEX, |at| at as u32);
@@ -176,7 +182,8 @@ impl Delivering {
                     false => Place::InHand,
                 };
             };
-            if record.row.is_some() && lane.must_yield() {
+            // SAFETY: as above.
+            if record.row.is_some() && unsafe { lane.must_yield(&record) } {
                 return Place::Aside;
             }
             if !self.may_deliver() {

@@ -113,18 +113,19 @@ impl Deliveries {
         Ok(())
     }
 
-    /// Takes what was staged under `delivery`.
-    pub fn take_stage(&self, delivery: u64) -> Option<Stage> {
+    /// Takes what was staged under `delivery`, and the messages that other threads staged under one that was ending just then:
+    /// they end with it.
+    pub fn take_stage(&self, delivery: u64) -> Option<(Option<Stage>, Vec<DiskMessage>)> {
         if !self.has_stage.load(Ordering::Acquire) {
             return None;
         }
         let mut open = lock(&self.open);
         let stage = open.stages.remove(&delivery);
-        // What another thread staged in the moment in which its handler returned ends with it.
         let Open { stages, deferred, .. } = &mut *open;
-        stages.retain(|delivery, _| deferred.contains_key(delivery));
+        let late = stages.extract_if(|delivery, _| !deferred.contains_key(delivery));
+        let late = late.flat_map(|(_, stage)| stage.messages).collect();
         self.has_stage.store(!open.stages.is_empty(), Ordering::Release);
-        stage
+        Some((stage, late))
     }
 
     /// Whether messages were ever kept by this worker outside of their lanes.

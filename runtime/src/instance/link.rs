@@ -442,6 +442,8 @@ impl Link {
 pub struct Stage {
     /// Messages for the disk.
     pub messages: Vec<crate::queue::ingest::DiskMessage>,
+    /// Says so of these.
+    pub line: crate::queue::ingest::InLine,
     /// Merge patches for the reported properties, in order; they become one change.
     pub reported: Vec<Value>,
     /// The same for those of the device.

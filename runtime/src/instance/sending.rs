@@ -235,7 +235,10 @@ unsafe fn carry(
         if delivery != DR_NO_DELIVERY {
             link.services.disk.check(&rows)?;
             let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
-            let staged = link.deliveries.stage(delivery, bytes, |stage| stage.messages.extend(rows));
+            let staged = link.deliveries.stage(delivery, bytes, |stage| {
+                stage.messages.extend(rows);
+                stage.line.join(line);
+            });
             return staged.map_err(|why| {
                 not_staged = Some(why);
                 SendError::Refused("not staged".to_owned())

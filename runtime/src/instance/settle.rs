@@ -45,7 +45,7 @@ impl Delivering {
     /// Ends a delivery that was accepted. Nothing is to be written for a message that waited in memory and staged nothing.
     #[inline]
     pub(super) fn accept(&mut self, delivery: u64, row: Option<RowBehind>) {
-        let stage = self.link.deliveries.take_stage(delivery);
+        let stage = self.take_stage(delivery);
         if stage.is_some() || row.is_some() {
             self.settle(row, End::Handled, stage.unwrap_or_default());
         }
@@ -54,9 +54,19 @@ impl Delivering {
     /// Gives up what was staged under a delivery that failed. Nobody else gets the numbers of these messages, which the ledger says.
     #[cold]
     pub(super) fn withdraw(&self, delivery: u64) {
-        if let Some(stage) = self.link.deliveries.take_stage(delivery) {
+        if let Some(stage) = self.take_stage(delivery) {
             self.link.services.ingest.losses().withdrawn(&stage.messages);
         }
+    }
+
+    /// What was staged under a delivery that ends. What came for one that had ended goes no further.
+    #[inline]
+    fn take_stage(&self, delivery: u64) -> Option<Stage> {
+        let (stage, late) = self.link.deliveries.take_stage(delivery)?;
+        if !late.is_empty() {
+            self.link.services.ingest.losses().withdrawn(&late);
+        }
+        stage
     }
 
     /// Holds, parks or gives up, for every verdict that is neither acceptance nor deferral. True: the message is done with.
@@ -143,7 +153,7 @@ impl Delivering {
     /// Brings the end of a delivery to the disk: what was reported first, then the rest in one transaction.
     fn settle(&mut self, row: Option<RowBehind>, end: End, stage: Stage) {
         let before = reports(&self.link, stage.reported, stage.device_reported);
-        let settlement = Settlement { row, end, staged: stage.messages, before };
+        let settlement = Settlement { row, end, staged: stage.messages, line: stage.line, before };
         let link = &self.link;
         let make = || link.services.disk.settling(&link.identity.to_string().into(), &link.inbox);
         self.settling.get_or_insert_with(make).settle(settlement);

@@ -38,7 +38,10 @@ pub struct Backlog {
     is_behind: AtomicBool,
     /// What is sent now goes before what waits on disk.
     is_live_first: AtomicBool,
-    in_line: AtomicU64,
+    /// Rows in line of this generation and of the one before, by its last bit.
+    in_line: [AtomicU64; 2],
+    /// Counts up where somebody wants to know when what is in line now is through.
+    generation: AtomicU64,
     state: Mutex<State>,
     /// Made with the first row.
     lane: OnceLock<Arc<Lane>>,
@@ -64,20 +67,33 @@ impl State {
 
 /// Rows on their way to the disk, each of a backlog: to be dropped when they are there, or will never be.
 #[derive(Default)]
-pub struct InLine(Vec<Arc<Backlog>>);
+pub struct InLine(Vec<(Arc<Backlog>, usize)>);
+
+/// Rows that were there, or in line, at one moment: what must be through before something else.
+pub(super) struct RowsBefore {
+    generation: u64,
+    /// The last of them, once they are all on disk.
+    last: OnceLock<i64>,
+}
 
 impl InLine {
     /// One more row.
     pub(super) fn add(&mut self, backlog: &Arc<Backlog>) {
-        backlog.in_line.fetch_add(1, Ordering::SeqCst);
-        self.0.push(backlog.clone());
+        let slot = slot(backlog.generation.load(Ordering::SeqCst));
+        backlog.in_line[slot].fetch_add(1, Ordering::SeqCst);
+        self.0.push((backlog.clone(), slot));
+    }
+
+    /// The rows of another one too.
+    pub fn join(&mut self, mut other: InLine) {
+        self.0.append(&mut other.0);
     }
 }
 
 impl Drop for InLine {
     fn drop(&mut self) {
-        for backlog in self.0.drain(..) {
-            if backlog.in_line.fetch_sub(1, Ordering::SeqCst) == 1 {
+        for (backlog, slot) in self.0.drain(..) {
+            if backlog.in_line[slot].fetch_sub(1, Ordering::SeqCst) == 1 {
                 backlog.settle();
             }
         }
@@ -94,7 +110,8 @@ impl Backlog {
             is_spilling: AtomicBool::new(false),
             is_behind: AtomicBool::new(false),
             is_live_first: AtomicBool::new(false),
-            in_line: AtomicU64::new(0),
+            in_line: [const { AtomicU64::new(0) }; 2],
+            generation: AtomicU64::new(0),
             state: Mutex::new(State {
                 watermark: i64::MIN,
                 last_arrived: i64::MIN,
@@ -195,7 +212,54 @@ impl Backlog {
 
     /// Rows are on their way to the disk.
     pub(super) fn has_in_line(&self) -> bool {
-        self.in_line.load(Ordering::SeqCst) > 0
+        self.in_line.iter().any(|rows| rows.load(Ordering::SeqCst) > 0)
+    }
+
+    /// What has to be through before that which is sent from now on by another way; `None` where nothing is there.
+    pub(super) fn rows_before(&self) -> Option<RowsBefore> {
+        let generation = self.generation.load(Ordering::SeqCst);
+        self.has_rows().then(|| RowsBefore { generation, last: OnceLock::new() })
+    }
+
+    /// True once the consumer is done with these rows, as far as they are older than the message `number` of `source`.
+    ///
+    /// # Safety
+    /// The caller is the one consumer of the inbox.
+    pub(super) unsafe fn is_past(&self, before: &RowsBefore, source: &Source, number: Option<u64>) -> bool {
+        // SAFETY: the caller's promise.
+        let head = self.lane.get().and_then(|lane| unsafe { lane.peek() });
+        if let (Some(head), Some(number)) = (&head, number)
+            && head.source == source
+            && head.sequence > number
+        {
+            // The rows of an output come in order. This one waits for that message.
+            return true;
+        }
+        if before.last.get().is_none() && !self.is_stored(before.generation) {
+            return false;
+        }
+        let last = *before.last.get_or_init(|| lock(&self.state).last_arrived);
+        match head.and_then(|record| record.row) {
+            Some(row) => row.get() > last,
+            None => !self.is_behind() || self.watermark() >= last,
+        }
+    }
+
+    /// True once nothing of a generation is in line. What comes into line meanwhile may count for it, which only makes this later.
+    fn is_stored(&self, generation: u64) -> bool {
+        let _state = lock(&self.state);
+        let now = self.generation.load(Ordering::SeqCst);
+        let is_empty = |generation: u64| self.in_line[slot(generation)].load(Ordering::SeqCst) == 0;
+        if now == generation && is_empty(generation + 1) {
+            self.generation.store(generation + 1, Ordering::SeqCst);
+        }
+        match self.generation.load(Ordering::SeqCst) - generation {
+            // Something of the generation before it is left.
+            0 => false,
+            1 => is_empty(generation),
+            // The one after next began when nothing of this one was left.
+            _ => true,
+        }
     }
 
     /// Ends the spilling if nothing is left of it.
@@ -298,6 +362,10 @@ impl Backlog {
             }
         }
     }
+}
+
+fn slot(generation: u64) -> usize {
+    (generation & 1) as usize
 }
 
 fn bytes_of(rows: &[ReadMessage]) -> u64 {

@@ -135,14 +135,25 @@ impl Disk {
         self.database.read(File::Queue, queue::left)
     }
 
-    /// Stores messages before all that is there, in order, and behind those that this stored before; waits for the disk. For the end
-    /// of the runtime.
-    pub fn keep(&self, rows: &[StoredMessage]) -> Result<(), StoreError> {
+    /// Stores messages before all that is there, in order, and behind those that this stored before; `behind` goes behind all that
+    /// is there. Waits for the disk. For the end of the runtime.
+    pub fn keep(&self, rows: &[StoredMessage], behind: &[StoredMessage]) -> Result<(), StoreError> {
         self.budget.take_rows_anyway(rows);
-        let (kept, mark) = (rows.to_vec(), self.clock.mark());
+        self.budget.take_rows_anyway(behind);
+        let (kept, last_ones, mark) = (rows.to_vec(), behind.to_vec(), self.clock.mark());
         let mut last = lock(&self.shared.kept);
-        let behind = *last;
-        *last = Some(self.database.call(File::Queue, move |tx| queue::put_before(tx, &kept, mark, behind))?);
+        let (before, shared) = (*last, self.shared.clone());
+        let stored = self.database.call(File::Queue, move |tx| {
+            let last_ones: Vec<_> = last_ones.iter().map(|row| (row, mark.monotonic_us)).collect();
+            if !last_ones.is_empty() {
+                queue::append(tx, &last_ones, mark, &shared.ids, &mut Endpoints::default())?;
+            }
+            match kept.is_empty() {
+                true => Ok(before),
+                false => queue::put_before(tx, &kept, mark, before).map(Some),
+            }
+        });
+        *last = stored?;
         Ok(())
     }
 

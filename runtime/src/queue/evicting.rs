@@ -73,9 +73,26 @@ impl Evicting {
         Evicting { limits, keeps_oldest, waiting: Mutex::default(), messages, bytes }
     }
 
+    /// Without room, the newest is dropped.
+    pub(super) fn keeps_oldest(&self) -> bool {
+        self.keeps_oldest
+    }
+
     /// Messages and bytes that wait.
     pub fn waiting(&self) -> (u64, u64) {
         (self.messages.load(Ordering::SeqCst), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Messages that wait here or in the lane that is filled from here; none is between the two.
+    pub(super) fn waiting_with(&self, lane: &Lane) -> (u64, u64) {
+        let deque = lock(&self.waiting);
+        let in_lane = lane.waiting();
+        (in_lane.0 + deque.messages.len() as u64, in_lane.1 + deque.bytes)
+    }
+
+    /// The number of the oldest message.
+    pub(super) fn first(&self) -> Option<u64> {
+        lock(&self.waiting).messages.front().map(|message| message.sequence)
     }
 
     /// Puts a message in; `left` hears the sequence of each one that leaves for it.

@@ -20,7 +20,7 @@ use super::record::MetaWriter;
 use super::sequences::{Book, Sequence};
 pub use super::target::{Gate, Router, Sink, TargetSpec, WhenFull};
 pub(super) use super::target::{Target, To, mixed};
-use super::{Inbox, Queue};
+use super::{Inbox, Keeping, Queue, QueueLane, changing};
 use crate::clock;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
 use crate::name::Identity;
@@ -333,31 +333,38 @@ impl Ingest {
     fn retarget(&self, output: &Output, sending: &mut Sending, version: u64) {
         let specs = (self.router.load())(&output.source);
         sending.choosing = Choosing::of(&specs);
+        let keepings = changing::keepings(&specs);
+        let mut made: Vec<Arc<QueueLane>> = Vec::new();
         let targets = specs
             .into_iter()
-            .map(|spec| {
-                let (can_expire, mut is_mixed) = (spec.ttl_secs.is_some(), false);
-                let lane =
-                    |queue: &Arc<Queue>| queue.lane_for(&output.source, spec.priority, spec.when_full, can_expire);
+            .zip(&keepings)
+            .map(|(spec, keeping)| {
+                let (keeping, mut is_mixed) = (*keeping, false);
+                let lane = |queue: &Arc<Queue>, is_new| queue.lane_for(&output.source, spec.priority, keeping, is_new);
                 let to = match spec.sink {
                     Sink::Input { module, input } => {
-                        let lane = lane(&self.queue(&module, &input));
+                        let queue = self.queue(&module, &input);
                         let is_same = |before: &Target| {
-                            matches!(&before.to, To::Lane(known) if Arc::ptr_eq(&known.lane, &lane.lane))
+                            matches!(&before.to, To::Lane(known) if known.is_of(&queue, spec.priority, keeping))
                         };
-                        if !sending.targets.iter().any(is_same) {
-                            lane.queue.keep_order(&output.source, spec.priority, false);
+                        let is_new = !sending.targets.iter().any(is_same);
+                        let known = made.iter().find(|lane| lane.is_of(&queue, spec.priority, keeping));
+                        let lane = known.cloned().unwrap_or_else(|| lane(&queue, is_new));
+                        if is_new && keeping == Keeping::Spilling {
+                            queue.keep_order(&output.source, spec.priority, false);
                         }
+                        made.push(lane.clone());
                         To::Lane(lane)
                     }
                     Sink::Stored { module, input } => {
                         let queue = self.queue(&module, &input);
+                        queue.leave_for_rows(&output.source, spec.priority);
                         // Until the first row is in line that is only for now: it is looked at again with each message.
                         is_mixed = queue.keep_order(&output.source, spec.priority, true);
                         let backlog = queue.backlog(spec.priority);
                         To::Rows(queue, backlog)
                     }
-                    Sink::Listener(queue) => To::Lane(lane(&queue)),
+                    Sink::Listener(queue) => To::Lane(lane(&queue, false)),
                     Sink::Disk(endpoint) => To::Disk(endpoint),
                 };
                 if spec.ttl_secs.is_some() {

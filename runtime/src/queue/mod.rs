@@ -12,6 +12,7 @@
 mod arrivals;
 pub mod backlog;
 pub mod budget;
+mod changing;
 mod choosing;
 mod counting;
 mod dead_letters;
@@ -35,11 +36,12 @@ pub mod store_clock;
 mod sweeping;
 pub mod target;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use backlog::Backlog;
+use changing::{Before, Lanes};
 use disk::Disk;
 use evicting::Evicting;
 pub use inbox::{Consumer, Inbox};
@@ -52,7 +54,9 @@ pub struct Queue {
     input: Arc<str>,
     inbox: Arc<Inbox>,
     limits: LaneLimits,
-    lanes: Mutex<HashMap<LaneKey, Held>>,
+    lanes: Mutex<Lanes>,
+    /// Something is left in lanes that are no longer sent to.
+    has_left: AtomicBool,
     /// By priority; made with the first lane or row of it.
     backlogs: Mutex<BTreeMap<u32, Arc<Backlog>>>,
     is_live_first: AtomicBool,
@@ -79,15 +83,39 @@ enum Keeping {
     Plain,
 }
 
+impl LaneKey {
+    fn of(source: &Source, priority: u32, keeping: Keeping) -> LaneKey {
+        LaneKey { identity: source.identity.clone(), output: source.output.clone(), priority, keeping }
+    }
+}
+
+impl Keeping {
+    /// `can_expire`: some of the messages have a time to live.
+    fn of(when_full: WhenFull, can_expire: bool) -> Keeping {
+        match when_full {
+            WhenFull::Spill => Keeping::Spilling,
+            WhenFull::DropOldest => Keeping::Evicting { keeps_oldest: false },
+            // What has expired makes room even while its consumer is stuck.
+            WhenFull::DropNewest if can_expire => Keeping::Evicting { keeps_oldest: true },
+            WhenFull::DropNewest | WhenFull::Block(_) | WhenFull::Skip => Keeping::Plain,
+        }
+    }
+}
+
 struct Held {
     lane: Arc<Lane>,
     kept: Option<Arc<Evicting>>,
+    before: Option<Arc<Before>>,
 }
 
 impl Held {
     fn waiting(&self) -> (u64, u64) {
-        let (in_lane, kept) = (self.lane.waiting(), self.kept.as_ref().map_or((0, 0), |kept| kept.waiting()));
-        (in_lane.0 + kept.0, in_lane.1 + kept.1)
+        self.kept.as_ref().map_or_else(|| self.lane.waiting(), |kept| kept.waiting_with(&self.lane))
+    }
+
+    fn is_of(&self, source: &Source) -> bool {
+        let own = self.lane.source();
+        own.identity == source.identity && own.output == source.output
     }
 }
 
@@ -100,6 +128,7 @@ impl Queue {
             inbox,
             limits,
             lanes: Mutex::default(),
+            has_left: AtomicBool::new(false),
             backlogs: Mutex::default(),
             is_live_first: AtomicBool::new(false),
             skipped: AtomicU64::new(0),
@@ -132,40 +161,35 @@ impl Queue {
 
     /// The lane for one output and priority whose messages go to disk where there is no room; the same one each time.
     pub fn lane(self: &Arc<Self>, source: &Arc<Source>, priority: u32) -> Arc<QueueLane> {
-        self.lane_for(source, priority, WhenFull::Spill, false)
+        self.lane_for(source, priority, Keeping::Spilling, false)
     }
 
-    /// [`Queue::lane`] for what is to become of messages without room. `can_expire`: some of them have a time to live.
-    pub fn lane_for(
+    /// [`Queue::lane`] for what is to become of messages without room. Whoever sends by it holds the lock of the output, and does
+    /// not send by another one of this priority any more. `is_new`: nor did it send by this one just before.
+    fn lane_for(
         self: &Arc<Self>,
         source: &Arc<Source>,
         priority: u32,
-        when_full: WhenFull,
-        can_expire: bool,
+        keeping: Keeping,
+        is_new: bool,
     ) -> Arc<QueueLane> {
-        let keeping = match when_full {
-            WhenFull::Spill => Keeping::Spilling,
-            WhenFull::DropOldest => Keeping::Evicting { keeps_oldest: false },
-            // What has expired makes room even while its consumer is stuck.
-            WhenFull::DropNewest if can_expire => Keeping::Evicting { keeps_oldest: true },
-            WhenFull::DropNewest | WhenFull::Block(_) | WhenFull::Skip => Keeping::Plain,
-        };
-        let (identity, output) = (source.identity.clone(), source.output.clone());
-        let key = LaneKey { identity, output, priority, keeping };
         let mut lanes = lane::lock(&self.lanes);
-        let held = lanes.entry(key).or_insert_with(|| Held {
+        let before = self.leave_for(&mut lanes, source, priority, keeping, is_new);
+        let held = lanes.current.entry(LaneKey::of(source, priority, keeping)).or_insert_with(|| Held {
             lane: Arc::new(Lane::new(source.clone(), self.limits)),
             kept: match keeping {
                 Keeping::Evicting { keeps_oldest } => Some(Arc::new(Evicting::new(self.limits, keeps_oldest))),
                 Keeping::Spilling | Keeping::Plain => None,
             },
+            before,
         });
         let stock = match (&held.kept, keeping) {
             (Some(kept), _) => Stock::Kept(kept.clone()),
             (None, Keeping::Spilling) => Stock::Spilling(self.backlog(priority)),
             (None, _) => Stock::None,
         };
-        Arc::new(QueueLane { lane: held.lane.clone(), queue: self.clone(), priority, stock })
+        let (lane, before) = (held.lane.clone(), held.before.clone());
+        Arc::new(QueueLane { lane, queue: self.clone(), priority, stock, before })
     }
 
     /// What waits on disk in this priority; the same one each time.
@@ -188,7 +212,7 @@ impl Queue {
     pub(super) fn announce_rows(self: &Arc<Self>, backlog: &Arc<Backlog>) {
         if backlog.lane().needs_schedule() {
             let (lane, stock) = (backlog.lane().clone(), Stock::Rows(backlog.clone()));
-            let lane = QueueLane { lane, queue: self.clone(), priority: backlog.priority(), stock };
+            let lane = QueueLane { lane, queue: self.clone(), priority: backlog.priority(), stock, before: None };
             self.inbox.make_ready(Arc::new(lane));
         }
     }
@@ -205,39 +229,41 @@ impl Queue {
     }
 
     fn waits_in_lane(&self, source: &Source, priority: u32) -> bool {
-        let (identity, output) = (source.identity.clone(), source.output.clone());
-        let key = LaneKey { identity, output, priority, keeping: Keeping::Spilling };
-        lane::lock(&self.lanes).get(&key).is_some_and(|held| held.lane.waiting().0 > 0)
+        let key = LaneKey::of(source, priority, Keeping::Spilling);
+        lane::lock(&self.lanes).current.get(&key).is_some_and(|held| held.lane.waiting().0 > 0)
     }
 
     /// True while something waits in lanes that comes before the backlog of this priority.
     fn has_before_rows(&self, priority: u32) -> bool {
         let lanes = lane::lock(&self.lanes);
-        let mut before = lanes.iter().filter(|(key, _)| key.priority == priority && key.keeping == Keeping::Spilling);
+        let mut before =
+            lanes.current.iter().filter(|(key, _)| key.priority == priority && key.keeping == Keeping::Spilling);
         before.any(|(_, held)| held.lane.waiting().0 > 0)
     }
 
     /// All lanes of messages that are in memory only.
     pub(super) fn lanes(&self) -> Vec<Arc<Lane>> {
-        lane::lock(&self.lanes).values().map(|held| held.lane.clone()).collect()
+        lane::lock(&self.lanes).all().map(|held| held.lane.clone()).collect()
     }
 
     /// True while messages of memory routes are in no lane: in line for the disk, or where they can be evicted.
     pub(super) fn has_beside_lanes(&self) -> bool {
-        lane::lock(&self.backlogs).values().any(|backlog| backlog.has_in_line())
-            || lane::lock(&self.lanes).values().any(|held| held.kept.as_ref().is_some_and(|kept| kept.waiting().0 > 0))
+        // One lock at a time: whoever makes a lane takes them in the other order.
+        let has_in_line = lane::lock(&self.backlogs).values().any(|backlog| backlog.has_in_line());
+        let has_kept = |held: &Held| held.kept.as_ref().is_some_and(|kept| kept.waiting().0 > 0);
+        has_in_line || lane::lock(&self.lanes).all().any(has_kept)
     }
 
     /// How many messages of whom wait in memory only.
     pub(super) fn left(&self) -> Vec<(Arc<Source>, u64)> {
         let lanes = lane::lock(&self.lanes);
-        let left = lanes.values().map(|held| (held.lane.source().clone(), held.waiting().0));
+        let left = lanes.all().map(|held| (held.lane.source().clone(), held.waiting().0));
         left.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Senders, and how many of their messages were taken out.
     pub(super) fn taken(&self) -> Vec<(Arc<Source>, u64)> {
-        lane::lock(&self.lanes).values().map(|held| (held.lane.source().clone(), held.lane.taken())).collect()
+        lane::lock(&self.lanes).taken()
     }
 
     /// Messages and bytes that wait, in memory and on disk.
@@ -254,7 +280,7 @@ impl Queue {
     }
 
     fn in_lanes(&self) -> (u64, u64) {
-        sum(lane::lock(&self.lanes).values().map(Held::waiting))
+        sum(lane::lock(&self.lanes).all().map(Held::waiting))
     }
 
     /// Of the messages that wait, those that are on disk.
@@ -280,6 +306,7 @@ pub struct QueueLane {
     /// Its priority.
     pub priority: u32,
     stock: Stock,
+    before: Option<Arc<Before>>,
 }
 
 /// What is behind a lane.
@@ -352,6 +379,16 @@ impl QueueLane {
         }
     }
 
+    /// Whether it is the way of an output to this place.
+    fn is_of(&self, queue: &Arc<Queue>, priority: u32, keeping: Keeping) -> bool {
+        let own = match &self.stock {
+            Stock::None => Keeping::Plain,
+            Stock::Kept(kept) => Keeping::Evicting { keeps_oldest: kept.keeps_oldest() },
+            Stock::Spilling(_) | Stock::Rows(_) => Keeping::Spilling,
+        };
+        Arc::ptr_eq(&self.queue, queue) && self.priority == priority && own == keeping
+    }
+
     /// Looks for more where an empty lane is filled from. `[consumer]`
     #[inline]
     pub fn restock(&self, disk: Option<&Disk>) -> Restocked {
@@ -380,14 +417,39 @@ impl QueueLane {
     }
 
     /// True for a lane of rows while others come before it. Its consumer puts it aside until one of its lanes is empty.
+    /// `record` is its oldest.
+    ///
+    /// # Safety
+    /// The caller is the inbox's one consumer.
     #[inline]
-    pub fn must_yield(&self) -> bool {
+    pub unsafe fn must_yield(&self, record: &Record<'_>) -> bool {
         match &self.stock {
             Stock::Rows(backlog) => {
-                (backlog.is_spilling() || backlog.is_live_first()) && self.queue.has_before_rows(self.priority)
+                // SAFETY: the caller's promise.
+                ((backlog.is_spilling() || backlog.is_live_first()) && self.queue.has_before_rows(self.priority))
+                    || unsafe { self.queue.has_older(record, self.priority) }
             }
             _ => false,
         }
+    }
+
+    /// True for a lane that stands behind what its output sent by another way, while something of that is left.
+    ///
+    /// # Safety
+    /// The caller is the inbox's one consumer.
+    #[inline]
+    pub unsafe fn must_wait(&self) -> bool {
+        // SAFETY: the caller's promise.
+        self.before.as_ref().is_some_and(|before| unsafe { !before.is_over(self) })
+    }
+
+    /// [`QueueLane::must_wait`] for rows.
+    ///
+    /// # Safety
+    /// The caller is the inbox's one consumer.
+    unsafe fn must_wait_for_rows(&self) -> bool {
+        // SAFETY: the caller's promise.
+        self.before.as_ref().is_some_and(|before| unsafe { !before.is_past_rows(self) })
     }
 
     /// Takes the lane off the ready list, unless there is more: then it stays, and this says false.

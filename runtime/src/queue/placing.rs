@@ -79,10 +79,12 @@ impl Ingest {
         for target in chosen.iter() {
             match &target.to {
                 To::Lane(lane) => {
-                    if target.is_mixed {
-                        lane.queue.keep_order(&output.source, target.priority, false);
-                    }
-                    if !lane.is_open() {
+                    if let Some(backlog) = lane.spills_to().filter(|backlog| target.is_mixed && backlog.has_rows()) {
+                        // Behind what is staged or on its way to the disk, by the way that this went.
+                        line.add(backlog);
+                        lane.queue.keep_order(&output.source, target.priority, true);
+                        rows.push(placing.row(target, lane.queue.endpoint()));
+                    } else if !lane.is_open() {
                         placing.place_beside(target, lane, body());
                     } else if let Err(body) = placing.push(target, lane, body()) {
                         placing.no_room(target, lane, body);

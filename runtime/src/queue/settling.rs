@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::Inbox;
+use super::backlog::InLine;
 use super::disk::Disk;
 use super::lane::lock;
 use crate::clock;
@@ -65,6 +66,8 @@ pub struct Settlement {
     pub end: End,
     /// What its handler staged.
     pub staged: Vec<StoredMessage>,
+    /// Says of it that it is on its way.
+    pub line: InLine,
     /// What its handler reported.
     pub before: Option<Before>,
 }
@@ -289,7 +292,7 @@ impl Settling {
         hand.endpoints.settle(true);
         let count = hand.items.len();
         for item in hand.items.into_values() {
-            let Item { settlement: Settlement { row, end, staged, .. }, was_there, first, .. } = item;
+            let Item { settlement: Settlement { row, end, staged, line, .. }, was_there, first, .. } = item;
             if let Some(row) = row.filter(|_| was_there && !matches!(end, End::Tried(_))) {
                 shared.messages.fetch_sub(1, Ordering::Relaxed);
                 match end {
@@ -304,6 +307,7 @@ impl Settling {
                 shared.messages.fetch_add(staged.len() as u64, Ordering::Relaxed);
                 shared.tell_arrived(&staged, first);
             }
+            drop(line);
         }
         self.uncommitted.fetch_sub(count, Ordering::SeqCst);
         if count > 0 && self.is_blocked.swap(false, Ordering::SeqCst) {

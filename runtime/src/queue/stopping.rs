@@ -1,5 +1,6 @@
 //! The end of what waits in memory: kept on disk when the runtime stops, or discarded by a person.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,19 +20,22 @@ impl Ingest {
         for module in modules {
             let Some(inbox) = lock(&self.inboxes).get(&module).cloned() else { continue };
             let Some(mut place) = inbox.consume() else { continue };
-            let rows = self.take_all(&module, &mut place);
-            if rows.is_empty() {
+            let Left { rows, behind } = self.take_all(&module, &mut place);
+            if rows.is_empty() && behind.is_empty() {
                 continue;
             }
             let stored = match self.disk().filter(|_| clock::now() < until) {
-                Some(disk) => disk.keep(&rows).map_err(|error| error.to_string()),
+                Some(disk) => disk.keep(&rows, &behind).map_err(|error| error.to_string()),
                 None => Err("there was no time left".to_owned()),
             };
             match stored {
-                Ok(()) => tracing::info!("{} messages for {module} wait on disk until the next start", rows.len()),
+                Ok(()) => tracing::info!(
+                    "{} messages for {module} wait on disk until the next start",
+                    rows.len() + behind.len()
+                ),
                 Err(error) => {
-                    tracing::error!("{} messages for {module} cannot be kept: {error}", rows.len());
-                    rows.iter().for_each(|row| self.count_row(row, STOPPED));
+                    tracing::error!("{} messages for {module} cannot be kept: {error}", rows.len() + behind.len());
+                    rows.iter().chain(&behind).for_each(|row| self.count_row(row, STOPPED));
                 }
             }
         }
@@ -48,9 +52,9 @@ impl Ingest {
     pub fn discard(&self, module: &str, reason: &'static str) -> u64 {
         let Some(inbox) = lock(&self.inboxes).get(module).cloned() else { return 0 };
         let Some(mut place) = inbox.consume() else { return 0 };
-        let rows = self.take_all(module, &mut place);
-        rows.iter().for_each(|row| self.count_row(row, reason));
-        rows.len() as u64
+        let Left { rows, behind } = self.take_all(module, &mut place);
+        rows.iter().chain(&behind).for_each(|row| self.count_row(row, reason));
+        (rows.len() + behind.len()) as u64
     }
 
     /// Reads on where messages of a module were removed on disk, so that nobody takes them for waiting ones. What came since is found.
@@ -76,8 +80,8 @@ impl Ingest {
 
     /// Everything that is in memory only, first what was given to the module and came back. Messages of rows are taken out and not
     /// given.
-    fn take_all(&self, module: &str, place: &mut Consumer) -> Vec<DiskMessage> {
-        let mut rows = Vec::new();
+    fn take_all(&self, module: &str, place: &mut Consumer) -> Left {
+        let (mut rows, mut behind) = (Vec::new(), Vec::new());
         while let Some(kept) = place.take_returned() {
             if kept.row().is_none() {
                 rows.push(kept.to_row(|input| endpoint(&self.device, module, input)));
@@ -85,8 +89,16 @@ impl Ingest {
                 self.queue(module, &kept.input()).backlog(kept.standing().priority).stay_behind();
             }
         }
-        let lanes: Vec<_> = std::iter::from_fn(|| place.next_lane()).collect();
-        for lane in lanes {
+        // SAFETY: `place` is the one consumer's, for as long as this runs.
+        let with_rows = |lane: Arc<QueueLane>| (unsafe { lane.must_wait_for_rows() }, lane);
+        let mut lanes: VecDeque<_> = std::iter::from_fn(|| place.next_lane()).map(with_rows).collect();
+        while let Some((waits_for_rows, lane)) = lanes.pop_front() {
+            // SAFETY: as above.
+            let must_wait = |lane: &Arc<QueueLane>| unsafe { lane.must_wait() };
+            if must_wait(&lane) && lanes.iter().any(|(_, other)| !must_wait(other)) {
+                lanes.push_back((waits_for_rows, lane));
+                continue;
+            }
             // What is sent meanwhile waits for whoever comes next, so that no flood keeps this from its end.
             let mut left = lane.waiting();
             loop {
@@ -94,6 +106,7 @@ impl Ingest {
                 unsafe {
                     if let Some(record) = lane.lane.peek() {
                         match record.row {
+                            None if waits_for_rows => behind.push(row_of(&lane, &record)),
                             None => rows.push(row_of(&lane, &record)),
                             Some(_) => lane.queue.backlog(lane.priority).stay_behind(),
                         }
@@ -113,8 +126,15 @@ impl Ingest {
                 break;
             }
         }
-        rows
+        Left { rows, behind }
     }
+}
+
+/// What was in memory only.
+struct Left {
+    rows: Vec<DiskMessage>,
+    /// What comes behind that which is on disk.
+    behind: Vec<DiskMessage>,
 }
 
 fn row_of(lane: &QueueLane, record: &Record<'_>) -> DiskMessage {

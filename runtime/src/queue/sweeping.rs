@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{End, RowBehind, Settlement};
-use super::ingest::Ingest;
+use super::ingest::{InLine, Ingest};
 use super::lane::lock;
 use super::losses::EXPIRED;
 use super::{Consumer, Inbox, QueueLane, Record, Restocked};
@@ -36,7 +36,8 @@ impl Ingest {
         };
         let bytes = (record.meta.len() + record.body.len()) as u64;
         let row = Some(RowBehind { id, endpoint: endpoint.clone(), bytes });
-        let settlement = Settlement { row, end: End::Handled, staged: Vec::new(), before: None };
+        let settlement =
+            Settlement { row, end: End::Handled, staged: Vec::new(), line: InLine::default(), before: None };
         disk.settling(&identity.into(), &lane.queue.inbox).settle(settlement);
     }
 

@@ -8,6 +8,7 @@ mod signing;
 mod spills;
 mod tumble;
 mod turns;
+mod ways;
 
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};

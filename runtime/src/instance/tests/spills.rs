@@ -255,7 +255,7 @@ fn what_is_stored_for_an_input_that_nobody_has_used_in_this_run_does_not_hold_up
 fn what_an_orderly_end_kept_and_was_set_aside_then_is_listed_and_can_be_discarded() {
     let house = House::new();
     let (name, disk) = (house.name(), &house.services.disk);
-    disk.keep(&[row(&name, 1), row(&name, 2)]).unwrap();
+    disk.keep(&[row(&name, 1), row(&name, 2)], &[]).unwrap();
     let limits = crate::queue::disk::ReadLimits { messages: 100, bytes: 1 << 20 };
     for kept in disk.read_after(&row(&name, 1).endpoint, 0, i64::MIN, limits).unwrap() {
         let parking = Parking { reason: "broken".to_owned(), at_us: 1, tries: Tries::default() };

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::database::Database;
 use crate::database::tables::queue::{ReadLimits, ReadMessage};
+use crate::queue::backlog::InLine;
 use crate::queue::budget::Limits;
 use crate::queue::store_clock::StoreClock;
 
@@ -94,7 +95,7 @@ fn message(endpoint: &str, sequence: u64) -> StoredMessage {
 }
 
 fn handled(row: Option<RowBehind>, staged: Vec<StoredMessage>) -> Settlement {
-    Settlement { row, end: End::Handled, staged, before: None }
+    Settlement { row, end: End::Handled, staged, line: InLine::default(), before: None }
 }
 
 #[test]
