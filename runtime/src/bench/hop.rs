@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::conditions::{self, Conditions};
+use super::processors::pin_threads;
 use super::raw::{self, BODY_BYTES};
 use super::relay::{RATE, Relay, Run, Shape, WINDOW};
 use super::stage::Stage;
@@ -98,6 +99,9 @@ pub fn measure(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -> Resul
         "ack": "FROM /messages/modules/sink/outputs/ack INTO BrokeredEndpoint(\"/modules/source/inputs/ack\")"
     });
     let mut bench = Bench::start(&scratch.0, probe, &["sink"], routes)?;
+    // A thread of its own that the source starts for a flood stays with it.
+    pin_threads("source", 0);
+    pin_threads("sink", 1);
     let outcome = bench.measure(extent, say);
     bench.stage.end();
     let (windowed, flood, paced) = outcome?;

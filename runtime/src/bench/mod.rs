@@ -1,7 +1,8 @@
 //! What this device can do: our figures, the raw limits measured in the same run, and their ratios.
 //!
 //! Ours and raw are measured in turns, so that what else the machine does hits both alike; what is shown is the median of the
-//! rounds. The probe is a real library at both ends, and its messages take the whole way: ABI, routes, lanes, handler.
+//! rounds. Both ends of a hop have a processor each, ours and raw. The probe is a real library at both ends, and its messages take
+//! the whole way: ABI, routes, lanes, handler.
 
 mod clearing;
 pub mod conditions;
@@ -10,6 +11,7 @@ pub mod hop;
 pub mod identities;
 pub mod instances;
 mod process;
+mod processors;
 mod raw;
 mod raw_queue;
 mod raw_store;

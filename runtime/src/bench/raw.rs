@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::processors::Pinned;
+
 /// Size of every body.
 pub const BODY_BYTES: usize = 256;
 /// Capacity of the channel.
@@ -47,7 +49,11 @@ pub fn throughput<T: Raw>(count: u64, window: Option<u64>) -> Option<f64> {
     let (to_sink, from_source) = bounded::<T>(CAPACITY);
     let (ack, acks) = bounded::<u64>(CAPACITY);
     let sink = thread::Builder::new().name("raw-sink".to_owned());
-    let sink = sink.spawn(move || drain(&from_source, &ack, window.map(|window| window / 4))).ok()?;
+    let sink = sink.spawn(move || {
+        let _end = Pinned::to(1);
+        drain(&from_source, &ack, window.map(|window| window / 4))
+    });
+    let (sink, _end) = (sink.ok()?, Pinned::to(0));
     let begin = Instant::now();
     feed(&to_sink, &acks, count, window)?;
     drop(to_sink);
@@ -96,6 +102,7 @@ fn sequence(body: &[u8]) -> Option<u64> {
 pub fn paced(count: u64, rate_per_s: u64) -> Option<Vec<u64>> {
     let (to_sink, from_source) = bounded::<(Arc<[u8]>, Instant)>(CAPACITY);
     let sink = thread::Builder::new().name("raw-sink".to_owned()).spawn(move || {
+        let _end = Pinned::to(1);
         let mut latencies = Vec::with_capacity(count as usize);
         while let Ok((_body, sent)) = from_source.recv() {
             latencies.push(sent.elapsed().as_nanos() as u64);
@@ -105,6 +112,7 @@ pub fn paced(count: u64, rate_per_s: u64) -> Option<Vec<u64>> {
     });
     let sink = sink.ok()?;
     let source = thread::Builder::new().name("raw-source".to_owned()).spawn(move || {
+        let _end = Pinned::to(0);
         let begin = Instant::now();
         let body = [0; BODY_BYTES];
         for sequence in 0..count {
