@@ -40,16 +40,8 @@ impl Ingest {
     /// has happened. The caller holds the output's lock.
     #[inline]
     pub(super) fn place_at_once(&self, chosen: Chosen<'_>, message: &Outgoing<'_>, stamp: (u64, i64)) -> bool {
-        let Some(target) = chosen.single() else { return false };
-        let Some(lane) = target.open_lane() else { return false };
-        let body = message.body.bytes();
-        // SAFETY: the caller holds the output's lock, and the lane is this output's alone.
-        let is_placed =
-            body.len() <= INLINE_BODY && unsafe { lane.lane.push_inline(&target.entry(message, stamp), body) };
-        if is_placed {
-            lane.announce();
-        }
-        is_placed
+        // SAFETY: the caller holds the lock of the output whose targets these are.
+        chosen.single().is_some_and(|target| unsafe { put(target, message, stamp) })
     }
 
     /// The caller holds the output's lock; `held` says how long it waited for it.
@@ -77,6 +69,10 @@ impl Ingest {
         let mut placing = Placing { ingest: self, output, message, stamp, held, outcome: Ok(()) };
         let (mut rows, mut line) = (Vec::new(), InLine::default());
         for target in chosen.iter() {
+            // SAFETY: as in `place_at_once`.
+            if unsafe { put(target, message, stamp) } {
+                continue;
+            }
             match &target.to {
                 To::Lane(lane) => {
                     if let Some(backlog) = lane.spills_to().filter(|backlog| target.is_mixed && backlog.has_rows()) {
@@ -275,6 +271,22 @@ impl Placing<'_> {
             self.outcome = Err(error);
         }
     }
+}
+
+/// Puts a message with a small body into the target's lane, if nothing else is to be done and there is room.
+///
+/// # Safety
+/// The caller holds the lock of the target's output: the lane is that output's alone.
+#[inline]
+unsafe fn put(target: &Target, message: &Outgoing<'_>, stamp: (u64, i64)) -> bool {
+    let Some(lane) = target.open_lane() else { return false };
+    let body = message.body.bytes();
+    // SAFETY: the caller's promise.
+    let is_put = body.len() <= INLINE_BODY && unsafe { lane.lane.push_inline(&target.entry(message, stamp), body) };
+    if is_put {
+        lane.announce();
+    }
+    is_put
 }
 
 impl Target {
