@@ -141,6 +141,42 @@ fn what_an_earlier_removal_left_can_be_purged_later_and_its_messages_are_counted
 }
 
 #[test]
+fn purge_takes_all_that_waits_on_disk_however_much_of_it_was_never_in_memory() {
+    const COUNT: u64 = 1_500;
+    let mut runtime = wayward();
+    runtime.cli(&["add", "pump", "wayward", "--stopped"]).ok();
+    runtime.cli(&["add", "sender", "wayward"]).ok();
+    let into = "FROM /messages/modules/sender/outputs/out INTO BrokeredEndpoint('/modules/pump/inputs/in')";
+    runtime.cli(&["route", "add", "r", into, "--durability", "disk"]).ok();
+    runtime.wait_for("sender", "running");
+    runtime.cli(&["send", "sender", "send", &json!({"count": COUNT}).to_string()]).ok();
+    let inbox = || runtime.module("pump")["inbox"]["messages"].clone();
+    wait_until(SOON, "all of them wait", || inbox() == COUNT);
+    let removed = runtime.cli(&["remove", "pump"]).ok();
+    assert!(removed.stdout.contains(&format!("{COUNT} messages")), "{}", removed.stdout);
+
+    let purged = runtime.json(&["remove", "pump", "--purge"]);
+
+    assert!(purged["discarded"][0].as_str().unwrap().starts_with(&format!("{COUNT} messages")), "{purged}");
+    assert_eq!(purged["problems"], json!([]), "{purged}");
+    let losses = runtime.json(&["losses", "pump"]);
+    assert_eq!(losses["lost"], COUNT, "{losses}");
+    runtime.cli(&["remove", "pump", "--purge"]).refused(1, &["there is no module 'pump'"]);
+    runtime.cli(&["add", "pump", "wayward", "--stopped"]).ok();
+    assert_eq!(runtime.module("pump")["inbox"]["messages"], 0);
+
+    // What comes now is found, and nothing else; after a kill too.
+    runtime.cli(&["send", "sender", "send", r#"{"count": 2}"#]).ok();
+    wait_until(SOON, "they wait", || runtime.module("pump")["inbox"]["messages"] == 2);
+    runtime.kill9_and_launch();
+    runtime.cli(&["start", "pump"]).ok();
+    let received = || runtime.events("pump").iter().filter(|event| event.starts_with("message in")).count();
+    wait_until(SOON, "they come", || received() == 2);
+    wait_until(SOON, "nothing waits", || runtime.module("pump")["inbox"]["messages"] == 0);
+    assert_eq!(received(), 2);
+}
+
+#[test]
 fn module_of_the_deployment_is_not_removed_behind_its_back() {
     let runtime = wayward();
     runtime.deploy(&Manifest::new().module("deployed", "wayward"));

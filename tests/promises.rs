@@ -56,6 +56,7 @@ mod routes;
 mod secrets;
 mod service;
 mod slow_disk;
+mod staging;
 mod state_directory;
 mod stops;
 mod store_budget;

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Runtime, c_fixture};
 
-/// A number in a file that a preloaded library sees at once when it changes.
-fn shared_number(path: &Path) -> File {
-    let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
-    file.set_len(8).unwrap();
+/// So many numbers in a file, of which a preloaded library sees at once when they change.
+fn shared_numbers(path: &Path, count: u64) -> File {
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path).unwrap();
+    file.set_len(8 * count).unwrap();
     file
 }
 
@@ -40,13 +40,21 @@ impl Clock {
 
 /// How long each sync of a runtime's disk takes more.
 pub struct SlowDisk {
-    delay: File,
+    /// The delay, and how many syncs were delayed.
+    numbers: File,
 }
 
 impl SlowDisk {
     /// Sets it.
     pub fn set(&self, delay: Duration) {
-        self.delay.write_all_at(&(delay.as_micros() as i64).to_ne_bytes(), 0).unwrap();
+        self.numbers.write_all_at(&(delay.as_micros() as i64).to_ne_bytes(), 0).unwrap();
+    }
+
+    /// Syncs whose delay has begun.
+    pub fn delayed(&self) -> i64 {
+        let mut number = [0; 8];
+        self.numbers.read_exact_at(&mut number, 8).unwrap();
+        i64::from_ne_bytes(number)
     }
 }
 
@@ -63,7 +71,7 @@ impl Runtime {
     pub fn clock(self) -> (Runtime, Clock) {
         static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
         let file = self.folder().join("clock-offset");
-        let clock = Clock { offset: shared_number(&file) };
+        let clock = Clock { offset: shared_numbers(&file, 1) };
         let library = LIBRARY.get_or_init(|| library("clock"));
         (self.preload(library, vec![("DINRAIL_CLOCK_FILE", file.into())]), clock)
     }
@@ -72,7 +80,7 @@ impl Runtime {
     pub fn slow_disk(self, delay: Duration) -> (Runtime, SlowDisk) {
         static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
         let file = self.folder().join("sync-delay");
-        let disk = SlowDisk { delay: shared_number(&file) };
+        let disk = SlowDisk { numbers: shared_numbers(&file, 2) };
         disk.set(delay);
         let library = LIBRARY.get_or_init(|| library("delay"));
         (self.preload(library, vec![("DINRAIL_SYNC_DELAY_FILE", file.into())]), disk)

@@ -91,11 +91,7 @@ impl Delivering {
             _ => None,
         };
         let is_parked = parked_for.is_some();
-        let wait = match kind {
-            DR_RETRY if retry_after_ms > 0 => Duration::from_millis(retry_after_ms).min(MAX_ASKED_RETRY),
-            DR_RETRY => backoff(attempts),
-            _ => backoff(faults),
-        };
+        let wait = wait_after(kind, retry_after_ms, handed.tries);
         match parked_for {
             Some(reason) => self.park(handed, &reason),
             None => self.note(handed, kind, wait),
@@ -205,6 +201,15 @@ pub(super) fn is_fault(kind: DrVerdictKind) -> bool {
     matches!(kind, DR_FAULT | DR_PANIC)
 }
 
+/// Wait before the next delivery of a message. `asked_ms`: what the handler asks for; 0: it does not say.
+fn wait_after(kind: DrVerdictKind, asked_ms: u64, tries: Tries) -> Duration {
+    match kind {
+        DR_RETRY if asked_ms > 0 => Duration::from_millis(asked_ms).min(MAX_ASKED_RETRY),
+        DR_RETRY => backoff(tries.attempts),
+        _ => backoff(tries.faults),
+    }
+}
+
 fn backoff(attempt: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(MAX_RETRY)
 }
@@ -213,4 +218,28 @@ fn backoff(attempt: u32) -> Duration {
 #[inline]
 pub(super) fn row_behind(id: Option<NonZeroI64>, queue: &Queue, meta: usize, body: usize) -> Option<RowBehind> {
     id.map(|id| RowBehind { id, endpoint: queue.endpoint().clone(), bytes: (meta + body) as u64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handler_gets_the_wait_that_it_asks_for_up_to_an_hour() {
+        let asked = |ms| wait_after(DR_RETRY, ms, Tries { attempts: 3, faults: 0 });
+        assert_eq!(asked(1), Duration::from_millis(1));
+        assert_eq!(asked(3_599_999), Duration::from_millis(3_599_999));
+        for too_long in [3_600_000, 3_600_001, u64::MAX] {
+            assert_eq!(asked(too_long), Duration::from_secs(3600), "{too_long}");
+        }
+    }
+
+    #[test]
+    fn wait_of_a_handler_that_does_not_say_doubles_up_to_half_a_minute() {
+        let retried = |attempts| wait_after(DR_RETRY, 0, Tries { attempts, faults: 0 }).as_millis();
+        assert_eq!([1, 2, 3].map(retried), [100, 200, 400]);
+        assert_eq!([9, 10, 17, 18, u32::MAX].map(retried), [25_600, 30_000, 30_000, 30_000, 30_000]);
+        // A fault says nothing of a wait, and counts by itself.
+        assert_eq!(wait_after(DR_FAULT, u64::MAX, Tries { attempts: 9, faults: 2 }).as_millis(), 200);
+    }
 }
