@@ -9,6 +9,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params_from_iter};
 
 use super::migrate::migrate;
+use super::tables::ids::LOWEST;
 use super::tables::loss::{self, LossRow};
 use super::tables::reason::DAMAGED;
 use super::{DatabaseError, File, open};
@@ -163,6 +164,9 @@ fn go_on_with_ids(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<()
     let last = of(old, used).or_else(|| Some(of(tx, "SELECT max(id) FROM message")? + SKIPPED)).unwrap_or(SKIPPED);
     tx.execute("DELETE FROM sqlite_sequence WHERE name = 'message'", [])?;
     tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('message', ?1)", [last])?;
+    if let Some(lowest) = of(old, &format!("SELECT seq FROM sqlite_sequence WHERE name = '{LOWEST}'")) {
+        tx.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", (LOWEST, lowest))?;
+    }
     Ok(())
 }
 

@@ -75,7 +75,8 @@ struct Block {
 
 /// A request for a block.
 struct Request {
-    is_first: bool,
+    /// The last number before this run; `None` where that is asked for too.
+    before: Option<u64>,
     size: u64,
     to: u64,
     has_memory: bool,
@@ -188,7 +189,8 @@ impl Book {
     /// the block locked: whoever puts something in line may have to wait for the writer, and the writer tells the block.
     fn ask(&self, block: &Arc<Block>, source: &Arc<Source>, request: &Request) {
         let Some((database, _)) = &self.0.file else { return };
-        let &Request { is_first, size, to, has_memory } = request;
+        let &Request { before: known, size, to, has_memory } = request;
+        let is_first = known.is_none();
         let of = source.clone();
         let opened = Arc::new(Mutex::new(0));
         let open = opened.clone();
@@ -197,8 +199,8 @@ impl Book {
         database.submit_now(
             File::Queue,
             Box::new(move |tx| {
-                if !is_first {
-                    return sequence::reserve(tx, &of.identity, &of.output, to, has_memory);
+                if let Some(before) = known {
+                    return sequence::reserve(tx, &of.identity, &of.output, before, to, has_memory);
                 }
                 *lock(&open) = sequence::open(tx, &of.identity, &of.output, size, has_memory)?;
                 Ok(())
@@ -312,9 +314,9 @@ impl Sequence {
             if !state.is_in_line && (!is_known || left <= state.size / 2) {
                 let size = state.next_size(self.last);
                 state.is_in_line = true;
-                let (is_first, to) = (state.before.is_none(), self.last + left + size);
+                let (before, to) = (state.before, self.last + left + size);
                 drop(state);
-                book.ask(&block, source, &Request { is_first, size, to, has_memory: self.has_memory });
+                book.ask(&block, source, &Request { before, size, to, has_memory: self.has_memory });
                 state = lock(&block.state);
                 continue;
             }

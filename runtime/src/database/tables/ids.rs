@@ -5,10 +5,12 @@
 //!
 //! Invariant: what SQLite keeps is never less than an id that is committed, whatever becomes of the change that reserved the block:
 //! where that was rolled back, SQLite itself notes each id until the next block.
+//!
+//! What goes before all that is there has ids below 0, which count down from run to run; the lowest is kept beside the last one.
 
 use std::sync::{Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Ids that are reserved at a time: a page in so many rows is next to nothing, and a restart does not skip many.
 const BLOCK: i64 = 4096;
@@ -58,4 +60,25 @@ fn reserve(conn: &Connection, block: &Block, count: i64) -> rusqlite::Result<Blo
     };
     conn.prepare_cached(sql)?.execute([last])?;
     Ok(Block { next, last })
+}
+
+/// Under which name the lowest id is kept, beside the last one. No table has it.
+pub const LOWEST: &str = "message, lowest";
+
+/// Reserves ids below all that there are and ever were: `count` of them, and `more` for later. Gives the first, which the others
+/// follow.
+pub fn take_below(conn: &Connection, count: usize, more: i64) -> rusqlite::Result<i64> {
+    let kept = conn
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = ?1")?
+        .query_row([LOWEST], |row| row.get::<_, i64>(0))
+        .optional()?;
+    // Rows of a release that kept no lowest id.
+    let lowest: Option<i64> = conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0))?;
+    let first = kept.unwrap_or(0).min(lowest.unwrap_or(0)).min(0) - count as i64 - more;
+    let sql = match kept {
+        Some(_) => "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1",
+        None => "INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)",
+    };
+    conn.prepare_cached(sql)?.execute(params![LOWEST, first])?;
+    Ok(first)
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
-use super::ids::Ids;
+use super::ids::{self, Ids};
 use super::loss::{self, LossRow};
 
 /// Format of `meta` and `body` that this release writes.
@@ -235,10 +235,7 @@ pub fn put_before(
 ) -> rusqlite::Result<i64> {
     let first = match behind {
         Some(last) => last + 1,
-        None => {
-            let lowest: Option<i64> = conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0))?;
-            lowest.unwrap_or(0).min(0) - rows.len() as i64 - KEPT_GAP
-        }
+        None => ids::take_below(conn, rows.len(), KEPT_GAP)?,
     };
     let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + SHARED)).collect();
     let mut insert = conn.prepare_cached(&format!(

@@ -73,12 +73,22 @@ pub fn open(conn: &Connection, sender: &str, output: &str, size: u64, has_memory
     Ok(last)
 }
 
-/// Reserves the numbers of an open output up to `to`.
-pub fn reserve(conn: &Connection, sender: &str, output: &str, to: u64, has_memory: bool) -> rusqlite::Result<()> {
+/// Reserves the numbers of an output up to `to`. One that could not be opened, or has no line any more, is opened with that; `before`:
+/// its last number before this run.
+pub fn reserve(
+    conn: &Connection,
+    sender: &str,
+    output: &str,
+    before: u64,
+    to: u64,
+    has_memory: bool,
+) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE sequence SET reserved = max(reserved, ?3), has_memory = max(has_memory, ?4) WHERE sender = ?1 AND output = ?2",
+        "INSERT INTO sequence VALUES (?1, ?2, 1, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET
+         settled = iif(is_open, settled, excluded.settled), is_open = 1,
+         reserved = max(reserved, excluded.reserved), has_memory = max(has_memory, excluded.has_memory)",
     )?
-    .execute(params![sender, output, to as i64, has_memory])
+    .execute(params![sender, output, has_memory, before as i64, to as i64])
     .map(drop)
 }
 

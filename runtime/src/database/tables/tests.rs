@@ -86,6 +86,38 @@ fn ids_of_messages_go_on_over_removals_failures_and_restarts_and_are_not_used_ag
     assert!(append(&ids, 5000, false) > Some(first), "whoever reserves anew goes on behind all others");
 }
 
+#[test]
+fn ids_of_messages_that_go_before_all_others_are_not_used_again_either() {
+    let (_dir, database) = opened();
+    let put = |count: usize, behind: Option<i64>| {
+        let rows = vec![message("a", 1); count];
+        let put = move |tx: &rusqlite::Transaction<'_>| queue::put_before(tx, &rows, ClockMark::default(), behind);
+        database.call(File::Queue, put).unwrap()
+    };
+    let of_run = |count: usize| {
+        let last = put(count, None);
+        assert_eq!(put(2, Some(last)), last + 2, "these go behind those of the same run");
+        let first: i64 = database
+            .read(File::Queue, |conn| conn.query_row("SELECT min(id) FROM message", [], |row| row.get(0)))
+            .unwrap();
+        assert_eq!(first, last + 1 - count as i64);
+        assert!(last + 2 < 0, "{last}");
+        (first, last + 2)
+    };
+    let mut before = of_run(3);
+    for count in [1, 3, 500] {
+        // All of it is delivered before the next end.
+        database.call(File::Queue, |tx| queue::delete_endpoint(tx, "a")).unwrap();
+        let now = of_run(count);
+        assert!(now.1 < before.0, "{now:?} after {before:?}");
+        before = now;
+    }
+    let again = of_run(2);
+    assert!(again.1 < before.0, "{again:?} while {before:?} are there");
+    let append = |tx: &rusqlite::Transaction<'_>| queue::enqueue(tx, &[message("a", 1)], ClockMark::default());
+    assert_eq!(database.call(File::Queue, append).unwrap(), 1, "others count up as ever");
+}
+
 fn loss(epoch: u64, first: u64, last: u64) -> LossRow {
     LossRow {
         sender: "s".to_owned(),

@@ -130,6 +130,43 @@ fn numbers_given_out_beside_the_book_are_never_given_out_again() {
 }
 
 #[test]
+fn output_whose_line_is_not_in_the_book_is_opened_anew_with_its_next_block() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 10);
+    let epoch = house.book.epoch();
+    house.database.call(File::Queue, |tx| tx.execute("DELETE FROM sequence", [])).unwrap();
+    assert_eq!(house.take(&mut sequence, 100_000), 100_010);
+
+    let house = house.again();
+    assert_eq!(house.book.epoch(), epoch);
+    let [("runtimeDied", 1, last, _)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert!(last >= 100_010, "{last}");
+    assert_eq!(house.take(&mut Sequence::default(), 1), last + 1, "no number is given twice");
+}
+
+#[test]
+fn output_that_could_not_be_opened_is_opened_once_the_disk_takes_it() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    house.take(&mut sequence, 10);
+    house.book.close(vec![(source(), 10)]);
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    let fails = "CREATE TRIGGER no BEFORE INSERT ON sequence BEGIN SELECT raise(ABORT, 'no'); END";
+    house.database.call(File::Queue, move |tx| tx.execute_batch(fails)).unwrap();
+    assert_eq!(house.take(&mut sequence, 5), 15, "it goes on from what can be read");
+    house.database.call(File::Queue, |tx| tx.execute_batch("DROP TRIGGER no")).unwrap();
+    let last = house.take(&mut sequence, 10_000);
+
+    house.database.flush().unwrap();
+    let open = house.database.read(File::Queue, sequence::open_ones).unwrap();
+    let [sequence::Open { settled: 10, reserved, has_memory: true, .. }] = open[..] else { panic!("{open:?}") };
+    assert!(reserved >= last, "{reserved} of {last}");
+}
+
+#[test]
 fn who_must_not_wait_is_told_and_gets_its_number_soon() {
     let house = House::new();
     let mut sequence = Sequence::default();
