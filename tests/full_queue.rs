@@ -261,3 +261,25 @@ fn live_first_lets_what_is_sent_now_go_before_the_backlog_and_loses_nothing() {
         assert_eq!(got[places].iter().filter(is_late).count(), 3, "{order}: {got:?}");
     }
 }
+
+#[test]
+fn sender_that_may_be_held_does_not_wait_behind_what_has_outlived_its_time_for_a_receiver_that_hangs() {
+    let route = json!({"route": INTO, "onFull": "block", "blockMs": 10_000, "timeToLiveSecs": 1});
+    let runtime = started(route);
+    runtime.cli(&["start", "receiver"]).ok();
+    runtime.wait_for("receiver", "running");
+    runtime.cli(&["send", "receiver", "in", "block"]).ok();
+    wait_until(SOON, "it hangs", || runtime.events("receiver").iter().any(|event| event.ends_with("block")));
+
+    // The last one waits until the first ones are over, and not for the receiver.
+    send(&runtime, "sender", ROOM + 1);
+
+    assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"), "{:?}", runtime.events("sender"));
+    wait_until(SOON, "they are counted", || {
+        losses(&runtime).iter().any(|(reason, count)| reason == "expired" && *count >= ROOM as u64)
+    });
+    std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
+    wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
+    // Of those that were over none is delivered.
+    assert!(received(&runtime, "receiver").iter().all(|number| *number == ROOM), "{:?}", runtime.events("receiver"));
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::backlog::{Backlog, RowsBefore};
-use super::evicting::Evicting;
+use super::evicting::{Evicting, OnFull};
 use super::lane::{self, Lane, Record, Source};
 use super::target::{Sink, TargetSpec};
 use super::{Held, Keeping, LaneKey, Queue, QueueLane};
@@ -119,7 +119,7 @@ impl Lanes {
 
     /// Leaves all lanes of an output in one priority but those of `keeping`, and says which of them are not empty.
     fn leave_others(&mut self, source: &Source, priority: u32, keeping: Keeping) -> Vec<LeftLane> {
-        let kinds = [true, false].map(|keeps_oldest| Keeping::Evicting { keeps_oldest });
+        let kinds = [OnFull::DropOldest, OnFull::DropNewest, OnFull::Hold].map(Keeping::Evicting);
         for kind in kinds.into_iter().chain([Keeping::Spilling, Keeping::Plain]) {
             if kind != keeping {
                 self.leave(&LaneKey::of(source, priority, kind));
@@ -199,9 +199,11 @@ pub(super) fn keepings(specs: &[TargetSpec]) -> Vec<Keeping> {
         }
         _ => None,
     };
+    let can_expire =
+        |spec: &TargetSpec| specs.iter().any(|other| other.ttl_secs.is_some() && place(other) == place(spec));
     let own = |spec: &TargetSpec| {
         let is_memory = matches!(spec.sink, Sink::Input { .. });
-        is_memory.then(|| Keeping::of(spec.when_full, spec.ttl_secs.is_some()))
+        is_memory.then(|| Keeping::of(spec.when_full, can_expire(spec)))
     };
     let keeping = |spec: &TargetSpec| match &spec.sink {
         Sink::Listener(_) => Keeping::of(spec.when_full, spec.ttl_secs.is_some()),

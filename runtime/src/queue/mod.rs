@@ -43,7 +43,7 @@ use std::sync::{Arc, Mutex};
 use backlog::Backlog;
 use changing::{Before, Lanes};
 use disk::Disk;
-use evicting::Evicting;
+use evicting::{Evicting, OnFull};
 pub use inbox::{Consumer, Inbox};
 pub use lane::{Lane, LaneLimits, Record, Source};
 pub use target::WhenFull;
@@ -77,8 +77,8 @@ struct LaneKey {
 enum Keeping {
     /// They go to the backlog, which is served behind what is in the lane.
     Spilling,
-    /// Some that wait are evicted; or, to keep the oldest, those that come.
-    Evicting { keeps_oldest: bool },
+    /// Some that wait are evicted.
+    Evicting(OnFull),
     /// They are refused.
     Plain,
 }
@@ -94,9 +94,10 @@ impl Keeping {
     fn of(when_full: WhenFull, can_expire: bool) -> Keeping {
         match when_full {
             WhenFull::Spill => Keeping::Spilling,
-            WhenFull::DropOldest => Keeping::Evicting { keeps_oldest: false },
+            WhenFull::DropOldest => Keeping::Evicting(OnFull::DropOldest),
             // What has expired makes room even while its consumer is stuck.
-            WhenFull::DropNewest if can_expire => Keeping::Evicting { keeps_oldest: true },
+            WhenFull::DropNewest if can_expire => Keeping::Evicting(OnFull::DropNewest),
+            WhenFull::Block(_) if can_expire => Keeping::Evicting(OnFull::Hold),
             WhenFull::DropNewest | WhenFull::Block(_) | WhenFull::Skip => Keeping::Plain,
         }
     }
@@ -178,7 +179,7 @@ impl Queue {
         let held = lanes.current.entry(LaneKey::of(source, priority, keeping)).or_insert_with(|| Held {
             lane: Arc::new(Lane::new(source.clone(), self.limits)),
             kept: match keeping {
-                Keeping::Evicting { keeps_oldest } => Some(Arc::new(Evicting::new(self.limits, keeps_oldest))),
+                Keeping::Evicting(on_full) => Some(Arc::new(Evicting::new(self.limits, on_full))),
                 Keeping::Spilling | Keeping::Plain => None,
             },
             before,
@@ -383,7 +384,7 @@ impl QueueLane {
     fn is_of(&self, queue: &Arc<Queue>, priority: u32, keeping: Keeping) -> bool {
         let own = match &self.stock {
             Stock::None => Keeping::Plain,
-            Stock::Kept(kept) => Keeping::Evicting { keeps_oldest: kept.keeps_oldest() },
+            Stock::Kept(kept) => Keeping::Evicting(kept.on_full()),
             Stock::Spilling(_) | Stock::Rows(_) => Keeping::Spilling,
         };
         Arc::ptr_eq(&self.queue, queue) && self.priority == priority && own == keeping

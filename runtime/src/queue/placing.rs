@@ -155,16 +155,27 @@ impl Placing<'_> {
         }
     }
 
-    fn place_kept(&self, target: &Target, lane: &Arc<QueueLane>, kept: &Evicting, body: Body<'_>) {
-        kept.push(&target.entry(self.message, self.stamp), body, |sequence, left| {
+    fn place_kept(&mut self, target: &Target, lane: &Arc<QueueLane>, kept: &Evicting, body: Body<'_>) {
+        let limit = match target.when_full {
+            WhenFull::Block(limit) => limit.saturating_sub(self.held),
+            _ => Duration::ZERO,
+        };
+        let (losses, source) = (&self.ingest.losses, &self.output.source);
+        let placed = kept.push(&target.entry(self.message, self.stamp), body, limit, |sequence, left| {
             let reason = match left {
                 Left::Expired => EXPIRED,
                 Left::DropOldest => DROP_OLDEST,
                 Left::DropNewest => DROP_NEWEST,
             };
-            self.ingest.losses.count(&self.output.source, lane.queue.endpoint(), reason, sequence);
+            losses.count(source, lane.queue.endpoint(), reason, sequence);
         });
+        let (Ok(held) | Err(held)) = placed;
+        self.held += held;
         lane.announce();
+        if placed.is_err() {
+            self.lose(lane.queue.endpoint(), FULL);
+            self.outcome = Err(SendError::Full { endpoint: lane.queue.endpoint().to_string() });
+        }
     }
 
     #[cold]
