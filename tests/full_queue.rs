@@ -176,6 +176,34 @@ fn route_that_blocks_tells_its_sender_after_the_time_it_names() {
 }
 
 #[test]
+fn what_waited_at_an_orderly_end_comes_before_what_is_sent_since_on_every_kind_of_route() {
+    // Several turns of the receiver.
+    let (many, more) = (1_000, 20);
+    for route in [
+        json!({"route": INTO, "onFull": "dropOldest"}),
+        json!({"route": INTO, "onFull": "dropNewest"}),
+        json!({"route": INTO, "onFull": "block"}),
+        json!({"route": INTO, "onFull": "spill"}),
+    ] {
+        let config = format!("[queue]\nlane_messages = {many}\n");
+        let mut runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
+        let manifest = Manifest::new().module("sender", "wayward").module("receiver", "wayward");
+        runtime.deploy(&manifest.any_route("r", route));
+        runtime.cli(&["stop", "receiver"]).ok();
+        runtime.wait_for("receiver", "stopped");
+        send(&runtime, "sender", many);
+        runtime.stop();
+        runtime.launch();
+        runtime.wait_for("sender", "running");
+        send(&runtime, "sender", more);
+        runtime.cli(&["start", "receiver"]).ok();
+
+        receives(&runtime, (0..many).chain(0..more));
+        assert_eq!(losses(&runtime), []);
+    }
+}
+
+#[test]
 fn better_priority_is_served_first() {
     let into = |from: &str, priority: u32| {
         let text = INTO.replace("sender", from);

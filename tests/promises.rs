@@ -21,6 +21,7 @@ mod documents;
 mod drop_folder;
 mod durable_sends;
 mod edge_agent;
+mod failing_disk;
 mod full_disk;
 mod full_queue;
 mod harness;

@@ -1,4 +1,5 @@
-//! The run that is recorded: durable sends and reports over a crash, a change of settings and a good end.
+//! The run that is recorded: durable sends and reports, and durable inputs whose handlers stage what they send on, with verdicts at
+//! once and from a thread, over a crash, a change of settings and a good end.
 
 use std::path::Path;
 
@@ -14,6 +15,8 @@ pub const REPORTED: &str = "SELECT i.module, r.document FROM twin_reported r JOI
                             WHERE i.module IS NOT NULL";
 
 const ACCOUNTS: [&str; 2] = ["acknowledged", "handled"];
+/// What arrives here has been through the hands of another module.
+pub const LAST: &str = "last";
 
 /// Whether a module keeps account in this file.
 pub fn is_account(file: &Path) -> bool {
@@ -24,13 +27,19 @@ fn manifest() -> Manifest {
     Manifest::new()
         .numbering_sender("steady", &["a"], json!({"pauseUs": 500, "report": true}))
         .numbering_sender("busy", &["a", "b"], json!({"pauseUs": 500, "window": 8}))
-        .numbering_sender("near", &["a"], json!({"pauseUs": 500, "window": 8}))
-        .numbering_receiver("relay", json!({"relay": true, "retryEach": 29, "parkEach": 97}))
-        .numbering_receiver("last", json!({}))
+        .numbering_sender("near", &["a", "b"], json!({"pauseUs": 500, "window": 8}))
+        .numbering_receiver("relay", json!({"relay": true, "relayAll": true, "retryEach": 29, "parkEach": 97}))
+        .numbering_receiver(
+            "late",
+            json!({"relay": true, "relayAll": true, "defer": true, "retryEach": 31, "parkEach": 89}),
+        )
+        .numbering_receiver(LAST, json!({}))
         .route("up-steady", "FROM /messages/modules/steady/* INTO $upstream")
         .route("up-busy", "FROM /messages/modules/busy/* INTO $upstream")
         .any_route("near", durable("near/outputs/a", "relay"))
-        .any_route("far", durable("relay/outputs/out", "last"))
+        .any_route("far", durable("relay/outputs/out", LAST))
+        .any_route("near-late", durable("near/outputs/b", "late"))
+        .any_route("late-far", durable("late/outputs/out", LAST))
 }
 
 fn durable(from: &str, to: &str) -> Value {

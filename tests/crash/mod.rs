@@ -30,6 +30,7 @@ type Origin = (String, String);
 #[derive(Debug, Default)]
 struct Known {
     acknowledged: BTreeSet<(Origin, u64)>,
+    /// Handled by the module that is the last one to have it in hand. Those before it hand it on in the store.
     handled: BTreeSet<(Origin, u64)>,
     /// The highest number whose report was acknowledged.
     reported: BTreeMap<Origin, u64>,
@@ -43,7 +44,9 @@ impl Known {
         if let Some(sent) = numbering::sent(text.trim_end()).filter(|sent| sent.error.is_none()) {
             self.acknowledged.insert(((module, sent.output), sent.number));
         } else if let Some(Handled::Delivery(delivery)) = numbering::handled(text.trim_end()) {
-            self.handled.insert(((delivery.origin, delivery.output), delivery.number));
+            if module == load::LAST && delivery.verdict == 'h' {
+                self.handled.insert(((delivery.origin, delivery.output), delivery.number));
+            }
         } else if let Some((output, number)) = text.trim_end().strip_prefix("r ").and_then(|rest| rest.split_once(' '))
         {
             self.reported.insert((module, output.to_owned()), number.parse().expect("a number"));
@@ -58,6 +61,8 @@ enum Finding {
     Unsound(String),
     /// It was acknowledged, and is nowhere.
     Missing(Origin, u64),
+    /// Its handler has sent it on, and is to have it again: what it staged was committed without the end of its input.
+    Twice(Origin, u64),
     /// The twin is older than the report that was acknowledged.
     Stale(Origin, u64),
 }
@@ -67,16 +72,27 @@ fn findings(folder: &Path, known: &Known) -> Vec<Finding> {
     match look(folder) {
         Err(error) => vec![Finding::Unsound(error)],
         Ok((stored, reported)) => {
-            let is_there = |sent: &&(Origin, u64)| !stored.contains(*sent) && !known.handled.contains(*sent);
-            let missing = known.acknowledged.iter().filter(is_there).cloned();
+            let is_gone = |sent: &&(Origin, u64)| !stored.contains_key(*sent) && !known.handled.contains(*sent);
+            let missing = known.acknowledged.iter().filter(is_gone).cloned();
+            let is_twice =
+                |(sent, at): &(&(Origin, u64), &Places)| at.is_before && (at.is_last || known.handled.contains(*sent));
+            let twice = stored.iter().filter(is_twice).map(|((of, number), _)| Finding::Twice(of.clone(), *number));
             let is_stale = |(of, number): &(&Origin, &u64)| reported.get(*of).is_none_or(|now| now < number);
             let stale = known.reported.iter().filter(is_stale).map(|(of, number)| Finding::Stale(of.clone(), *number));
-            missing.map(|(of, number)| Finding::Missing(of, number)).chain(stale).collect()
+            missing.map(|(of, number)| Finding::Missing(of, number)).chain(twice).chain(stale).collect()
         }
     }
 }
 
-type Stored = (BTreeSet<(Origin, u64)>, BTreeMap<Origin, u64>);
+/// Where a message is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Places {
+    /// Not at the last input on its way.
+    is_before: bool,
+    is_last: bool,
+}
+
+type Stored = (BTreeMap<(Origin, u64), Places>, BTreeMap<Origin, u64>);
 
 /// Messages that are stored, and what modules have reported, once both databases were found sound.
 fn look(folder: &Path) -> Result<Stored, String> {
@@ -88,14 +104,18 @@ fn look(folder: &Path) -> Result<Stored, String> {
     };
     let text = |error: rusqlite::Error| error.to_string();
     let (main, queue) = (open("dinrail.db")?, open("queue.db")?);
-    let mut query = queue.prepare("SELECT body FROM message").map_err(text)?;
-    let bodies = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).map_err(text)?;
-    let mut stored = BTreeSet::new();
-    for body in bodies {
-        let body = String::from_utf8(body.map_err(text)?).map_err(|error| error.to_string())?;
+    let all = "SELECT e.name, m.body FROM message m JOIN endpoint e ON e.id = m.endpoint";
+    let mut query = queue.prepare(all).map_err(text)?;
+    let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Vec<u8>>(1)?))).map_err(text)?;
+    let mut stored: BTreeMap<(Origin, u64), Places> = BTreeMap::new();
+    for row in rows {
+        let (endpoint, body) = row.map_err(text)?;
+        let body = String::from_utf8(body).map_err(|error| error.to_string())?;
         let words: Vec<&str> = body.split(' ').collect();
         let number = words[2].parse().map_err(|_| format!("a body that nobody sent: {body}"))?;
-        stored.insert(((words[0].to_owned(), words[1].to_owned()), number));
+        let places = stored.entry(((words[0].to_owned(), words[1].to_owned()), number)).or_default();
+        let is_last = endpoint.contains(&format!("/modules/{}/", load::LAST));
+        *(if is_last { &mut places.is_last } else { &mut places.is_before }) = true;
     }
     let mut query = main.prepare(load::REPORTED).map_err(text)?;
     let twins = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))).map_err(text)?;
@@ -202,6 +222,30 @@ fn no_power_cut_loses_what_was_acknowledged() {
     runtime.launch();
     load::go_on(&runtime);
     assert!(!runtime.log().contains("corrupt"), "{}", runtime.log());
+}
+
+#[test]
+fn message_that_was_sent_on_and_is_still_there_is_found() {
+    let (_, records) = scene();
+    let (mut disk, mut known) = (Disk::default(), Known::default());
+    records.iter().for_each(|record| disk.apply(record));
+    let folder = tempfile::tempdir().unwrap();
+    put_back(folder.path(), disk.cut(Survival::All, &mut Chance::new(1)));
+    assert_eq!(findings(folder.path(), &known), []);
+    known.handled.insert((("near".to_owned(), "a".to_owned()), 999_999));
+    assert_eq!(findings(folder.path(), &known), []);
+
+    let copy =
+        "INSERT INTO message (endpoint, priority, bytes, sender, output, epoch, sequence, created_us, meta, body)
+                SELECT e.id, priority, bytes, sender, output, epoch, sequence, created_us, meta,
+                       CAST('near a 999999 0 x' AS BLOB)
+                FROM message, endpoint e WHERE e.name LIKE '%/modules/relay/inputs/in' LIMIT 1";
+    let queue = rusqlite::Connection::open(folder.path().join("queue.db")).unwrap();
+    assert_eq!(queue.execute(copy, []).unwrap(), 1);
+    drop(queue);
+
+    let found = findings(folder.path(), &known);
+    assert_eq!(found, [Finding::Twice(("near".to_owned(), "a".to_owned()), 999_999)]);
 }
 
 #[test]

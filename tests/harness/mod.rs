@@ -17,7 +17,7 @@ pub use api::{Api, Exchange, Listener};
 pub use build::{c_fixture, c_module, dinrail, fixture, misbehaving, plugin_folder, unloadable_module, workspace};
 pub use chance::Chance;
 pub use manifest::Manifest;
-pub use preload::{Clock, SlowDisk};
+pub use preload::{Clock, Failing, FailingDisk, SlowDisk};
 pub use remote::{LISTEN, Tls, body, connect, say, tls_config};
 pub use runtime::{Output, Runtime};
 

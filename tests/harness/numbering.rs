@@ -81,6 +81,14 @@ pub fn handled(line: &str) -> Option<Handled> {
     }
 }
 
+/// Reads module, output and number of a body, as text or as JSON.
+pub fn body(body: &[u8]) -> (String, String, u64) {
+    let body = std::str::from_utf8(body).expect("bodies are text");
+    let text = body.split_once("\"numbered\":\"").map_or(body, |(_, text)| text);
+    let words: Vec<&str> = text.split(' ').collect();
+    (words[0].to_owned(), words[1].to_owned(), words[2].parse().unwrap_or_else(|_| panic!("nobody sent it: {body}")))
+}
+
 /// The whole lines of a file; none where there is no file yet.
 fn lines<T>(file: &Path, read: impl Fn(&str) -> Option<T>) -> Vec<T> {
     let text = std::fs::read_to_string(file).unwrap_or_default();

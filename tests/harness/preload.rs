@@ -1,4 +1,4 @@
-//! What is put between the runtime and the system: another time, a slow disk, a record of what is written.
+//! What is put between the runtime and the system: another time, a slow disk, one that fails, a record of what is written.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -58,6 +58,46 @@ impl SlowDisk {
     }
 }
 
+/// What fails on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failing {
+    Syncs = 1,
+    Writes = 2,
+    Both = 3,
+}
+
+/// A disk that fails when it is told to: see `tests/fixtures/preload/fail.c`.
+pub struct FailingDisk {
+    orders: File,
+}
+
+impl FailingDisk {
+    /// From now on, after `spared` calls that go well, `count` fail, or all.
+    pub fn fail(&self, what: Failing, spared: u32, count: Option<u32>) {
+        self.order(0, 0);
+        self.order(1, spared.into());
+        self.order(2, count.map_or(-1, i64::from));
+        self.order(3, 0);
+        self.order(0, what as i64);
+    }
+
+    /// It is well again.
+    pub fn mend(&self) {
+        self.order(0, 0);
+    }
+
+    /// Calls that have failed since it was told to.
+    pub fn failed(&self) -> i64 {
+        let mut bytes = [0; 8];
+        self.orders.read_exact_at(&mut bytes, 24).unwrap();
+        i64::from_ne_bytes(bytes)
+    }
+
+    fn order(&self, at: u64, number: i64) {
+        self.orders.write_all_at(&number.to_ne_bytes(), at * 8).unwrap();
+    }
+}
+
 /// What happens to some files of a state directory: see `tests/fixtures/preload/record.c`.
 pub struct Recording {
     /// Where the records are.
@@ -84,6 +124,19 @@ impl Runtime {
         disk.set(delay);
         let library = LIBRARY.get_or_init(|| library("delay"));
         (self.preload(library, vec![("DINRAIL_SYNC_DELAY_FILE", file.into())]), disk)
+    }
+
+    /// With a disk that can be made to fail, as far as files of these names are concerned. Call it once, and not together with other
+    /// preloaded disks.
+    pub fn failing_disk(self, names: &[&str]) -> (Runtime, FailingDisk) {
+        static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+        let file = self.folder().join("failing");
+        let orders = File::options().create(true).truncate(true).read(true).write(true).open(&file).unwrap();
+        orders.set_len(32).unwrap();
+        let variables =
+            vec![("DINRAIL_FAIL_FILE", file.into()), ("DINRAIL_FAIL_NAMES", OsString::from(names.join(":")))];
+        let library = LIBRARY.get_or_init(|| library("fail"));
+        (self.preload(library, variables), FailingDisk { orders })
     }
 
     /// With a record of all changes of the files of these names in the state directory, in all its runs. Call it once, and not

@@ -1,17 +1,18 @@
 //! Compares what senders say was acknowledged, what receivers say they handled, and what the ledger says is lost.
 //!
-//! For a durable flow every acknowledged number was accepted, or is parked. For a flow in memory, every acknowledged number was
-//! accepted, or is parked, or lies in a range of the ledger that is large enough for all that are missing. Numbers come in order for
-//! each level. A number comes twice only where it was being handled when the runtime was killed, or at a further attempt, and then it
-//! is the same message: with the same place in what its sender sent.
+//! For a durable flow every acknowledged number was accepted, or is parked. For another one, every acknowledged number was
+//! accepted, or is parked, or lies in ranges of the ledger that are large enough for all that are missing there, with a reason that
+//! its route may have. Without a kill the ledger says no more than what is missing. Numbers come in order for each priority. A
+//! number comes twice only where it was being handled when the runtime was killed, or at a further attempt, and then it is the same
+//! message: with the same place in what its sender sent. What was staged under a message that was not accepted is nowhere.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::flow::{FLOWS, Flow, RECEIVERS, SENDERS};
+use super::flow::{FLOWS, Flow, Promise, RECEIVERS, SENDERS};
 use crate::harness::numbering::{self, Handled};
 
 /// Epoch and sequence.
@@ -38,18 +39,25 @@ pub struct Loss {
     pub count: u64,
 }
 
-/// Numbers that wait on disk, by module and output, in their order.
-pub type Rows = HashMap<(String, String), Vec<u64>>;
+/// Numbers on disk, by module, output and the module at whose input they are (or `$upstream`), in their order.
+pub type Rows = HashMap<(String, String, String), Vec<u64>>;
+
+/// Messages that may have been counted before a kill and handled or unknown to their sender after it.
+const UNCERTAIN: u64 = 100;
 
 /// Everything that is compared.
 pub struct Evidence {
-    /// Module, output: acknowledged numbers, ascending.
-    acknowledged: HashMap<(String, String), Vec<u64>>,
+    /// Module, output: acknowledged numbers, ascending, and their levels.
+    acknowledged: HashMap<(String, String), Vec<(u64, u64)>>,
+    /// Module, output: how many sends ended with an error.
+    refused: HashMap<(String, String), u64>,
     /// Receiver, origin, output: accepted messages in the order of their delivery.
     accepted: HashMap<(String, String, String), Vec<Accepted>>,
     wrong: Vec<String>,
     /// Processes of the runtime that were killed.
     pub killed: HashSet<u32>,
+    /// Kills since the accounts were begun.
+    pub kills: u64,
     pub parked: Rows,
     pub upstream: Rows,
     pub losses: Vec<Loss>,
@@ -64,7 +72,10 @@ pub struct Figures {
     pub accepted: u64,
     pub repeated: u64,
     pub parked: u64,
+    /// Missing and in the ledger, of routes that lose nothing where nothing bad happens.
     pub declared: u64,
+    /// The same, of routes that drop or expire messages.
+    pub dropped: u64,
 }
 
 impl Figures {
@@ -75,6 +86,7 @@ impl Figures {
         self.repeated += other.repeated;
         self.parked += other.parked;
         self.declared += other.declared;
+        self.dropped += other.dropped;
     }
 }
 
@@ -93,9 +105,11 @@ impl Evidence {
     pub fn read(accounts: &Path, processes: &mut HashMap<&'static str, u32>) -> Evidence {
         let mut evidence = Evidence {
             acknowledged: HashMap::new(),
+            refused: HashMap::new(),
             accepted: HashMap::new(),
             wrong: Vec::new(),
             killed: HashSet::new(),
+            kills: 0,
             parked: Rows::new(),
             upstream: Rows::new(),
             losses: Vec::new(),
@@ -103,8 +117,11 @@ impl Evidence {
         };
         for sender in SENDERS {
             for_lines(&accounts.join(sender).join("acknowledged"), |line| {
-                if let Some(sent) = numbering::sent(line).filter(|sent| sent.error.is_none()) {
-                    evidence.acknowledged.entry((sender.to_owned(), sent.output)).or_default().push(sent.number);
+                let Some(sent) = numbering::sent(line) else { return };
+                let of = (sender.to_owned(), sent.output);
+                match sent.error {
+                    None => evidence.acknowledged.entry(of).or_default().push((sent.number, sent.level)),
+                    Some(_) => *evidence.refused.entry(of).or_default() += 1,
                 }
             });
         }
@@ -145,39 +162,82 @@ impl Evidence {
     fn compare_flow(&self, flow: Flow, findings: &mut Vec<String>, figures: &mut Figures) {
         let (module, output) = flow.origin;
         let origin = (module.to_owned(), output.to_owned());
-        let none = Vec::new();
-        let acknowledged = self.acknowledged.get(&origin).unwrap_or(&none);
-        let parked: HashSet<u64> = self.parked.get(&origin).into_iter().flatten().copied().collect();
+        let is_meant = |level: u64| flow.level.is_none_or(|own| own == level);
+        let all = self.acknowledged.get(&origin).into_iter().flatten();
+        let acknowledged: Vec<u64> = all.filter(|(_, level)| is_meant(*level)).map(|(number, _)| *number).collect();
         figures.acknowledged += acknowledged.len() as u64;
-        figures.parked += parked.len() as u64;
         let Some(receiver) = flow.receiver else {
-            let stored = self.upstream.get(&origin).unwrap_or(&none);
-            if !stored.is_sorted_by(|a, b| a < b) {
-                findings.push(format!("{module}/{output}: not stored in order"));
-            }
-            let stored: HashSet<u64> = stored.iter().copied().collect();
-            figures.accepted += stored.len() as u64;
-            let missing = acknowledged.iter().filter(|number| !stored.contains(number));
-            findings.extend(missing.map(|number| format!("{module}/{output} {number}: acknowledged, and not stored")));
-            return;
+            return self.compare_stored(flow, &acknowledged, findings, figures);
         };
-        let name = format!("{module}/{output} to {receiver}");
+        let at = flow.level.map_or(String::new(), |level| format!(", level {level}"));
+        let name = format!("{module}/{output}{at} to {receiver}");
+        let parked = self.parked_at(flow, receiver);
+        let parked_before = flow.via.map(|via| self.parked_at(flow, via)).unwrap_or_default();
+        figures.parked += acknowledged.iter().filter(|number| parked.contains(number)).count() as u64;
         let no_one = Vec::new();
         let deliveries = self.accepted.get(&(receiver.to_owned(), origin.0, origin.1)).unwrap_or(&no_one);
-        let first_ones = self.first_ones(&name, deliveries, findings, figures);
+        if FLOWS.iter().find(|other| is_beside(flow, other)) == Some(&flow) {
+            self.check_order(flow, &name, deliveries, findings);
+        }
+        let of_level: Vec<Accepted> = deliveries.iter().copied().filter(|accepted| is_meant(accepted.level)).collect();
+        let first_ones = self.first_ones(&name, &of_level, findings, figures);
         figures.accepted += first_ones.len() as u64;
         let seen: HashSet<u64> = first_ones.iter().map(|accepted| accepted.number).collect();
-        let missing: Vec<u64> =
-            acknowledged.iter().copied().filter(|number| !seen.contains(number) && !parked.contains(number)).collect();
-        if flow.is_durable {
+        let ghosts = seen.iter().filter(|number| parked_before.contains(number));
+        findings.extend(ghosts.map(|number| format!("{name}, {number}: sent on by who parked it")));
+        let is_there =
+            |number: &u64| seen.contains(number) || parked.contains(number) || parked_before.contains(number);
+        let missing: Vec<u64> = acknowledged.iter().copied().filter(|number| !is_there(number)).collect();
+        if flow.promise == Promise::Durable {
             findings.extend(missing.iter().map(|number| format!("{name}, {number}: acknowledged, and gone")));
-        } else {
-            figures.declared += missing.len() as u64;
-            self.declared(&name, (output, receiver), &missing, &first_ones, findings);
+            return;
+        }
+        let count = if flow.promise.is_loose() { &mut figures.dropped } else { &mut figures.declared };
+        *count += missing.len() as u64;
+        self.declared(&name, flow, &missing, deliveries, findings);
+    }
+
+    fn parked_at(&self, flow: Flow, receiver: &str) -> HashSet<u64> {
+        let at = (flow.origin.0.to_owned(), flow.origin.1.to_owned(), receiver.to_owned());
+        self.parked.get(&at).into_iter().flatten().copied().collect()
+    }
+
+    fn compare_stored(&self, flow: Flow, acknowledged: &[u64], findings: &mut Vec<String>, figures: &mut Figures) {
+        let (module, output) = flow.origin;
+        let (none, at) = (Vec::new(), (module.to_owned(), output.to_owned(), "$upstream".to_owned()));
+        let stored = self.upstream.get(&at).unwrap_or(&none);
+        if !stored.is_sorted_by(|a, b| a < b) {
+            findings.push(format!("{module}/{output}: not stored in order"));
+        }
+        let stored: HashSet<u64> = stored.iter().copied().collect();
+        figures.accepted += stored.len() as u64;
+        let missing = acknowledged.iter().filter(|number| !stored.contains(number));
+        findings.extend(missing.map(|number| format!("{module}/{output} {number}: acknowledged, and not stored")));
+    }
+
+    /// Order of all that one output sent to one receiver: for each priority.
+    fn check_order(&self, flow: Flow, name: &str, deliveries: &[Accepted], findings: &mut Vec<String>) {
+        if !flow.is_ordered {
+            return;
+        }
+        let priority = |level: u64| {
+            let is_of = |other: &&Flow| is_beside(flow, other) && other.level.is_none_or(|own| own == level);
+            FLOWS.iter().find(is_of).map(|other| other.priority)
+        };
+        let mut known = HashSet::with_capacity(deliveries.len());
+        let mut highest: HashMap<Option<u8>, Accepted> = HashMap::new();
+        for now in deliveries.iter().filter(|now| known.insert(now.number)) {
+            let class = priority(now.level);
+            if let Some(higher) = highest.get(&class)
+                && (higher.number > now.number || higher.place >= now.place)
+            {
+                findings.push(format!("{name}: out of order: {now:?} after {higher:?}"));
+            }
+            highest.insert(class, *now);
         }
     }
 
-    /// The first acceptance of each number, and what is wrong with the order and with repetitions.
+    /// The first acceptance of each number, and what is wrong with repetitions.
     fn first_ones(
         &self,
         name: &str,
@@ -187,68 +247,101 @@ impl Evidence {
     ) -> Vec<Accepted> {
         let mut first_ones: Vec<Accepted> = Vec::with_capacity(deliveries.len());
         let mut known: HashMap<u64, usize> = HashMap::with_capacity(deliveries.len());
-        let mut highest: HashMap<u64, Accepted> = HashMap::new();
         for now in deliveries {
-            if let Some(at) = known.get(&now.number) {
-                let before = first_ones[*at];
-                figures.repeated += 1;
-                if before.place != now.place {
-                    findings.push(format!("{name}: sent twice: {before:?} and {now:?}"));
-                } else if now.attempt == 1 && !self.killed.contains(&before.process) {
-                    findings.push(format!("{name}: delivered twice without a kill: {before:?} and {now:?}"));
-                }
+            let Some(at) = known.get(&now.number) else {
+                known.insert(now.number, first_ones.len());
+                first_ones.push(*now);
                 continue;
+            };
+            let before = first_ones[*at];
+            figures.repeated += 1;
+            if before.place != now.place {
+                findings.push(format!("{name}: sent twice: {before:?} and {now:?}"));
+            } else if now.attempt == 1 && !self.killed.contains(&before.process) {
+                findings.push(format!("{name}: delivered twice without a kill: {before:?} and {now:?}"));
             }
-            if let Some(higher) = highest.get(&now.level)
-                && (higher.number > now.number || higher.place >= now.place)
-            {
-                findings.push(format!("{name}: out of order: {now:?} after {higher:?}"));
-            }
-            known.insert(now.number, first_ones.len());
-            highest.insert(now.level, *now);
-            first_ones.push(*now);
         }
         first_ones
     }
 
-    /// Finds a range for each missing number: between the places of the accepted ones before and after it.
-    fn declared(
-        &self,
-        name: &str,
-        (output, receiver): (&str, &str),
-        missing: &[u64],
-        accepted: &[Accepted],
-        findings: &mut Vec<String>,
-    ) {
-        let sender = name.split('/').next().expect("a module");
-        let endpoint = format!("/modules/{receiver}/inputs/in");
-        let of_flow = |loss: &&Loss| {
-            let (from, of) = loss.output.rsplit_once('/').expect("sender and output");
-            from.ends_with(&format!("/modules/{sender}"))
-                && of == output
-                && (loss.endpoint.is_empty() || loss.endpoint.ends_with(&endpoint))
-        };
-        let losses: Vec<&Loss> = self.losses.iter().filter(of_flow).collect();
-        let count_before: u64 = self.losses_before.iter().filter(of_flow).map(|loss| loss.count).sum();
+    /// Whether the ledger has room for all that are missing: in each gap, between the places of the accepted ones before and after
+    /// it, and in all.
+    fn declared(&self, name: &str, flow: Flow, missing: &[u64], accepted: &[Accepted], findings: &mut Vec<String>) {
+        let (losses, before): (Vec<&Loss>, Vec<&Loss>) =
+            (of_flow(&self.losses, flow), of_flow(&self.losses_before, flow));
         let mut places: Vec<(u64, Place)> = accepted.iter().map(|accepted| (accepted.number, accepted.place)).collect();
         places.sort_unstable();
+        let mut gaps: BTreeMap<(Place, Place), (u64, u64)> = BTreeMap::new();
         for number in missing {
             let at = places.partition_point(|(other, _)| other < number);
             let after = at.checked_sub(1).map_or((0, 0), |before| places[before].1);
             let before = places.get(at).map_or((u64::MAX, u64::MAX), |(_, place)| *place);
-            // The place 0 stands for one that nobody knows.
-            let covers = |loss: &&&Loss| loss.last > after && loss.first < before || loss.last.1 == 0;
-            if losses.iter().find(covers).is_none() {
+            gaps.entry((after, before)).or_insert((*number, 0)).1 += 1;
+        }
+        let allowed = |loss: &&&Loss| flow.promise.allows(&loss.reason);
+        for ((after, before), (number, count)) in gaps {
+            let room: u64 = losses.iter().filter(allowed).map(|loss| loss.within(after, before)).sum();
+            if room < count {
                 findings.push(format!(
-                    "{name}, {number}: acknowledged, not handled, and in no range of the ledger between {after:?} and {before:?}: {losses:?}"
+                    "{name}, {number} and so on: {count} acknowledged and not handled, {room} of them in the ledger between \
+                     {after:?} and {before:?}: {:?}",
+                    losses.iter().filter(allowed).collect::<Vec<_>>()
                 ));
             }
         }
-        let declared = losses.iter().map(|loss| loss.count).sum::<u64>().saturating_sub(count_before);
-        if missing.len() as u64 > declared {
-            let reasons: Vec<(&str, u64)> = losses.iter().map(|loss| (&*loss.reason, loss.count)).collect();
-            findings.push(format!("{name}: {} are missing, {declared} more in the ledger: {reasons:?}", missing.len()));
+        let sum = |of: &[&Loss], is_counted: &dyn Fn(&&&Loss) -> bool| -> u64 {
+            of.iter().filter(is_counted).map(|loss| loss.count).sum()
+        };
+        let more =
+            |is_counted: &dyn Fn(&&&Loss) -> bool| sum(&losses, is_counted).saturating_sub(sum(&before, is_counted));
+        let (told, missing) = (more(&allowed), missing.len() as u64);
+        let reasons: Vec<(&str, u64)> = losses.iter().map(|loss| (&*loss.reason, loss.count)).collect();
+        if missing > told {
+            findings.push(format!("{name}: {missing} are missing, {told} more in the ledger: {reasons:?}"));
         }
+        // The other levels of an output are in the same lines.
+        let refused = self.refused.get(&(flow.origin.0.to_owned(), flow.origin.1.to_owned())).copied().unwrap_or(0);
+        let told = more(&|loss| loss.reason != "runtimeDied" && loss.reason != "parked");
+        let most = missing + refused + self.kills * UNCERTAIN;
+        if flow.level.is_none() && told > most {
+            findings.push(format!(
+                "{name}: {missing} are missing, {refused} were refused, but {told} more in the ledger: {reasons:?}"
+            ));
+        }
+    }
+}
+
+/// Whether two flows are from one output to one receiver.
+fn is_beside(flow: Flow, other: &Flow) -> bool {
+    flow.origin == other.origin && flow.receiver == other.receiver
+}
+
+/// Lines about what an output sent to the receiver, or to anybody.
+fn of_flow(losses: &[Loss], flow: Flow) -> Vec<&Loss> {
+    let ((sender, output), receiver) = (flow.origin, flow.receiver.unwrap_or_default());
+    let endpoint = format!("/modules/{receiver}/inputs/in");
+    let is_of_flow = |loss: &&Loss| {
+        let (from, of) = loss.output.rsplit_once('/').expect("sender and output");
+        from.ends_with(&format!("/modules/{sender}"))
+            && of == output
+            && (loss.endpoint.is_empty() || loss.endpoint.ends_with(&endpoint))
+    };
+    losses.iter().filter(is_of_flow).collect()
+}
+
+impl Loss {
+    /// How many of its messages can lie between two places, without these.
+    fn within(&self, after: Place, before: Place) -> u64 {
+        // The place 0 stands for one that nobody knows.
+        if self.last.1 == 0 {
+            return self.count;
+        }
+        if self.last <= after || self.first >= before {
+            return 0;
+        }
+        let first = self.first.max((after.0, after.1 + 1));
+        let last = self.last.min((before.0, before.1.saturating_sub(1)));
+        if first.0 == last.0 { self.count.min((last.1 + 1).saturating_sub(first.1)) } else { self.count }
     }
 }
 
@@ -267,29 +360,35 @@ pub fn ledger(told: &Value) -> Vec<Loss> {
     entries.iter().map(loss).collect()
 }
 
-/// Reads what waits and what is parked: first what is parked, then what waits for the hub, then how many wait for modules.
-pub fn rows(queue: &Path) -> rusqlite::Result<(Rows, Rows, u64)> {
-    let conn = rusqlite::Connection::open_with_flags(queue, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    conn.busy_timeout(crate::harness::SOON)?;
-    let mut query = conn
-        .prepare("SELECT m.state, e.name, m.body FROM message m JOIN endpoint e ON e.id = m.endpoint ORDER BY m.id")?;
+/// Reads what is parked and what waits for the hub.
+pub fn rows(queue: &Path) -> rusqlite::Result<(Rows, Rows)> {
+    let conn = reader(queue)?;
+    let mut query = conn.prepare(
+        "SELECT m.state, e.name, m.body FROM message m JOIN endpoint e ON e.id = m.endpoint
+         WHERE m.state = 1 OR e.name = '$upstream' ORDER BY m.id",
+    )?;
     let found =
         query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?)))?;
-    let (mut parked, mut upstream, mut waiting) = (Rows::new(), Rows::new(), 0);
+    let (mut parked, mut upstream) = (Rows::new(), Rows::new());
     for row in found {
         let (state, endpoint, body) = row?;
-        let rows = match (state, &*endpoint) {
-            (1, _) => &mut parked,
-            (_, "$upstream") => &mut upstream,
-            _ => {
-                waiting += 1;
-                continue;
-            }
-        };
-        let body = String::from_utf8(body).expect("bodies are text");
-        let words: Vec<&str> = body.split(' ').collect();
-        let number = words[2].parse().expect("a number");
-        rows.entry((words[0].to_owned(), words[1].to_owned())).or_default().push(number);
+        let rows = if state == 1 { &mut parked } else { &mut upstream };
+        let (module, output, number) = numbering::body(&body);
+        let at = endpoint.split("/modules/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or(&endpoint);
+        rows.entry((module, output, at.to_owned())).or_default().push(number);
     }
-    Ok((parked, upstream, waiting))
+    Ok((parked, upstream))
+}
+
+/// How many rows wait for modules.
+pub fn waiting(queue: &Path) -> rusqlite::Result<u64> {
+    let count = "SELECT count(*) FROM message m JOIN endpoint e ON e.id = m.endpoint
+                 WHERE m.state <> 1 AND e.name <> '$upstream'";
+    reader(queue)?.query_row(count, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
+
+fn reader(queue: &Path) -> rusqlite::Result<rusqlite::Connection> {
+    let conn = rusqlite::Connection::open_with_flags(queue, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    conn.busy_timeout(crate::harness::SOON)?;
+    Ok(conn)
 }

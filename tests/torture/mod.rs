@@ -39,10 +39,10 @@ fn duration(variable: &str, usual: Duration) -> Duration {
 }
 
 fn told(count: usize, what: &str, figures: Figures, stage: &Stage) {
-    let Figures { acknowledged, accepted, repeated, parked, declared } = figures;
+    let Figures { acknowledged, accepted, repeated, parked, declared, dropped } = figures;
     println!(
         "{count} {what}: {acknowledged} acknowledged, {accepted} accepted, {repeated} repeated, {parked} parked, {declared} in the \
-         ledger; at most {} KiB resident",
+         ledger, {dropped} dropped or expired as their routes say and in the ledger; at most {} KiB resident",
         stage.most_memory() >> 10
     );
     let times = stage.first_deliveries();
@@ -68,6 +68,7 @@ fn whatever_happens_nothing_is_unaccounted_for() {
         figures.add(stage.settle());
     }
     told(count, "steps", figures, &stage);
+    stage.assert_agreed();
     assert!(figures.acknowledged > 100 && figures.accepted > 100, "hardly anything was sent");
 }
 
@@ -85,6 +86,7 @@ fn kill_9_under_load_loses_nothing_that_was_acknowledged() {
         }
     }
     told(kills, "kills", figures, &stage);
+    stage.assert_agreed();
     assert!(figures.acknowledged > 100, "hardly anything was sent");
 }
 
@@ -102,9 +104,13 @@ fn a_long_run_loses_nothing_and_needs_no_more_memory() {
         rounds += 1;
     }
     told(rounds, "rounds", figures, &stage);
+    stage.assert_agreed();
     let slope = stage.memory().slope() / f64::from(1 << 20);
     if time >= ROUND {
-        println!("resident memory grows by {slope:.2} MiB an hour, as a straight line over {time:?}");
+        let kib = slope * 1024.0;
+        println!(
+            "resident memory grows by {kib:.0} KiB an hour, as a straight line over the last two thirds of {time:?}"
+        );
     }
     assert_eq!((figures.repeated, figures.parked, figures.declared), (0, 0, 0), "{}", stage.log());
     assert!(time < TELLING || slope < 1.0, "resident memory grows by {slope:.2} MiB an hour");

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::database::tables::loss::{self, LossRow};
 use crate::database::tables::queue;
 use crate::database::tables::{barred, deployment, image, instance, removed, route, setting};
-use crate::database::{Database, DatabaseError, File, StoreError, disk_space};
+use crate::database::{Database, DatabaseError, File, Job, StoreError, disk_space};
 use crate::deployment::{DeployRequest, Manifest};
 use crate::identity::{self, Identities, IdentityError};
 use crate::image::{Catalog, Digest, ImageStore, Reference};
@@ -285,7 +285,7 @@ fn unclean_note(left: &[LossRow]) -> Option<String> {
     let outputs = left.iter().filter(is_died).count();
     let count: u64 = left.iter().filter(is_died).map(|row| row.count).sum();
     let note = format!(
-        "the last run ended without a word: of {outputs} outputs at most {count} messages that were in memory are lost; `dinrail losses` has the ranges"
+        "the last run ended without a word: of {outputs} outputs at most {count} messages that were in memory may be lost; `dinrail losses` has the ranges"
     );
     (outputs > 0).then(|| {
         tracing::error!("{note}");
@@ -319,8 +319,14 @@ fn deliver_twin_changes(twins: &Twins, directory: &Arc<Directory>, changes: &Arc
     twins.on_change(move |_| changes.send_modify(|count| *count += 1));
 }
 
-/// Adds losses to the ledger on disk; what cannot be stored is counted on in memory.
-pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, own: &Arc<OwnMessages>, losses: Vec<Loss>) {
+/// Adds losses to the ledger on disk, and makes `also` in the same change; what cannot be stored is counted on in memory.
+pub(super) fn store_losses(
+    database: &Database,
+    ingest: &Arc<Ingest>,
+    own: &Arc<OwnMessages>,
+    losses: Vec<Loss>,
+    mut also: Option<Job>,
+) {
     let rows: Vec<LossRow> = losses
         .iter()
         .map(|loss| LossRow {
@@ -338,9 +344,13 @@ pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, own: &Arc<
     let told = rows.clone();
     database.submit_now(
         File::Queue,
-        Box::new(move |tx| loss::add(tx, &rows, clock::wall_us())),
+        Box::new(move |tx| {
+            loss::add(tx, &rows, clock::wall_us())?;
+            also.as_mut().map_or(Ok(()), |also| also(tx))
+        }),
         Box::new(move |outcome| match outcome {
             Ok(()) => own.lost(&told),
+            Err(error) if losses.is_empty() => tracing::debug!("how far messages are settled is not stored: {error}"),
             Err(error) => {
                 tracing::error!("counted losses could not be stored: {error}");
                 ingest.losses().put_back(losses);

@@ -47,7 +47,7 @@ pub(crate) use removing::{Purge, discard};
 use crate::clock;
 use crate::config::Config;
 use crate::database::tables::removed::RemovedRow;
-use crate::database::{Database, File, StoreError};
+use crate::database::{Database, File, Job, StoreError};
 use crate::identity::Identities;
 use crate::image::{Catalog, ImageStore, WatchedFolder};
 use crate::instance::link::Link;
@@ -230,9 +230,7 @@ impl Control {
         let is_due = self.ticks.is_multiple_of(SETTLE_TICKS);
         let settled =
             if is_due { self.services.ingest.settled(&|module| self.holds_messages(module)) } else { Vec::new() };
-        // What was lost of them goes first.
-        self.keep_losses();
-        self.services.ingest.keep_settled(settled);
+        self.keep_losses_and(self.services.ingest.noting_settled(settled));
     }
 
     /// Whether the instance of a module has taken messages out of their lanes without having decided about them.
@@ -243,14 +241,19 @@ impl Control {
 
     /// Brings the ledger to the disk.
     pub(crate) fn keep_losses(&self) {
+        self.keep_losses_and(None);
+    }
+
+    /// [`Control::keep_losses`], and makes `also` in the same change: both are on disk, or neither.
+    fn keep_losses_and(&self, also: Option<Job>) {
         self.own.catch_up();
         let untold = self.services.ingest.losses().take_untold();
         if !untold.is_empty() {
             self.own.lost(&untold);
         }
         let losses = self.services.ingest.losses().take();
-        if !losses.is_empty() {
-            boot::store_losses(&self.database, &self.services.ingest, &self.own, losses);
+        if !losses.is_empty() || also.is_some() {
+            boot::store_losses(&self.database, &self.services.ingest, &self.own, losses, also);
         }
     }
 

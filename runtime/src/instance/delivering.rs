@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use dinrail_plugin::abi::*;
 
 use super::guest::Guest;
-use super::link::Link;
+use super::link::{Link, Stage};
 use super::settle::{HandedOver, is_fault, row_behind};
 use super::worker::Due;
 use crate::clock;
 use crate::message::{Meta, MetaKind};
-use crate::queue::disk::{RowBehind, Settling};
+use crate::queue::disk::{End, RowBehind, Settling};
 use crate::queue::kept::{Kept, Standing};
 use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
-use crate::queue::{Consumer, QueueLane, Record, Restocked};
+use crate::queue::{Consumer, QueueLane, Record, Restocked, expired_of};
 
 /// While messages come closer together than this, the worker looks for the next one before it sleeps.
 const HOT_GAP: Duration = Duration::from_micros(20);
@@ -218,9 +218,12 @@ impl Delivering {
     /// Takes out a message whose time to live is over.
     #[cold]
     fn expire(&mut self, lane: &QueueLane, record: &Record<'_>) {
-        self.link.services.ingest.losses().count(record.source, lane.queue.endpoint(), EXPIRED, record.sequence);
-        if let Some(row) = row_behind(record.row, &lane.queue, record.meta.len(), record.body.len()) {
-            self.accept(DR_NO_DELIVERY, Some(row));
+        match row_behind(record.row, &lane.queue, record.meta.len(), record.body.len()) {
+            Some(row) => self.settle(Some(row), End::Expired(expired_of(lane, record)), Stage::default()),
+            None => {
+                let losses = self.link.services.ingest.losses();
+                losses.count(record.source, lane.queue.endpoint(), EXPIRED, record.sequence);
+            }
         }
         // SAFETY: this worker holds the inbox's one consumer; the record is not used any more.
         unsafe { lane.lane.advance() };

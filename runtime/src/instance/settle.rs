@@ -147,7 +147,7 @@ impl Delivering {
     }
 
     /// Brings the end of a delivery to the disk: what was reported first, then the rest in one transaction.
-    fn settle(&mut self, row: Option<RowBehind>, end: End, stage: Stage) {
+    pub(super) fn settle(&mut self, row: Option<RowBehind>, end: End, stage: Stage) {
         let before = reports(&self.link, stage.reported, stage.device_reported);
         let settlement = Settlement { row, end, staged: stage.messages, line: stage.line, before };
         let link = &self.link;

@@ -19,11 +19,16 @@ impl Ingest {
             let Some((module, input)) = self.input_of(&left.endpoint) else { continue };
             let queue = self.queue(module, input);
             let backlog = queue.backlog(left.priority);
-            backlog.begin_behind(left.messages, left.bytes, left.last);
+            backlog.begin_behind(left.last);
             queue.announce_rows(&backlog);
             // Nobody has looked which of them have one.
             self.has_time_to_live.store(true, Ordering::Relaxed);
         }
+        let ingest = Arc::downgrade(self);
+        disk.on_counted(move |count| {
+            let queue = ingest.upgrade().and_then(|ingest| lock(&ingest.queues).get(&*count.endpoint).cloned());
+            queue.into_iter().for_each(|queue| queue.backlog(count.priority).counted(count.messages, count.bytes));
+        });
         let ingest = Arc::downgrade(self);
         disk.on_arrival(move |rows, first| {
             if let Some(ingest) = ingest.upgrade() {

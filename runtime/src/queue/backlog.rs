@@ -50,18 +50,26 @@ pub struct Backlog {
 struct State {
     watermark: i64,
     last_arrived: i64,
-    /// Rows above the watermark.
-    unread: u64,
+    /// Rows above the watermark; less than that, by those that were there at the start, until they are counted.
+    unread: i64,
     /// Bytes of their properties and bodies.
-    unread_bytes: u64,
+    unread_bytes: i64,
+    is_counted: bool,
     /// Whose rows were seen last; neighbours are mostly of one sender.
     source: Option<Arc<Source>>,
 }
 
 impl State {
     fn no_longer_unread(&mut self, count: u64, bytes: u64) {
-        self.unread = self.unread.saturating_sub(count);
-        self.unread_bytes = if self.unread == 0 { 0 } else { self.unread_bytes.saturating_sub(bytes) };
+        self.add(-count.cast_signed(), -bytes.cast_signed());
+    }
+
+    fn add(&mut self, count: i64, bytes: i64) {
+        (self.unread, self.unread_bytes) = (self.unread + count, self.unread_bytes + bytes);
+        if self.is_counted {
+            self.unread = self.unread.max(0);
+            self.unread_bytes = if self.unread == 0 { 0 } else { self.unread_bytes.max(0) };
+        }
     }
 }
 
@@ -117,6 +125,7 @@ impl Backlog {
                 last_arrived: i64::MIN,
                 unread: 0,
                 unread_bytes: 0,
+                is_counted: true,
                 source: None,
             }),
             lane: OnceLock::new(),
@@ -165,13 +174,23 @@ impl Backlog {
     pub(super) fn waiting(&self) -> ((u64, u64), (u64, u64)) {
         let in_lane = self.lane.get().map_or((0, 0), |lane| lane.waiting());
         let state = lock(&self.state);
-        (in_lane, (state.unread, state.unread_bytes))
+        // One that is not counted yet is at least seen to wait.
+        let least = i64::from(!state.is_counted && self.is_behind());
+        (in_lane, (state.unread.max(least).unsigned_abs(), state.unread_bytes.max(0).unsigned_abs()))
     }
 
-    /// Rows are there from the last run: so many, of so many bytes, up to this id.
-    pub(super) fn begin_behind(&self, unread: u64, bytes: u64, last: i64) {
+    /// So many rows were there from the last run, of so many bytes.
+    pub(super) fn counted(&self, count: u64, bytes: u64) {
         let mut state = lock(&self.state);
-        (state.unread, state.unread_bytes, state.last_arrived) = (unread, bytes, last);
+        if !std::mem::replace(&mut state.is_counted, true) {
+            state.add(count.cast_signed(), bytes.cast_signed());
+        }
+    }
+
+    /// Rows are there from the last run, up to this id; how many, [`Backlog::counted`] says.
+    pub(super) fn begin_behind(&self, last: i64) {
+        let mut state = lock(&self.state);
+        (state.last_arrived, state.is_counted) = (last, false);
         self.is_behind.store(true, Ordering::SeqCst);
         self.is_spilling.store(true, Ordering::Release);
     }
@@ -288,8 +307,7 @@ impl Backlog {
             return;
         }
         self.is_behind.store(true, Ordering::SeqCst);
-        state.unread += 1;
-        state.unread_bytes += budget::size(message);
+        state.add(1, budget::size(message).cast_signed());
     }
 
     /// Reads on from disk into the lane, which is empty. True when that brought something. `[consumer]`
@@ -320,7 +338,8 @@ impl Backlog {
         let has_caught_up = has_all && is_last && state.watermark >= state.last_arrived;
         if has_caught_up || (rows.is_empty() && state.last_arrived == seen) {
             self.is_behind.store(false, Ordering::SeqCst);
-            (state.unread, state.unread_bytes) = (0, 0);
+            // What is counted later is gone.
+            (state.unread, state.unread_bytes, state.is_counted) = (0, 0, true);
         }
         Ok(!rows.is_empty())
     }

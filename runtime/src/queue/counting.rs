@@ -34,6 +34,7 @@ pub(super) fn count(database: &Database, shared: &Arc<Shared>, budget: &Arc<Budg
 }
 
 fn add(counts: Vec<Count>, shared: &Shared, budget: &Budget) {
+    shared.tell_counted(&counts);
     for count in &counts {
         let counter = if count.is_parked { &shared.parked } else { &shared.messages };
         counter.fetch_add(count.messages, Ordering::Relaxed);

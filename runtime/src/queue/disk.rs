@@ -65,6 +65,17 @@ pub(super) struct Shared {
     pub expiring: Expiring,
     pub in_hands: OnceLock<Box<InHands>>,
     pub gone: OnceLock<Box<Gone>>,
+    counted: Mutex<Counted>,
+}
+
+/// Hears how many messages of an endpoint and priority waited at the start.
+type HearCounted = dyn Fn(&queue::Count) + Send + Sync;
+
+/// What was counted at the start, and who is to hear it: whichever is there first waits for the other.
+#[derive(Default)]
+struct Counted {
+    waiting: Vec<queue::Count>,
+    hear: Option<Box<HearCounted>>,
 }
 
 /// Hears which rows are committed, in the order of their ids; the first has this id and the others follow it. `[writer]`, must
@@ -161,6 +172,13 @@ impl Disk {
     pub fn on_arrival(&self, arrived: impl Fn(&[StoredMessage], i64) + Send + Sync + 'static) {
         // A second one would be a defect of ours, and the first goes on hearing everything.
         let _ = self.shared.arrived.set(Box::new(arrived));
+    }
+
+    /// Says who hears how much of what is there waits where, once that has been counted; once.
+    pub fn on_counted(&self, hear: impl Fn(&queue::Count) + Send + Sync + 'static) {
+        let mut counted = lock(&self.shared.counted);
+        std::mem::take(&mut counted.waiting).iter().for_each(&hear);
+        counted.hear = Some(Box::new(hear));
     }
 
     /// Messages that wait, messages that are parked, and bytes of both.
@@ -434,6 +452,17 @@ impl Shared {
                 tracing::error!("a completion of a durable send panicked");
             }
             first += rows.len() as i64;
+        }
+    }
+
+    /// Hands on what was counted at the start.
+    pub fn tell_counted(&self, counts: &[queue::Count]) {
+        let mut counted = lock(&self.counted);
+        for count in counts.iter().filter(|count| !count.is_parked) {
+            match &counted.hear {
+                Some(hear) => hear(count),
+                None => counted.waiting.push(count.clone()),
+            }
         }
     }
 

@@ -148,6 +148,16 @@ impl Disk {
         expiring.is_under_way.store(false, Ordering::Release);
     }
 
+    /// Says what expired in the hands of consumers and is in the ledger now. `[writer]`
+    pub(super) fn tell_expired(&self, losses: Vec<LossRow>) {
+        let Some(first) = losses.first() else { return };
+        let messages: u64 = losses.iter().map(|loss| loss.count).sum();
+        tracing::error!(endpoint = first.endpoint, messages, "messages outlived their time to live and are lost");
+        if let Some(gone) = self.shared.gone.get() {
+            gone(&BTreeMap::new(), losses);
+        }
+    }
+
     /// Says which rows are in the hands of consumers; once, before anything is sent.
     pub fn on_expiry(&self, in_hands: impl Fn(&Arc<str>, u32) -> i64 + Send + Sync + 'static) {
         let _ = self.shared.in_hands.set(Box::new(in_hands));
@@ -170,32 +180,22 @@ impl Disk {
 
 /// Ledger lines of messages: numbers that follow each other are one range.
 fn ranges(rows: &[ExpiredRow]) -> Vec<LossRow> {
-    let mut sorted: Vec<&ExpiredRow> = rows.iter().collect();
-    let key = |row: &ExpiredRow| (row.sender.clone(), row.output.clone(), row.endpoint.clone(), row.number);
-    sorted.sort_by_cached_key(|row| key(row));
-    let mut ranges: Vec<LossRow> = Vec::new();
-    for row in sorted {
-        let (epoch, sequence) = row.number;
-        if let Some(last) = ranges.last_mut()
-            && (&last.sender, &last.output, &*last.endpoint) == (&row.sender, &row.output, &*row.endpoint)
-            && last.last == (epoch, sequence.saturating_sub(1))
-        {
-            last.last = row.number;
-            last.count += 1;
-            continue;
-        }
-        ranges.push(LossRow {
-            sender: row.sender.clone(),
-            output: row.output.clone(),
-            endpoint: row.endpoint.to_string(),
-            reason: EXPIRED.to_owned(),
-            first: row.number,
-            last: row.number,
-            count: 1,
-            is_upper_bound: false,
-        });
+    let of = |row: &ExpiredRow| expired(&row.sender, &row.output, &row.endpoint, row.number);
+    loss::joined(rows.iter().map(of).collect())
+}
+
+/// The line of the ledger for a message whose time to live is over.
+pub fn expired(sender: &str, output: &str, endpoint: &str, number: (u64, u64)) -> LossRow {
+    LossRow {
+        sender: sender.to_owned(),
+        output: output.to_owned(),
+        endpoint: endpoint.to_owned(),
+        reason: EXPIRED.to_owned(),
+        first: number,
+        last: number,
+        count: 1,
+        is_upper_bound: false,
     }
-    ranges
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub use super::target::{Gate, Router, Sink, TargetSpec, WhenFull};
 pub(super) use super::target::{Target, To, mixed};
 use super::{Inbox, Keeping, Queue, QueueLane, changing};
 use crate::clock;
+use crate::database::Job;
 pub use crate::database::tables::queue::StoredMessage as DiskMessage;
 use crate::name::Identity;
 
@@ -393,9 +394,9 @@ impl Ingest {
         lock(&self.inboxes).get(module).is_some_and(|inbox| inbox.returned().0 > 0)
     }
 
-    /// Notes how far messages are settled, see [`Ingest::settled`]. Does not wait for the disk.
-    pub fn keep_settled(&self, settled: Vec<(Arc<Source>, u64)>) {
-        self.book.settle(settled);
+    /// What notes how far messages are settled, see [`Ingest::settled`].
+    pub fn noting_settled(&self, settled: Vec<(Arc<Source>, u64)>) -> Option<Job> {
+        self.book.noting(settled)
     }
 
     /// Ends all sequences at their last numbers; nothing can be sent any more. For the end of the runtime.

@@ -46,6 +46,7 @@ use disk::Disk;
 use evicting::{Evicting, OnFull};
 pub use inbox::{Consumer, Inbox};
 pub use lane::{Lane, LaneLimits, Record, Source};
+pub(crate) use sweeping::expired_of;
 pub use target::WhenFull;
 
 /// The messages that wait for one endpoint.

@@ -24,7 +24,7 @@ use super::outgoing::SendError;
 use crate::clock;
 use crate::database::tables::loss::{self, LossRow};
 use crate::database::tables::{sequence, setting};
-use crate::database::{Database, File, StoreError};
+use crate::database::{Database, File, Job, StoreError};
 
 /// For how long a block lasts, at the rate of the one before.
 const BLOCK_LASTS: Duration = Duration::from_secs(20);
@@ -135,20 +135,13 @@ impl Book {
         self.0.epoch
     }
 
-    /// Notes up to where outputs have nothing in memory any more. Does not wait for the disk.
-    pub fn settle(&self, settled: Vec<(Arc<Source>, u64)>) {
-        let Some((database, _)) = self.0.file.as_ref().filter(|_| !settled.is_empty()) else { return };
-        database.submit_now(
-            File::Queue,
-            Box::new(move |tx| {
-                settled.iter().try_for_each(|(of, n)| sequence::settle(tx, &of.identity, &of.output, *n))
-            }),
-            Box::new(|outcome| {
-                if let Err(error) = outcome {
-                    tracing::debug!("how far messages are settled could not be stored: {error}");
-                }
-            }),
-        );
+    /// What notes up to where outputs have nothing in memory any more: to be made in the change that brings to the ledger what was lost
+    /// of that. `None` where nothing is to be noted.
+    pub fn noting(&self, settled: Vec<(Arc<Source>, u64)>) -> Option<Job> {
+        self.0.file.as_ref().filter(|_| !settled.is_empty())?;
+        Some(Box::new(move |tx| {
+            settled.iter().try_for_each(|(of, n)| sequence::settle(tx, &of.identity, &of.output, *n))
+        }))
     }
 
     /// From now on no output is opened: what is sent at the end of the runtime is refused.

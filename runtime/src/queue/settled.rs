@@ -29,7 +29,7 @@ impl Ingest {
     /// Looks once more: outputs of which more is settled than at the look before, and up to where. `holds`: whether a module has
     /// messages in hand that are in no lane any more.
     ///
-    /// Losses that were counted before this are to be on their way to the disk before what this gives is.
+    /// Losses that were counted before this are to be on the disk when what this gives is.
     pub fn settled(&self, holds: &dyn Fn(&str) -> bool) -> Vec<(Arc<Source>, u64)> {
         let outputs = self.outputs_in_use();
         let mut marks = lock(&self.marks);

@@ -23,6 +23,7 @@ use super::backlog::InLine;
 use super::disk::Disk;
 use super::lane::lock;
 use crate::clock;
+use crate::database::tables::loss::{self, LossRow};
 use crate::database::tables::queue::{self, Endpoints, StoredMessage};
 pub use crate::database::tables::queue::{Parking, Tries};
 use crate::database::{Completion, File, Job, StoreError, Work};
@@ -52,6 +53,8 @@ pub enum End {
     Parked(Parking, Option<StoredMessage>),
     /// It stays, and has been tried so often.
     Tried(Tries),
+    /// Its time to live was over; the ledger has it in the same change, so that no kill comes between.
+    Expired(LossRow),
 }
 
 /// Begins what is to be committed in the main file before: given the change of the queue that belongs to the same work, and what
@@ -113,6 +116,8 @@ struct Hand {
     has_run: bool,
     items: BTreeMap<u64, Item>,
     endpoints: Endpoints,
+    /// What the ledger has of it.
+    losses: Vec<LossRow>,
 }
 
 impl Settling {
@@ -291,6 +296,7 @@ impl Settling {
         let (mut hand, shared) = (hand, &self.disk.shared);
         hand.endpoints.settle(true);
         let count = hand.items.len();
+        self.disk.tell_expired(std::mem::take(&mut hand.losses));
         for item in hand.items.into_values() {
             let Item { settlement: Settlement { row, end, staged, line, .. }, was_there, first, .. } = item;
             if let Some(row) = row.filter(|_| was_there && !matches!(end, End::Tried(_))) {
@@ -364,7 +370,8 @@ impl Settlement {
 
 impl Hand {
     fn write(&mut self, tx: &rusqlite::Transaction<'_>, disk: &Disk) -> rusqlite::Result<()> {
-        let Hand { items, endpoints, .. } = self;
+        let Hand { items, endpoints, losses, .. } = self;
+        losses.clear();
         endpoints.settle(false);
         let staged = |item: &Item| item.settlement.staged.len();
         let count: usize = items.values().map(staged).sum();
@@ -392,8 +399,17 @@ impl Hand {
                     queue::park(tx, id, parking)?;
                 }
                 (End::Tried(tries), Some(row)) => queue::note_tries(tx, row, *tries)?,
-                (End::Handled | End::Parked(_, None) | End::Tried(_), None) => {}
+                (End::Expired(loss), Some(row)) => {
+                    item.was_there = queue::delete(tx, &[row])? > 0;
+                    // Else it is in the ledger already.
+                    losses.extend(item.was_there.then(|| loss.clone()));
+                }
+                (End::Handled | End::Parked(_, None) | End::Tried(_) | End::Expired(_), None) => {}
             }
+        }
+        if !losses.is_empty() {
+            *losses = loss::joined(std::mem::take(losses));
+            loss::add(tx, losses, clock::wall_us())?;
         }
         Ok(())
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{End, RowBehind, Settlement};
+use super::expiring::expired;
 use super::ingest::{InLine, Ingest};
 use super::lane::lock;
 use super::losses::EXPIRED;
-use super::{Consumer, Inbox, QueueLane, Record, Restocked};
+use super::{Consumer, Inbox, QueueLane, Record, Restocked, Source};
+use crate::database::tables::loss::LossRow;
 
 /// Messages that one look takes out of an inbox: whoever wants to consume waits for it.
 const MAX_SWEPT: usize = 10_000;
@@ -29,15 +31,14 @@ impl Ingest {
     /// Counts a message that has expired, and has its row removed.
     fn expire(&self, lane: &QueueLane, record: &Record<'_>) {
         let endpoint = lane.queue.endpoint();
-        self.losses.count(record.source, endpoint, EXPIRED, record.sequence);
         let (Some(id), Some(disk), Some((identity, _))) = (record.row, self.disk(), endpoint.split_once("/inputs/"))
         else {
-            return;
+            return self.losses.count(record.source, endpoint, EXPIRED, record.sequence);
         };
         let bytes = (record.meta.len() + record.body.len()) as u64;
         let row = Some(RowBehind { id, endpoint: endpoint.clone(), bytes });
-        let settlement =
-            Settlement { row, end: End::Handled, staged: Vec::new(), line: InLine::default(), before: None };
+        let end = End::Expired(expired_of(lane, record));
+        let settlement = Settlement { row, end, staged: Vec::new(), line: InLine::default(), before: None };
         disk.settling(&identity.into(), &lane.queue.inbox).settle(settlement);
     }
 
@@ -69,4 +70,10 @@ impl Ingest {
             }
         }
     }
+}
+
+/// What the ledger has of a message that has expired.
+pub(crate) fn expired_of(lane: &QueueLane, record: &Record<'_>) -> LossRow {
+    let Source { identity, output, epoch } = record.source;
+    expired(identity, output, lane.queue.endpoint(), (*epoch, record.sequence))
 }

@@ -53,6 +53,28 @@ pub struct LossTotal {
     pub count: u64,
 }
 
+/// Puts losses together whose numbers follow each other.
+pub fn joined(mut losses: Vec<LossRow>) -> Vec<LossRow> {
+    let key = |loss: &LossRow| {
+        (loss.sender.clone(), loss.output.clone(), loss.endpoint.clone(), loss.reason.clone(), loss.first)
+    };
+    losses.sort_by_cached_key(key);
+    let mut joined: Vec<LossRow> = Vec::new();
+    for loss in losses {
+        if let Some(last) = joined.last_mut()
+            && (&last.sender, &last.output, &last.endpoint) == (&loss.sender, &loss.output, &loss.endpoint)
+            && (&last.reason, last.is_upper_bound) == (&loss.reason, loss.is_upper_bound)
+            && (last.last.0, last.last.1 + 1) == loss.first
+        {
+            last.last = loss.last;
+            last.count += loss.count;
+            continue;
+        }
+        joined.push(loss);
+    }
+    joined
+}
+
 /// Adds losses to what is counted already. A range goes on from the newest one where they meet.
 pub fn add(conn: &Connection, losses: &[LossRow], now_us: i64) -> rusqlite::Result<()> {
     const OF_KEY: &str = "sender = ?1 AND output = ?2 AND endpoint = ?3 AND reason = ?4";
@@ -108,13 +130,14 @@ fn merge_oldest(conn: &Connection, of_key: &str, key: [&String; 4]) -> rusqlite:
         .query_map(params![key[0], key[1], key[2], key[3]], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let [first, second] = oldest[..] else { return Ok(()) };
-    // One that nobody knows the sequences of says nothing about where the range begins.
-    conn.prepare_cached(
+    // One that nobody knows the sequences of says nothing about where the range begins; and the one that ends first may begin later.
+    let is_later = "o.last_seq = 0 OR (o.first_epoch, o.first_seq) > (losses.first_epoch, losses.first_seq)";
+    conn.prepare_cached(&format!(
         "UPDATE losses SET (first_epoch, first_seq, count, is_upper_bound, first_us) =
-           (SELECT iif(o.last_seq = 0, losses.first_epoch, o.first_epoch), iif(o.last_seq = 0, losses.first_seq, o.first_seq),
+           (SELECT iif({is_later}, losses.first_epoch, o.first_epoch), iif({is_later}, losses.first_seq, o.first_seq),
             losses.count + o.count, max(losses.is_upper_bound, o.is_upper_bound), o.first_us FROM losses o WHERE o.id = ?1)
-         WHERE id = ?2",
-    )?
+         WHERE id = ?2"
+    ))?
     .execute([first, second])?;
     conn.prepare_cached("DELETE FROM losses WHERE id = ?1")?.execute([first])?;
     Ok(())

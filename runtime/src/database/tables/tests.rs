@@ -46,6 +46,26 @@ fn messages_come_back_per_endpoint_and_priority_in_order_and_are_counted() {
 }
 
 #[test]
+fn what_waits_is_found_by_endpoint_and_priority_with_its_last_row_and_parked_ones_are_left_out() {
+    let (_dir, database) = opened();
+    assert_eq!(database.read(File::Queue, queue::left).unwrap(), []);
+    let at = |priority, endpoint: &str, sequence| StoredMessage { priority, ..message(endpoint, sequence) };
+    let rows = [at(3, "a", 1), at(0, "b", 2), at(7, "a", 3), at(3, "a", 4), at(9, "b", 5), at(1, "c", 6)];
+    let first = database.call(File::Queue, move |tx| queue::enqueue(tx, &rows, ClockMark::default())).unwrap();
+    let park = move |tx: &rusqlite::Transaction<'_>| {
+        let parking = queue::Parking { reason: "poison".to_owned(), at_us: 7, tries: queue::Tries::default() };
+        assert!(queue::park(tx, first + 4, &parking)? && queue::park(tx, first + 5, &parking)?);
+        Ok(())
+    };
+    database.call(File::Queue, park).unwrap();
+
+    let mut left = database.read(File::Queue, queue::left).unwrap();
+    left.sort_by_key(|left| (left.endpoint.clone(), left.priority));
+    let told: Vec<_> = left.iter().map(|left| (left.endpoint.as_str(), left.priority, left.last - first)).collect();
+    assert_eq!(told, [("a", 3, 3), ("a", 7, 2), ("b", 0, 1)]);
+}
+
+#[test]
 fn ids_of_messages_go_on_over_removals_failures_and_restarts_and_are_not_used_again() {
     let (_dir, database) = opened();
     let append = |ids: &Arc<Ids>, count: usize, fails: bool| {
@@ -166,6 +186,11 @@ fn of_very_many_ranges_the_oldest_are_put_together_and_none_is_forgotten() {
     assert_eq!(found[0], LossRow { count: 50, ..loss(2, 10, 251) });
     assert_eq!(found[1], loss(2, 260, 261));
     assert_eq!(found.last(), Some(&loss(2, 400, 401)));
+
+    // One that ends later may have begun before: what is put together begins where the first of both did.
+    let nested = (1..=17).map(|n| loss(2, 100 - n, 100 + 2 * n));
+    let found = ledger_of(nested.collect());
+    assert_eq!((found[0].first, found[0].last), ((2, 98), (2, 104)));
 }
 
 #[test]

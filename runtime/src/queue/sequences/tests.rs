@@ -64,7 +64,8 @@ fn after_an_end_without_a_word_numbers_go_on_behind_the_block_and_the_ledger_has
     let mut sequence = Sequence::default();
     sequence.goes_to_memory();
     let last = house.take(&mut sequence, 100);
-    house.book.settle(vec![(source(), 40)]);
+    let noting = house.book.noting(vec![(source(), 40)]).unwrap();
+    house.database.submit_now(File::Queue, noting, Box::new(|_| {}));
     let house = house.again();
 
     let [(reason, first, end, count)] = house.ranges()[..] else { panic!("{:?}", house.lines) };

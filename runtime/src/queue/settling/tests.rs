@@ -120,6 +120,34 @@ fn a_handled_message_goes_with_the_coming_of_what_was_staged_or_not_at_all() {
 }
 
 #[test]
+fn message_that_expired_goes_with_its_line_in_the_ledger_and_is_counted_once() {
+    let store = Store::new();
+    let line = store.line("m");
+    let expired = |row: &RowBehind, sequence| {
+        let end = End::Expired(super::super::expiring::expired("/devices/d/modules/s", "out", IN, (1, sequence)));
+        Settlement { row: Some(row.clone()), end, staged: Vec::new(), line: InLine::default(), before: None }
+    };
+    let ledger = || -> Vec<(u64, u64, u64)> {
+        store.database.flush().unwrap();
+        let lines = store.disk.losses().unwrap();
+        lines.iter().map(|line| (line.row.first.1, line.row.last.1, line.row.count)).collect()
+    };
+    let rows: Vec<RowBehind> = (1..=3).map(|sequence| store.put(IN, sequence)).collect();
+    store.sql("CREATE TRIGGER no_ledger BEFORE INSERT ON losses BEGIN SELECT raise(ABORT, 'no room'); END");
+
+    rows.iter().zip(1..).for_each(|(row, sequence)| line.settle(expired(row, sequence)));
+    assert_eq!((ledger(), store.sequences(IN)), (vec![], vec![1, 2, 3]), "neither without the other");
+
+    store.sql("DROP TRIGGER no_ledger");
+    store.retry(&line);
+    assert_eq!((ledger(), store.sequences(IN)), (vec![(1, 3, 3)], vec![]));
+
+    line.settle(expired(&rows[0], 1));
+    assert_eq!(ledger(), [(1, 3, 3)], "somebody else had removed it");
+    assert_eq!(store.disk.stored().0, 0);
+}
+
+#[test]
 fn what_failed_is_tried_again_in_order_and_nothing_is_skipped_or_overtaken() {
     let store = Store::new();
     let line = store.line("m");
