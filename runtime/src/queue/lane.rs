@@ -210,7 +210,10 @@ impl Lane {
         self.pushed_bytes.store(side.pushed_bytes, Ordering::Relaxed);
         self.pushed.0.store(side.pushed, Ordering::Relaxed);
         // SAFETY: `reserve` made sure that the ring exists; only the producer moves on from it.
-        unsafe { (*side.ring).tail.0.store(side.tail, Ordering::Release) };
+        let ring = unsafe { &*side.ring };
+        ring.tail.0.store(side.tail, Ordering::Release);
+        // The next one is of this size, most likely.
+        memory::fetch_to_write(ring.at(side.tail), plan.len.min(USUAL_RECORD));
         Ok(())
     }
 
