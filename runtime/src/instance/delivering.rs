@@ -17,8 +17,9 @@ use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
 use crate::queue::{Consumer, QueueLane, Record, Restocked, expired_of};
 
-/// While messages come closer together than this, the worker looks for the next one before it sleeps.
-const HOT_GAP: Duration = Duration::from_micros(20);
+/// While messages come closer together than this, the worker looks for the next one before it sleeps: about what it takes to be woken
+/// on another processor, of a virtual machine too.
+const HOT_GAP: Duration = Duration::from_micros(50);
 /// Wait after the disk could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at what a lane stands behind.

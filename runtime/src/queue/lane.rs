@@ -221,6 +221,13 @@ impl Lane {
     pub fn needs_schedule(&self) -> bool {
         // Pairs with the fence in `unschedule`: either the consumer sees the new tail, or this sees the cleared flag.
         fence(Ordering::SeqCst);
+        self.needs_schedule_after_fence()
+    }
+
+    /// [`Lane::needs_schedule`] for who has a fence behind its last push, of this and other lanes: it waits until what was pushed is
+    /// written, and once for all of them is cheaper.
+    #[inline]
+    pub fn needs_schedule_after_fence(&self) -> bool {
         !self.scheduled.0.load(Ordering::Relaxed) && !self.scheduled.0.swap(true, Ordering::AcqRel)
     }
 

@@ -1,7 +1,7 @@
 //! Placing: puts one message where each of its targets has it, and decides what becomes of it where there is no room.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::backlog::Backlog;
@@ -41,7 +41,11 @@ impl Ingest {
     #[inline]
     pub(super) fn place_at_once(&self, chosen: Chosen<'_>, message: &Outgoing<'_>, stamp: (u64, i64)) -> bool {
         // SAFETY: the caller holds the lock of the output whose targets these are.
-        chosen.single().is_some_and(|target| unsafe { put(target, message, stamp) })
+        let Some(lane) = chosen.single().and_then(|target| unsafe { put(target, message, stamp) }) else {
+            return false;
+        };
+        lane.announce();
+        true
     }
 
     /// The caller holds the output's lock; `held` says how long it waited for it.
@@ -68,11 +72,24 @@ impl Ingest {
         };
         let mut placing = Placing { ingest: self, output, message, stamp, held, outcome: Ok(()) };
         let (mut rows, mut line) = (Vec::new(), InLine::default());
-        for target in chosen.iter() {
+        // Lanes that have room first, and all of them together: nobody waits for what the others may have to wait for.
+        let mut is_put = 0_u64;
+        for (at, target) in chosen.iter().enumerate().take(u64::BITS as usize) {
             // SAFETY: as in `place_at_once`.
-            if unsafe { put(target, message, stamp) } {
-                continue;
+            is_put |= u64::from(unsafe { put(target, message, stamp) }.is_some()) << at;
+        }
+        let was_put = |at: usize| at < u64::BITS as usize && is_put >> at & 1 == 1;
+        if is_put != 0 {
+            fence(Ordering::SeqCst);
+            for (_, target) in chosen.iter().enumerate().filter(|(at, _)| was_put(*at)) {
+                if let To::Lane(lane) = &target.to
+                    && lane.lane.needs_schedule_after_fence()
+                {
+                    lane.queue.inbox.make_ready(lane.clone());
+                }
             }
+        }
+        for (_, target) in chosen.iter().enumerate().filter(|(at, _)| !was_put(*at)) {
             match &target.to {
                 To::Lane(lane) => {
                     if let Some(backlog) = lane.spills_to().filter(|backlog| target.is_mixed && backlog.has_rows()) {
@@ -284,20 +301,18 @@ impl Placing<'_> {
     }
 }
 
-/// Puts a message with a small body into the target's lane, if nothing else is to be done and there is room.
+/// Puts a message with a small body into the target's lane, if nothing else is to be done and there is room; gives the lane, which is
+/// still to be announced.
 ///
 /// # Safety
 /// The caller holds the lock of the target's output: the lane is that output's alone.
 #[inline]
-unsafe fn put(target: &Target, message: &Outgoing<'_>, stamp: (u64, i64)) -> bool {
-    let Some(lane) = target.open_lane() else { return false };
+unsafe fn put<'t>(target: &'t Target, message: &Outgoing<'_>, stamp: (u64, i64)) -> Option<&'t Arc<QueueLane>> {
+    let lane = target.open_lane()?;
     let body = message.body.bytes();
     // SAFETY: the caller's promise.
     let is_put = body.len() <= INLINE_BODY && unsafe { lane.lane.push_inline(&target.entry(message, stamp), body) };
-    if is_put {
-        lane.announce();
-    }
-    is_put
+    is_put.then_some(lane)
 }
 
 impl Target {

@@ -42,8 +42,13 @@ impl<'m> MessageView<'m> {
     /// An application property; the first one of its name.
     #[inline]
     pub(super) fn property(&self, name: &Name) -> Option<&'m str> {
-        let value = Meta(self.meta).find(MetaKind::Property, |key| name.is(key))?;
-        std::str::from_utf8(value).ok()
+        std::str::from_utf8(self.property_bytes(name)?).ok()
+    }
+
+    /// [`MessageView::property`], of which it was found out when it came in that it is text.
+    #[inline]
+    pub(super) fn property_bytes(&self, name: &Name) -> Option<&'m [u8]> {
+        Meta(self.meta).find(MetaKind::Property, |key| name.is(key))
     }
 
     /// A system property. What the runtime stamps is never taken from what the sender gave.

@@ -22,9 +22,10 @@ impl<'m> Asked<'m> {
         Asked { view, paths, body: OnceCell::new(), change: OnceCell::new() }
     }
 
+    /// The bytes of a property, which are in the order of its text.
     #[inline]
-    pub(super) fn text(&self, name: &Name) -> Option<&'m str> {
-        self.view.property(name)
+    pub(super) fn bytes(&self, name: &Name) -> Option<&'m [u8]> {
+        self.view.property_bytes(name)
     }
 
     pub(super) fn property(&self, name: &Name) -> Value<'m> {

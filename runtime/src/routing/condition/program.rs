@@ -112,7 +112,7 @@ impl Program {
                 },
                 Step::ChangeIncludes(whole, patch) => asked.change_includes(slots, *whole, *patch),
                 Step::CompareProperty(name, operator, text) => {
-                    let truth = asked.text(name).map(|found| operator.compares(found, text));
+                    let truth = asked.bytes(name).map(|found| operator.compares(found, text.as_bytes()));
                     put(&mut stack[top], truth);
                     top += 1;
                     continue;

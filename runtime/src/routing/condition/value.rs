@@ -149,7 +149,7 @@ impl Operator {
 
     /// Of two texts, for one of the comparisons.
     #[inline]
-    pub(super) fn compares(self, left: &str, right: &str) -> bool {
+    pub(super) fn compares<T: Ord + ?Sized>(self, left: &T, right: &T) -> bool {
         match self {
             Operator::Equal => left == right,
             Operator::NotEqual => left != right,
@@ -164,7 +164,7 @@ impl Operator {
         let ordering = match (left, right) {
             (Value::Undefined | Value::Structure, _) | (_, Value::Undefined | Value::Structure) => return None,
             (Value::Number(left), Value::Number(right)) => left.partial_cmp(right)?,
-            (Value::Text(left), Value::Text(right)) => return Some(self.compares(left, right)),
+            (Value::Text(left), Value::Text(right)) => return Some(self.compares::<str>(left, right)),
             (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
             (Value::Null, Value::Null) => Ordering::Equal,
             // Null is no value of any type, so it can be told from all of them; but none is larger.
