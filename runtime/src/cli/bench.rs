@@ -121,18 +121,11 @@ fn measure(options: BenchOptions, context: &mut Context) -> Result<(), Failure> 
 
 /// A signal ends the process with its scratch folders and the runtimes that it has started.
 fn leave_nothing_behind() -> Result<(), Failure> {
-    let mut signals = Signals::catch()?;
-    let wait = move || {
+    Signals::catch()?.heed(|signals| {
         signals.wait();
         bench::clear_up();
         std::process::exit(ENDED_BY_SIGNAL);
-    };
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .stack_size(256 << 10)
-        .spawn(wait)
-        .map(drop)
-        .map_err(|error| Failure::caused("signals cannot be listened to", &error))
+    })
 }
 
 fn tables(report: &bench::Report) -> Vec<String> {

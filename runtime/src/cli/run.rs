@@ -191,19 +191,23 @@ impl Signals {
     }
 
     /// Listens on a thread of its own; the second one ends the process at once.
-    fn end_with(mut self, end: impl Fn() + Send + 'static, logs: Logs) -> Result<(), Failure> {
-        let wait = move || {
-            self.wait();
+    fn end_with(self, end: impl Fn() + Send + 'static, logs: Logs) -> Result<(), Failure> {
+        self.heed(move |signals| {
+            signals.wait();
             end();
-            self.wait();
+            signals.wait();
             tracing::warn!("told to end a second time: ending at once, without waiting for the modules");
             logs.close();
             std::process::exit(1);
-        };
+        })
+    }
+
+    /// Hands them to a thread of their own.
+    pub fn heed(mut self, act: impl FnOnce(&mut Signals) + Send + 'static) -> Result<(), Failure> {
         std::thread::Builder::new()
             .name("signals".to_owned())
             .stack_size(256 << 10)
-            .spawn(wait)
+            .spawn(move || act(&mut self))
             .map(drop)
             .map_err(|error| Failure::caused("signals cannot be listened to", &error))
     }
