@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::harness::{Manifest, Runtime, SOON, c_fixture, fixture, wait_until};
+use serde_json::json;
+
+use crate::harness::{Manifest, Runtime, SOON, c_fixture, fixture, misbehaving, wait_until};
 
 /// Bodies that wait for the hub, in the order of the disk.
 fn stored(runtime: &Runtime) -> Vec<String> {
@@ -43,4 +45,18 @@ fn every_way_to_send_tells_a_rust_module_what_is_stored() {
 #[test]
 fn every_way_to_send_tells_a_c_module_what_is_stored() {
     every_way_is_told(c_fixture("tests/fixtures/c/storing.c", "storing", &[]));
+}
+
+#[test]
+fn thread_with_a_small_stack_waits_for_the_disk_like_any_other() {
+    let runtime = Runtime::new().start();
+    runtime.add_image(&misbehaving());
+    let manifest = Manifest::new()
+        .module("m", "misbehaving")
+        .desired("m", json!({ "misbehave": "narrow", "messages": 200 }))
+        .route("up", "FROM /messages/modules/m/outputs/out INTO $upstream");
+    runtime.apply(&manifest);
+
+    assert_eq!(runtime.wait_for_notes("m", "narrow", 1), ["200"]);
+    assert_eq!(stored(&runtime).len(), 200);
 }

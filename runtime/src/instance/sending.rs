@@ -19,6 +19,8 @@ use crate::queue::losses::NOT_STORED;
 const MAX_BYTES: usize = 1 << 31;
 /// Most application properties of a message.
 pub(crate) const MAX_PROPERTIES: usize = 1024;
+/// Stack that a thread has left where it makes a commit itself, in bytes: several times what it takes.
+const STACK_OF_COMMIT: usize = 64 * 1024;
 
 /// What modules find as `dinrail.sends/1`.
 pub static TABLE: DrSends = DrSends { size: size_of::<DrSends>() as u32, flags: 0, send_and_wait };
@@ -119,9 +121,18 @@ impl Hearer {
 struct Waiting {
     thread: Thread,
     end: OnceLock<(DrStatus, String)>,
+    /// It makes the commit itself where nobody else writes.
+    attends: bool,
 }
 
 impl Waiting {
+    /// Of this thread.
+    fn new() -> Arc<Waiting> {
+        // It is the module's thread, and the module said how large its stack is.
+        let attends = stacker::remaining_stack().is_some_and(|bytes| bytes >= STACK_OF_COMMIT);
+        Arc::new(Waiting { thread: std::thread::current(), end: OnceLock::new(), attends })
+    }
+
     fn wait(&self) -> &(DrStatus, String) {
         loop {
             if let Some(end) = self.end.get() {
@@ -159,7 +170,7 @@ struct Attendance<'a> {
 
 impl Drop for Attendance<'_> {
     fn drop(&mut self) {
-        if self.waiting.borrow().is_some() {
+        if self.waiting.borrow().as_ref().is_some_and(|waiting| waiting.attends) {
             self.disk.attend();
         }
     }
@@ -190,7 +201,7 @@ unsafe extern "C" fn send_and_wait(
         // Made only where something goes to the disk.
         let waiting = RefCell::new(None);
         let hearer = || {
-            let waits = Arc::new(Waiting { thread: std::thread::current(), end: OnceLock::new() });
+            let waits = Waiting::new();
             *waiting.borrow_mut() = Some(waits.clone());
             Hearer::Thread(Waker(waits))
         };
@@ -246,7 +257,7 @@ unsafe fn carry(
         }
         let (ingest, source, hearer) = (link.services.ingest.clone(), output.source().clone(), hearer());
         let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
-        let attends = matches!(hearer, Hearer::Thread(_));
+        let attends = matches!(&hearer, Hearer::Thread(Waker(waiting)) if waiting.attends);
         link.services.disk.enqueue_from(rows, attends, move |outcome| {
             match outcome {
                 Ok(_) => hearer.hear(DR_OK, ""),

@@ -55,7 +55,9 @@ fn outcome(case: &Case<'_>, condition: &str) -> String {
     };
     let meta = case.message.encode_meta();
     let view = MessageView::of(&case.message, &meta);
-    let truth = route.condition.unwrap().evaluate(&view);
+    let condition = route.condition.unwrap();
+    let truth = condition.evaluate(&view);
+    assert_eq!(condition.evaluate_by_steps(&view), truth, "line {}: the short way says otherwise", case.line);
     let trial = crate::routing::Trial::of(&text, &view).unwrap();
     let explained = trial.condition.unwrap();
     assert_eq!(explained.truth, truth, "line {}: the explanation says otherwise", case.line);

@@ -153,7 +153,7 @@ impl Function {
             (Function::IsBool, value) => Value::Bool(matches!(value, Value::Bool(_))),
             (Function::IsString, value) => Value::Bool(matches!(value, Value::Text(_))),
             (Function::IsNumber, value) => Value::Bool(matches!(value, Value::Number(number) if number.is_finite())),
-            (Function::AsNumber, Value::Text(text)) => as_number(&text),
+            (Function::AsNumber, Value::Text(text)) => numeral(text.as_bytes()).map_or(Value::Undefined, Value::Number),
             (Function::AsNumber, Value::Number(number)) => Value::Number(number),
             (Function::Length, Value::Text(text)) => Value::Number(text.chars().count() as f64),
             (Function::Lower, Value::Text(text)) => changed(text, lower),
@@ -193,13 +193,20 @@ fn one(c: char, mut changed: impl ExactSizeIterator<Item = char>) -> char {
     if changed.len() == 1 { changed.next().unwrap_or(c) } else { c }
 }
 
+/// Digits of whole numbers that are surely exact.
+const EXACT_DIGITS: usize = 15;
+
 /// A decimal number with an optional exponent, between spaces; `inf` and `nan` are words.
-fn as_number<'m>(text: &str) -> Value<'m> {
-    let text = text.trim();
-    if !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
-        return Value::Undefined;
+pub(super) fn numeral(text: &[u8]) -> Option<f64> {
+    // Mostly it is a small whole number, which needs no parser.
+    if (1..=EXACT_DIGITS).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        return Some(text.iter().fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0')) as f64);
     }
-    text.parse().map_or(Value::Undefined, number)
+    let text = std::str::from_utf8(text).ok()?.trim();
+    if !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')) {
+        return None;
+    }
+    text.parse().ok().filter(|number: &f64| !number.is_nan())
 }
 
 /// In characters. Undefined where it begins or ends outside of the text.

@@ -29,6 +29,7 @@ mod asked;
 mod body;
 mod explain;
 mod function;
+mod logic;
 mod parser;
 mod program;
 pub(super) mod reference;
@@ -108,6 +109,14 @@ impl Condition {
         let mut paths = BodyPaths::default();
         let test = self.among(&mut paths);
         test.evaluate(&Asked::new(*message, &paths))
+    }
+
+    /// [`Condition::evaluate`] without the short way for what most conditions are.
+    #[cfg(test)]
+    fn evaluate_by_steps(&self, message: &MessageView<'_>) -> Truth {
+        let mut paths = BodyPaths::default();
+        let test = self.among(&mut paths);
+        self.0.program.run_steps(&Asked::new(*message, &paths), &test.slots)
     }
 
     /// Joins others that will be asked of the same messages: what they want of the body is collected in `paths`, so that it is

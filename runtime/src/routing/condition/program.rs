@@ -3,6 +3,7 @@
 
 use super::asked::Asked;
 use super::function::Function;
+use super::logic::Logic;
 use super::reference::{Name, SystemName};
 use super::syntax::{Id, Syntax, Type, What};
 use super::value::{Operator, Truth, Value};
@@ -15,10 +16,12 @@ pub(super) struct Program {
     steps: Box<[Step]>,
     /// Most values that are on the stack at a time.
     height: usize,
+    /// The same, where it can be had for less.
+    logic: Option<Logic>,
 }
 
 #[derive(Debug)]
-enum Step {
+pub(super) enum Step {
     Constant(Value<'static>),
     Property(Name),
     System(SystemName),
@@ -80,10 +83,18 @@ impl Program {
                 }
             }
         }
-        Program { steps: steps.into(), height: highest }
+        Program { logic: Logic::of(&steps), steps: steps.into(), height: highest }
     }
 
+    #[inline]
     pub(super) fn run(&self, asked: &Asked<'_>, slots: &[u32]) -> Truth {
+        match &self.logic {
+            Some(logic) => logic.run(asked),
+            None => self.run_steps(asked, slots),
+        }
+    }
+
+    pub(super) fn run_steps(&self, asked: &Asked<'_>, slots: &[u32]) -> Truth {
         if self.height <= INLINE {
             self.run_on(&mut [const { Value::Undefined }; INLINE], asked, slots)
         } else {
@@ -113,7 +124,7 @@ impl Program {
                 Step::ChangeIncludes(whole, patch) => asked.change_includes(slots, *whole, *patch),
                 Step::CompareProperty(name, operator, text) => {
                     let truth = asked.bytes(name).map(|found| operator.compares(found, text.as_bytes()));
-                    put(&mut stack[top], truth);
+                    stack[top] = Truth::from(truth).into();
                     top += 1;
                     continue;
                 }
@@ -129,7 +140,7 @@ impl Program {
                     top -= 2;
                     // What most operators are; values in their places cost a fraction of values that are moved.
                     if let Some(truth) = operator.judge(&stack[top], &stack[top + 1]) {
-                        put(&mut stack[top], truth);
+                        stack[top] = truth.into();
                         top += 1;
                         continue;
                     }
@@ -167,20 +178,12 @@ impl Program {
     }
 }
 
-#[inline]
-fn put(place: &mut Value<'_>, truth: Option<bool>) {
-    match truth {
-        Some(truth) => *place = Value::Bool(truth),
-        None => *place = Value::Undefined,
-    }
-}
-
 /// One step for a comparison whose sides were just pushed, where they are a property and a text.
 fn joined(what: &What, steps: &mut Vec<Step>) -> Option<Step> {
-    use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
-    let What::Binary(operator @ (Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual), ..) = *what else {
+    let What::Binary(operator, ..) = *what else { return None };
+    if !operator.is_comparison() {
         return None;
-    };
+    }
     let [.., Step::Property(name), Step::Constant(Value::Text(text))] = &steps[..] else { return None };
     let step = Step::CompareProperty(name.clone(), operator, text.as_ref().into());
     steps.truncate(steps.len() - 2);

@@ -104,11 +104,10 @@ impl Syntax {
 
     /// A name to the right of a comparison, where people mean a text: `level = high`.
     pub(super) fn bare_word(&self, id: Id, text: &str) -> Option<String> {
-        use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
         let What::Binary(operator, _, right) = self.parts[id].what else { return None };
-        let is_comparison = matches!(operator, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual);
         let is_name = matches!(self.parts[right].what, What::Property(_));
-        (is_comparison && is_name).then(|| crate::routing::error::short(&text[self.parts[right].span.clone()]))
+        (operator.is_comparison() && is_name)
+            .then(|| crate::routing::error::short(&text[self.parts[right].span.clone()]))
     }
 
     /// As a message names it: what it is called where it is called something, with its type.

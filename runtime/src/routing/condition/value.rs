@@ -44,6 +44,58 @@ impl Truth {
             Truth::Undefined => "undefined",
         }
     }
+
+    /// Where one of both is false, so is the whole.
+    #[inline]
+    pub(super) fn and(self, other: Truth) -> Truth {
+        match (self, other) {
+            (Truth::False, _) | (_, Truth::False) => Truth::False,
+            (Truth::True, Truth::True) => Truth::True,
+            _ => Truth::Undefined,
+        }
+    }
+
+    /// Where one of both is true, so is the whole.
+    #[inline]
+    pub(super) fn or(self, other: Truth) -> Truth {
+        match (self, other) {
+            (Truth::True, _) | (_, Truth::True) => Truth::True,
+            (Truth::False, Truth::False) => Truth::False,
+            _ => Truth::Undefined,
+        }
+    }
+
+    #[inline]
+    pub(super) fn denied(self) -> Truth {
+        match self {
+            Truth::True => Truth::False,
+            Truth::False => Truth::True,
+            Truth::Undefined => Truth::Undefined,
+        }
+    }
+}
+
+/// What is not there is undefined.
+impl From<Option<bool>> for Truth {
+    #[inline]
+    fn from(truth: Option<bool>) -> Truth {
+        match truth {
+            Some(true) => Truth::True,
+            Some(false) => Truth::False,
+            None => Truth::Undefined,
+        }
+    }
+}
+
+impl From<Truth> for Value<'_> {
+    #[inline]
+    fn from(truth: Truth) -> Self {
+        match truth {
+            Truth::True => Value::Bool(true),
+            Truth::False => Value::Bool(false),
+            Truth::Undefined => Value::Undefined,
+        }
+    }
 }
 
 /// Signs between two values.
@@ -105,30 +157,27 @@ impl Operator {
     /// The truth for two values, of which both sides were looked at; nothing is taken out of its place. `None` where it does not
     /// make a truth of them.
     #[inline]
-    pub(super) fn judge(self, left: &Value<'_>, right: &Value<'_>) -> Option<Option<bool>> {
-        use Operator::*;
-        Some(match self {
+    pub(super) fn judge(self, left: &Value<'_>, right: &Value<'_>) -> Option<Truth> {
+        match self {
             // A null counts as false where a truth is wanted.
-            And => match (left.truth(), right.truth()) {
-                (Truth::False, _) | (_, Truth::False) => Some(false),
-                (Truth::True, Truth::True) => Some(true),
-                _ => None,
-            },
-            Or => match (left.truth(), right.truth()) {
-                (Truth::True, _) | (_, Truth::True) => Some(true),
-                (Truth::False, Truth::False) => Some(false),
-                _ => None,
-            },
-            Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual => self.compare(left, right),
-            _ => return None,
-        })
+            Operator::And => Some(left.truth().and(right.truth())),
+            Operator::Or => Some(left.truth().or(right.truth())),
+            _ if self.is_comparison() => Some(self.compare(left, right).into()),
+            _ => None,
+        }
+    }
+
+    /// Makes a truth of two values.
+    pub(super) fn is_comparison(self) -> bool {
+        use Operator::*;
+        matches!(self, Equal | NotEqual | Less | LessOrEqual | Greater | GreaterOrEqual)
     }
 
     /// The result for two values; both sides were looked at.
     pub(super) fn apply<'m>(self, left: Value<'m>, right: Value<'m>) -> Value<'m> {
         use Operator::*;
         if let Some(truth) = self.judge(&left, &right) {
-            return truth.map_or(Value::Undefined, Value::Bool);
+            return truth.into();
         }
         match self {
             Coalesce if left.is_defined() => left,
@@ -160,10 +209,16 @@ impl Operator {
         }
     }
 
+    /// Of two numbers, for one of the comparisons.
+    #[inline]
+    pub(super) fn compare_numbers(self, left: f64, right: f64) -> Option<bool> {
+        Some(self.holds(left.partial_cmp(&right)?))
+    }
+
     fn compare(self, left: &Value<'_>, right: &Value<'_>) -> Option<bool> {
         let ordering = match (left, right) {
             (Value::Undefined | Value::Structure, _) | (_, Value::Undefined | Value::Structure) => return None,
-            (Value::Number(left), Value::Number(right)) => left.partial_cmp(right)?,
+            (Value::Number(left), Value::Number(right)) => return self.compare_numbers(*left, *right),
             (Value::Text(left), Value::Text(right)) => return Some(self.compares::<str>(left, right)),
             (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
             (Value::Null, Value::Null) => Ordering::Equal,
@@ -177,14 +232,19 @@ impl Operator {
             }
             _ => return None,
         };
-        Some(match self {
+        Some(self.holds(ordering))
+    }
+
+    #[inline]
+    fn holds(self, ordering: Ordering) -> bool {
+        match self {
             Operator::Equal => ordering.is_eq(),
             Operator::NotEqual => ordering.is_ne(),
             Operator::Less => ordering.is_lt(),
             Operator::LessOrEqual => ordering.is_le(),
             Operator::Greater => ordering.is_gt(),
             _ => ordering.is_ge(),
-        })
+        }
     }
 }
 
@@ -210,11 +270,7 @@ impl<'m> Value<'m> {
     }
 
     pub(super) fn denied(self) -> Value<'m> {
-        match self.truth() {
-            Truth::True => Value::Bool(false),
-            Truth::False => Value::Bool(true),
-            Truth::Undefined => Value::Undefined,
-        }
+        self.truth().denied().into()
     }
 
     pub(super) fn into_owned<'o>(self) -> Value<'o> {
