@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
 pub use damage::{damage, step_back};
 pub use error::{DatabaseError, StoreError};
@@ -199,7 +199,7 @@ impl Database {
     pub fn call<T: Send + 'static>(
         &self,
         file: File,
-        mut job: impl FnMut(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        mut job: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         if self.0.desk.inbox.is_writer() {
             return Err(StoreError::OnWriter);

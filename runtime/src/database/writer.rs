@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 use super::inbox::{Inbox, Woken, Work};
 use super::upkeep::Upkeep;
@@ -28,7 +28,7 @@ use crate::clock;
 
 /// A change. It may be run more than once (see the group's rerun), so it must not use up what it captured. It is cheap:
 /// prepared statements, no waiting.
-pub type Job = Box<dyn FnMut(&Transaction<'_>) -> rusqlite::Result<()> + Send>;
+pub type Job = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
 
 /// What follows a change, on the thread that writes: `Ok` means committed and synced. `[never blocks]`
 pub type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -160,7 +160,7 @@ impl Writer {
     /// Commits the changes of one file: together, or one by one if one of them fails.
     fn commit(&mut self, file: File, group: &mut [Work], outcomes: &mut [Outcome]) {
         let Writer { conns, figures, upkeep, .. } = self;
-        let conn = &mut conns[file as usize];
+        let conn = &conns[file as usize];
         let mut members: Vec<(&mut Job, &mut Outcome)> = group
             .iter_mut()
             .zip(outcomes)
@@ -212,17 +212,17 @@ impl Failed {
 }
 
 fn transact<'a>(
-    conn: &mut Connection,
+    conn: &Connection,
     file: File,
     jobs: impl Iterator<Item = &'a mut Job>,
     figures: &Figures,
 ) -> Result<(), Failed> {
     let commit_failed = |error: &rusqlite::Error| Failed::Commit(StoreError::sql(file, error));
     let mut count = 0;
-    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| commit_failed(&e))?;
+    let tx = Open::begin(conn).map_err(|e| commit_failed(&e))?;
     for job in jobs {
         // Dropping the transaction on the way out rolls it back.
-        match catch_unwind(AssertUnwindSafe(|| job(&tx))) {
+        match catch_unwind(AssertUnwindSafe(|| job(conn))) {
             Ok(Ok(())) => count += 1,
             Ok(Err(error)) => return Err(Failed::Job(StoreError::sql(file, &error))),
             Err(_) => {
@@ -233,10 +233,35 @@ fn transact<'a>(
     }
     let before = clock::now();
     figures.delay();
-    // A failed COMMIT leaves the transaction open; dropping it, which commit does, rolls it back.
     tx.commit().map_err(|e| commit_failed(&e))?;
     figures.record(count, before.elapsed());
     Ok(())
+}
+
+/// A transaction: rolled back unless it was committed. Its statements are prepared once; that of the library parses them each time.
+struct Open<'c>(&'c Connection);
+
+impl<'c> Open<'c> {
+    fn begin(conn: &'c Connection) -> rusqlite::Result<Open<'c>> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Open(conn))
+    }
+
+    /// One that fails may leave the transaction open; what is dropped here rolls it back.
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([]).map(drop)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // Some errors end the transaction by themselves.
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::error!("a change could not be rolled back: {error}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 
-use rusqlite::Transaction;
+use rusqlite::Connection;
 
 use super::disk::Disk;
 use super::lane::lock;
@@ -91,7 +91,7 @@ impl Disk {
     /// order in which it was made.
     fn change(
         &self,
-        mut job: impl FnMut(&Transaction<'_>) -> rusqlite::Result<Moved> + Send + 'static,
+        mut job: impl FnMut(&Connection) -> rusqlite::Result<Moved> + Send + 'static,
         done: impl FnOnce(&Moved) + Send + 'static,
     ) -> Result<Moved, StoreError> {
         let slot = Arc::new(Mutex::new(Moved::default()));
@@ -104,7 +104,7 @@ impl Disk {
                 moved
             }));
         };
-        let job = move |tx: &Transaction<'_>| {
+        let job = move |tx: &Connection| {
             *lock(&made) = job(tx)?;
             Ok(())
         };

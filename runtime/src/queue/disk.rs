@@ -268,7 +268,7 @@ impl Disk {
         if !has_work {
             let (storing, stored, clock, budget) =
                 (self.shared.clone(), self.shared.clone(), self.clock.clone(), self.budget.clone());
-            let job = move |tx: &rusqlite::Transaction<'_>| storing.store(tx, clock.mark());
+            let job = move |tx: &rusqlite::Connection| storing.store(tx, clock.mark());
             let completion = move |outcome: Result<(), StoreError>| stored.stored(outcome, &budget);
             // One at a time, and what it holds is bounded above.
             let work = Work::new(Box::new(completion)).job(File::Queue, Box::new(job)).hurried();
@@ -377,7 +377,7 @@ impl Disk {
 
 impl Shared {
     /// Stores what has gathered. May be run again where the change failed with others. `[writer]`
-    fn store(&self, tx: &rusqlite::Transaction<'_>, mark: ClockMark) -> rusqlite::Result<()> {
+    fn store(&self, tx: &rusqlite::Connection, mark: ClockMark) -> rusqlite::Result<()> {
         let mut taken = lock(&self.taken);
         let Taken { entries, has_run, first, endpoints, since, told, took } = &mut *taken;
         if !*has_run {

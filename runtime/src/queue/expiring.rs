@@ -86,7 +86,7 @@ impl Disk {
     fn expire_step(&self, until_us: i64) {
         let (found, disk, seen) = (Arc::new(Mutex::new(Found::default())), self.clone(), self.clone());
         let result = found.clone();
-        let job = move |tx: &rusqlite::Transaction<'_>| {
+        let job = move |tx: &rusqlite::Connection| {
             // What is put on disk from now on notes itself again.
             seen.shared.expiring.next_us.store(i64::MAX, Ordering::Relaxed);
             let (mut limit, mut is_all) = (STEP, false);

@@ -207,7 +207,7 @@ impl Settling {
         let work = state.works;
         let hand = Arc::new(Mutex::new(Hand::default()));
         let (line, held) = (self.clone(), hand.clone());
-        let job = move |tx: &rusqlite::Transaction<'_>| line.make(tx, work, begun, &mut lock(&held));
+        let job = move |tx: &rusqlite::Connection| line.make(tx, work, begun, &mut lock(&held));
         let line = self.clone();
         let completion = move |outcome: Result<(), StoreError>| {
             let hand = std::mem::take(&mut *lock(&hand));
@@ -219,7 +219,7 @@ impl Settling {
     /// Makes the change; may be run again where it failed with others. `[writer]`
     fn make(
         &self,
-        tx: &rusqlite::Transaction<'_>,
+        tx: &rusqlite::Connection,
         work: u64,
         begun: Option<u64>,
         hand: &mut Hand,
@@ -369,7 +369,7 @@ impl Settlement {
 }
 
 impl Hand {
-    fn write(&mut self, tx: &rusqlite::Transaction<'_>, disk: &Disk) -> rusqlite::Result<()> {
+    fn write(&mut self, tx: &rusqlite::Connection, disk: &Disk) -> rusqlite::Result<()> {
         let Hand { items, endpoints, losses, .. } = self;
         losses.clear();
         endpoints.settle(false);

@@ -220,7 +220,7 @@ impl StoreClock {
                 "the clock jumped from {before} to {after}, which is {worth}; times to live do not follow it"
             );
         }
-        let store = move |tx: &rusqlite::Transaction<'_>| {
+        let store = move |tx: &rusqlite::Connection| {
             jump.iter().try_for_each(|jump| clock_table::add_jump(tx, jump))?;
             clock_table::save(tx, &noted, offset)
         };

@@ -248,7 +248,7 @@ impl Secrets {
 
     fn commit(&self, name: &str, row: Option<Row>) -> Result<(), SecretError> {
         let (stored, gone) = (row.clone(), name.to_owned());
-        let job = move |tx: &rusqlite::Transaction<'_>| match &stored {
+        let job = move |tx: &rusqlite::Connection| match &stored {
             Some(row) => store::upsert(tx, row),
             None => store::delete(tx, &gone),
         };

@@ -73,7 +73,7 @@ impl House {
         let (release, gate) = channel::<()>();
         let (entered, is_in) = channel();
         let mut first = true;
-        let job = move |_: &rusqlite::Transaction<'_>| {
+        let job = move |_: &rusqlite::Connection| {
             if std::mem::take(&mut first) {
                 entered.send(()).unwrap();
                 let _ = gate.recv();
@@ -332,7 +332,7 @@ fn twins_survive_a_full_disk_and_go_on_when_there_is_room() {
     house.report(json!({"kept": 1})).unwrap();
     let limit_to = |pages: u32| {
         let limit =
-            move |tx: &rusqlite::Transaction<'_>| tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
+            move |tx: &rusqlite::Connection| tx.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
         house.database.call(File::Main, limit).unwrap();
     };
     let big: Value =

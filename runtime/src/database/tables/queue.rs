@@ -142,12 +142,12 @@ impl Endpoints {
 }
 
 /// Messages that one statement appends: a statement costs as much as the row that it brings.
-const APPEND_ROWS: [usize; 3] = [16, 4, 1];
+const APPEND_ROWS: [usize; 5] = [16, 8, 4, 2, 1];
 /// Parameters that all rows of such a statement share, and those of each.
 const SHARED: usize = 2;
 const OWN: usize = 14;
 
-static APPEND: LazyLock<[String; 3]> = LazyLock::new(|| {
+static APPEND: LazyLock<[String; 5]> = LazyLock::new(|| {
     APPEND_ROWS.map(|rows| {
         let row = |at: usize| {
             let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", SHARED + at * OWN + n)).collect();

@@ -52,7 +52,7 @@ fn what_waits_is_found_by_endpoint_and_priority_with_its_last_row_and_parked_one
     let at = |priority, endpoint: &str, sequence| StoredMessage { priority, ..message(endpoint, sequence) };
     let rows = [at(3, "a", 1), at(0, "b", 2), at(7, "a", 3), at(3, "a", 4), at(9, "b", 5), at(1, "c", 6)];
     let first = database.call(File::Queue, move |tx| queue::enqueue(tx, &rows, ClockMark::default())).unwrap();
-    let park = move |tx: &rusqlite::Transaction<'_>| {
+    let park = move |tx: &rusqlite::Connection| {
         let parking = queue::Parking { reason: "poison".to_owned(), at_us: 7, tries: queue::Tries::default() };
         assert!(queue::park(tx, first + 4, &parking)? && queue::park(tx, first + 5, &parking)?);
         Ok(())
@@ -111,7 +111,7 @@ fn ids_of_messages_that_go_before_all_others_are_not_used_again_either() {
     let (_dir, database) = opened();
     let put = |count: usize, behind: Option<i64>| {
         let rows = vec![message("a", 1); count];
-        let put = move |tx: &rusqlite::Transaction<'_>| queue::put_before(tx, &rows, ClockMark::default(), behind);
+        let put = move |tx: &rusqlite::Connection| queue::put_before(tx, &rows, ClockMark::default(), behind);
         database.call(File::Queue, put).unwrap()
     };
     let of_run = |count: usize| {
@@ -134,7 +134,7 @@ fn ids_of_messages_that_go_before_all_others_are_not_used_again_either() {
     }
     let again = of_run(2);
     assert!(again.1 < before.0, "{again:?} while {before:?} are there");
-    let append = |tx: &rusqlite::Transaction<'_>| queue::enqueue(tx, &[message("a", 1)], ClockMark::default());
+    let append = |tx: &rusqlite::Connection| queue::enqueue(tx, &[message("a", 1)], ClockMark::default());
     assert_eq!(database.call(File::Queue, append).unwrap(), 1, "others count up as ever");
 }
 

@@ -17,7 +17,7 @@ fn put(database: &Database, n: i64, is_attended: bool, say: &Sender<(ThreadId, O
         outcome.unwrap();
         let _ = say.send((current().id(), own.call(File::Main, |_| Ok(())).err()));
     };
-    let job = move |tx: &rusqlite::Transaction<'_>| tx.execute("INSERT INTO seen (n) VALUES (?1)", [n]).map(drop);
+    let job = move |tx: &rusqlite::Connection| tx.execute("INSERT INTO seen (n) VALUES (?1)", [n]).map(drop);
     let work = Work::new(Box::new(completion)).job(File::Queue, Box::new(job));
     database.submit_work(if is_attended { work.attended() } else { work });
     if is_attended {

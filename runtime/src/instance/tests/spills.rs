@@ -259,7 +259,7 @@ fn what_an_orderly_end_kept_and_was_set_aside_then_is_listed_and_can_be_discarde
     let limits = crate::queue::disk::ReadLimits { messages: 100, bytes: 1 << 20 };
     for kept in disk.read_after(&row(&name, 1).endpoint, 0, i64::MIN, limits).unwrap() {
         let parking = Parking { reason: "broken".to_owned(), at_us: 1, tries: Tries::default() };
-        let park = move |tx: &rusqlite::Transaction<'_>| crate::database::tables::queue::park(tx, kept.id, &parking);
+        let park = move |tx: &rusqlite::Connection| crate::database::tables::queue::park(tx, kept.id, &parking);
         assert!(house.database.call(crate::database::File::Queue, park).unwrap());
     }
     let page = |after| {

@@ -118,7 +118,7 @@ fn numbers_given_out_beside_the_book_are_never_given_out_again() {
     sequence.goes_to_memory();
     house.take(&mut sequence, 10);
     let epoch = house.book.epoch();
-    let fails = |tx: &rusqlite::Transaction<'_>| {
+    let fails = |tx: &rusqlite::Connection| {
         tx.execute_batch("CREATE TRIGGER no BEFORE UPDATE ON sequence BEGIN SELECT raise(ABORT, 'no'); END")
     };
     house.database.call(File::Queue, fails).unwrap();

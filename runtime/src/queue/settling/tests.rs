@@ -245,7 +245,7 @@ fn what_was_reported_is_committed_before_and_begun_again_where_it_failed() {
     let report: Before = Box::new(move |job, done| {
         let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
         say.send(is_first).unwrap();
-        let main = move |_: &rusqlite::Transaction<'_>| {
+        let main = move |_: &rusqlite::Connection| {
             if is_first { Err(rusqlite::Error::QueryReturnedNoRows) } else { Ok(()) }
         };
         database.submit_work(Work::new(done).job(File::Main, Box::new(main)).job(File::Queue, job));
