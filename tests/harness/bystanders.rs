@@ -43,12 +43,19 @@ impl Runtime {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until a module's notes have `count` lines.
+    /// Waits until a module's notes have `count` lines: as long as more of them come.
     #[track_caller]
     pub fn wait_for_notes(&self, module: &str, file: &str, count: usize) -> Vec<String> {
-        let what = format!("{count} lines in the file '{file}' of {module}");
-        wait_until(SOON, &what, || self.notes(module, file).len() >= count);
-        self.notes(module, file)
+        let mut notes = self.notes(module, file);
+        while notes.len() < count {
+            let before = notes.len();
+            let what = format!("{count} lines in the file '{file}' of {module}, which has {before}");
+            wait_until(SOON, &what, || {
+                notes = self.notes(module, file);
+                notes.len() > before
+            });
+        }
+        notes
     }
 
     /// Asserts that `work` does not disturb the bystanders: they are not restarted, every number arrives in its turn, and
