@@ -121,9 +121,20 @@ impl MetaKind {
     }
 }
 
+/// Bytes before key and value of an encoded property.
+const HEAD: usize = 7;
+
 /// Length of one encoded property.
 pub fn meta_len(key: &[u8], value: &[u8]) -> usize {
-    7 + key.len() + value.len()
+    HEAD + key.len() + value.len()
+}
+
+/// What stands before key and value of an encoded property; their lengths are those that [`encode_meta`] allows.
+#[inline]
+pub fn meta_head(kind: MetaKind, key: &[u8], value: &[u8]) -> [u8; HEAD] {
+    let [k0, k1] = (key.len() as u16).to_le_bytes();
+    let [v0, v1, v2, v3] = (value.len() as u32).to_le_bytes();
+    [kind as u8, k0, k1, v0, v1, v2, v3]
 }
 
 /// Appends one encoded property; the caller has put [`META_FORMAT`] in front of the first.
@@ -132,9 +143,7 @@ pub fn meta_len(key: &[u8], value: &[u8]) -> usize {
 pub fn encode_meta(out: &mut impl Extend<u8>, kind: MetaKind, key: &[u8], value: &[u8]) {
     let key = &key[..key.len().min(usize::from(u16::MAX))];
     let value = &value[..value.len().min(u32::MAX as usize)];
-    out.extend([kind as u8]);
-    out.extend((key.len() as u16).to_le_bytes());
-    out.extend((value.len() as u32).to_le_bytes());
+    out.extend(meta_head(kind, key, value));
     out.extend(key.iter().copied());
     out.extend(value.iter().copied());
 }
@@ -164,7 +173,7 @@ impl<'a> Meta<'a> {
             _ => &[],
         };
         std::iter::from_fn(move || {
-            let (head, tail) = rest.split_at_checked(7)?;
+            let (head, tail) = rest.split_at_checked(HEAD)?;
             let kind = MetaKind::from_byte(head[0])?;
             let key_len = usize::from(u16::from_le_bytes([head[1], head[2]]));
             let value_len = u32::from_le_bytes([head[3], head[4], head[5], head[6]]) as usize;

@@ -96,6 +96,12 @@ impl Control {
         self.own.give_up();
         ingest.keep_waiting(clock::now() + KEEPING);
         self.keep_losses();
+        let _ = self.database.flush();
+        if ingest.losses().is_any_fresh() {
+            // An output whose losses are nowhere is not closed: the next start says which of its messages may be missing.
+            tracing::error!("what was lost could not be stored; the next start counts all that was in memory as lost");
+            return;
+        }
         ingest.close_sequences();
     }
 

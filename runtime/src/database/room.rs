@@ -98,7 +98,8 @@ impl Shortage {
 /// What was found at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
-    /// Free bytes of the disk; `None` where the system does not tell.
+    /// Free bytes of the disk, without those that the queue's file still grows by when its log is folded into it; `None` where
+    /// the system does not tell.
     pub free: Option<u64>,
     /// Shares of the disk.
     pub shares: Shares,
@@ -106,33 +107,37 @@ pub struct Look {
     pub file: u64,
     /// Of these, bytes in pages that hold nothing.
     pub spare: u64,
-    /// Bytes that the file may have.
-    pub bound: u64,
+    /// Bytes that the file may have by its budget.
+    pub wanted: u64,
 }
 
 /// Whether something is short after this look; `was`: whether something was before. What is shut opens only once there is clearly
 /// more room, so that it does not flutter.
 pub fn shortage(look: Look, was: bool) -> Option<Shortage> {
-    let Look { free, shares, file, spare, bound } = look;
+    let Look { free, shares, file, spare, wanted } = look;
     if let Some(free) = free {
         // The pages of the file that hold nothing are room as well.
-        let wanted = if was { shares.low_water + shares.low_water / 2 } else { shares.low_water };
-        if free < shares.low_water || free + spare < wanted {
+        let needed = if was { shares.low_water + shares.low_water / 2 } else { shares.low_water };
+        if free < shares.low_water || free + spare < needed {
             return Some(Shortage::Disk { free, low_water: shares.low_water });
         }
     }
     let used = file.saturating_sub(spare);
-    let most = if was { bound / 10 * 9 } else { bound.saturating_sub(64 << 10) };
+    let most = if was { wanted / 10 * 9 } else { wanted.saturating_sub(64 << 10) };
     (used > most).then_some(Shortage::File { bytes: file })
 }
 
-/// Bytes that the queue's file may have: twice its byte budget, since rows need more than their messages, but never the last of
-/// the disk.
-pub fn bound(budget: u64, file: u64, free: Option<u64>, shares: Shares) -> u64 {
-    let wanted = budget.saturating_mul(2).saturating_add(OVERHEAD);
-    match free {
-        Some(free) => wanted.min(file.saturating_add(free.saturating_sub(shares.low_water))),
-        None => wanted,
+/// Bytes that the queue's file may have by its byte budget: twice that, since rows need more than their messages.
+pub fn wanted(budget: u64) -> u64 {
+    budget.saturating_mul(2).saturating_add(OVERHEAD)
+}
+
+impl Look {
+    /// Bytes that the queue's file may have until the next look: never the last of the disk. What it grows by needs room twice, in
+    /// the log and then in the file; without that the log could not be folded, and nothing could be removed any more.
+    pub fn bound(self) -> u64 {
+        let left = |free: u64| free.saturating_sub(self.shares.low_water) / 2;
+        self.free.map_or(self.wanted, |free| self.wanted.min(self.file.saturating_add(left(free))))
     }
 }
 
@@ -195,7 +200,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn look(free: u64, file: u64, spare: u64) -> Look {
-        Look { free: Some(free), shares: Shares::of(1 << 40), file, spare, bound: 1000 * MIB }
+        Look { free: Some(free), shares: Shares::of(1 << 40), file, spare, wanted: 1000 * MIB }
     }
 
     #[test]
@@ -229,9 +234,10 @@ mod tests {
     fn the_file_may_have_what_its_messages_need_but_never_the_last_of_the_disk() {
         let shares = Shares::of(1 << 40);
         assert_eq!(shares, Shares { ballast: 32 * MIB, low_water: 64 * MIB });
-        assert_eq!(bound(100 * MIB, 0, Some(1 << 39), shares), 264 * MIB);
-        assert_eq!(bound(100 * MIB, 10 * MIB, Some(74 * MIB), shares), 20 * MIB);
-        assert_eq!(bound(100 * MIB, 10 * MIB, Some(MIB), shares), 10 * MIB);
+        let bound = |file: u64, free: u64| Look { wanted: wanted(100 * MIB), ..look(free, file, 0) }.bound();
+        assert_eq!(bound(0, 1 << 39), 264 * MIB);
+        assert_eq!(bound(10 * MIB, 84 * MIB), 20 * MIB, "there is as much again for the log");
+        assert_eq!(bound(10 * MIB, MIB), 10 * MIB);
         assert_eq!(Shares::of(48 * MIB), Shares { ballast: 3 * MIB, low_water: 3 * MIB });
         assert!(shares.makes_ballast(128 * MIB) && !shares.makes_ballast(127 * MIB));
     }

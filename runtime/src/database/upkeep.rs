@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
 use super::ballast::Ballast;
-use super::room::{Look, Room, Shares, Shortage, bound, shortage};
+use super::room::{Look, Room, Shares, Shortage, shortage, wanted};
 use super::vacuum::{Pages, Vacuum};
 use super::{Figures, File, disk_space};
 
@@ -144,12 +144,20 @@ impl Upkeep {
         let Some((free, size)) = disk_space(&self.folder) else { return false };
         let shares = Shares::of(size);
         if free >= shares.low_water {
-            // The file is at its bound, not the disk: unless the disk has grown since.
+            // The file is at its bound, not the disk: unless there is more room since the last look.
             if file == File::Main {
                 return self.limit(conn, file, size / 2 / PAGE_BYTES);
             }
-            let bytes = Pages::of(conn).map_or(0, |pages| pages.all * PAGE_BYTES);
-            self.room.note(Some(Shortage::File { bytes }));
+            let Ok(pages) = Pages::of(conn) else { return false };
+            let look = self.found(pages);
+            if look.bound() > look.file && self.limit(conn, file, look.bound() / PAGE_BYTES) {
+                return true;
+            }
+            let found = shortage(look, true).unwrap_or(match look.bound() < look.wanted {
+                true => Shortage::Disk { free, low_water: shares.low_water },
+                false => Shortage::File { bytes: look.file },
+            });
+            self.room.note(Some(found));
             return false;
         }
         self.room.note(Some(Shortage::Disk { free, low_water: shares.low_water }));
@@ -166,7 +174,20 @@ impl Upkeep {
         );
         self.ballast.give_up();
         self.room.set_ballast(self.ballast.bytes());
+        // Before anything else takes the room: a log that cannot be folded only grows.
+        self.fold(conn, file, "PRAGMA wal_checkpoint(PASSIVE)");
         true
+    }
+
+    /// What there is to say of the room, with the queue's file of so many pages.
+    fn found(&self, pages: Pages) -> Look {
+        let (file, spare) = (pages.all * PAGE_BYTES, pages.spare * PAGE_BYTES);
+        let disk = disk_space(&self.folder);
+        // Pages that are in the log only come into the file yet.
+        let on_disk = std::fs::metadata(self.folder.join(File::Queue.name())).map_or(file, |found| found.len());
+        let free = disk.map(|(free, _)| free.saturating_sub(file.saturating_sub(on_disk)));
+        let shares = Shares::of(disk.map_or(u64::MAX, |(_, size)| size));
+        Look { free, shares, file, spare, wanted: wanted(self.room.budget()) }
     }
 
     /// Looks at the room that is left.
@@ -175,16 +196,18 @@ impl Upkeep {
         let (main, queue) = (&conns[File::Main as usize], &conns[File::Queue as usize]);
         let Ok(pages) = Pages::of(queue) else { return };
         self.vacuum.look(pages, now);
-        let (file, spare) = (pages.all * PAGE_BYTES, pages.spare * PAGE_BYTES);
-        let disk = disk_space(&self.folder);
-        let (free, size) = (disk.map(|(free, _)| free), disk.map_or(u64::MAX, |(_, size)| size));
-        let shares = Shares::of(size);
-        let bound = bound(self.room.budget(), file, free, shares);
+        let look = self.found(pages);
+        let Look { free, shares, .. } = look;
         // Twins are few: what goes beyond half of the disk is no twin any more.
+        let size = disk_space(&self.folder).map_or(u64::MAX, |(_, size)| size);
         self.limit(main, File::Main, size / 2 / PAGE_BYTES);
-        self.limit(queue, File::Queue, bound / PAGE_BYTES);
+        self.limit(queue, File::Queue, look.bound() / PAGE_BYTES);
         let was = self.room.shortage().is_some();
-        self.room.note(shortage(Look { free, shares, file, spare, bound }, was));
+        self.room.note(shortage(look, was));
+        if was {
+            // It may have found no room the last time.
+            self.fold(queue, File::Queue, "PRAGMA wal_checkpoint(PASSIVE)");
+        }
         if let Some(free) = free
             && self.ballast.bytes() == 0
             && shares.makes_ballast(free)

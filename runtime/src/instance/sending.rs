@@ -9,7 +9,7 @@ use dinrail_plugin::abi::*;
 use super::completions::Completion;
 use super::host::{read, refused_stage, with_link};
 use super::link::Link;
-use crate::message::{META_FORMAT, MetaKind, meta_len};
+use crate::message::{META_FORMAT, MetaKind, meta_head, meta_len};
 use crate::queue::disk::Disk;
 use crate::queue::ingest::{DiskMessage, InLine, Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
@@ -82,9 +82,7 @@ impl<'a> Parts<'a> {
     fn write(&self, out: &mut MetaWriter<'_>) {
         out.put(&[META_FORMAT]);
         let mut put = |kind: MetaKind, key: &[u8], value: &[u8]| {
-            out.put(&[kind as u8]);
-            out.put(&(key.len() as u16).to_le_bytes());
-            out.put(&(value.len() as u32).to_le_bytes());
+            out.put(&meta_head(kind, key, value));
             out.put(key);
             out.put(value);
         };

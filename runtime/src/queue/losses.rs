@@ -107,6 +107,11 @@ impl Losses {
         std::mem::take(&mut *lock(&self.untold))
     }
 
+    /// Whether something was counted since the last [`Losses::take`].
+    pub fn is_any_fresh(&self) -> bool {
+        lock(&self.fresh).values().flatten().any(|loss| loss.count > 0)
+    }
+
     /// What was counted since the last call.
     pub fn take(&self) -> Vec<Loss> {
         std::mem::take(&mut *lock(&self.fresh)).into_values().flatten().collect()

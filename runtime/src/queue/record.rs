@@ -314,6 +314,7 @@ impl<'a> MetaWriter<'a> {
     }
 
     /// Appends bytes; what does not fit into the announced length is left out.
+    #[inline(always)]
     pub fn put(&mut self, bytes: &[u8]) {
         let n = bytes.len().min(self.at.len());
         let (now, later) = std::mem::take(&mut self.at).split_at_mut(n);

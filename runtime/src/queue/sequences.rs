@@ -11,8 +11,15 @@
 //!                                   └── the next block is on disk long before this one is used up
 //! ```
 //!
+//! While the book cannot be written, as on a full disk, blocks are noted in a spare file whose room was taken before; the next start
+//! brings them into the book. Only where that fails too are numbers given out that no file knows of, and the next start begins another
+//! epoch.
+//!
 //! Blocks last `BLOCK_LASTS` at the rate of the output, so a sender waits for the disk with its first message, and for moments while
 //! it becomes very fast. Guarantee: what is given out costs a comparison.
+
+mod left;
+mod spare;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,9 +29,10 @@ use std::time::{Duration, Instant};
 use super::lane::{Source, lock};
 use super::outgoing::SendError;
 use crate::clock;
-use crate::database::tables::loss::{self, LossRow};
+use crate::database::tables::loss::LossRow;
 use crate::database::tables::{sequence, setting};
 use crate::database::{Database, File, Job, StoreError};
+use spare::{Note, Spare};
 
 /// For how long a block lasts, at the rate of the one before.
 const BLOCK_LASTS: Duration = Duration::from_secs(20);
@@ -52,6 +60,8 @@ struct Inner {
     epoch: u64,
     /// `None`: nothing is kept, for tests and tryouts.
     file: Option<(Database, PathBuf)>,
+    /// `None` with `file`.
+    spare: Option<Mutex<Spare>>,
     is_behind: AtomicBool,
     is_over: AtomicBool,
 }
@@ -99,7 +109,8 @@ struct State {
 impl Book {
     /// A book that is kept nowhere.
     pub fn unkept(epoch: u64) -> Book {
-        Book(Arc::new(Inner { epoch, file: None, is_behind: AtomicBool::new(false), is_over: AtomicBool::new(false) }))
+        let (is_behind, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Book(Arc::new(Inner { epoch, file: None, spare: None, is_behind, is_over }))
     }
 
     /// Opens the book in `folder`, the state directory, and closes what an end without a word left open. Second: what the ledger has
@@ -111,13 +122,19 @@ impl Book {
         let (found, is_any_open) =
             database.read(File::Queue, |conn| Ok((sequence::epoch(conn)?, sequence::is_any_open(conn)?)))?;
         let was_behind = marker.exists();
+        let (mut spare, mut noted) = Spare::open(folder);
+        // What belongs to another book was brought into it, or is lost with it.
+        noted.retain(|note| found == Some(note.epoch));
         let (epoch, lines) = match found {
             Some(epoch) if !was_behind && known.is_none_or(|known| known == epoch) => {
-                let lines = if is_any_open { close_left(database, epoch)? } else { Vec::new() };
-                (epoch, lines)
+                let is_left = is_any_open || !noted.is_empty();
+                (epoch, if is_left { left::close(database, epoch, noted)? } else { Vec::new() })
             }
-            _ => begin(database, known, own)?,
+            _ => left::begin(database, known, own, noted)?,
         };
+        if let Err(error) = spare.clear() {
+            tracing::warn!("the spare file of sequences cannot be cleared, which wastes numbers: {error}");
+        }
         if known != Some(epoch) {
             let text = epoch.to_string();
             database.call(File::Main, move |tx| setting::set(tx, setting::key::SEQUENCE_BOOK, &text))?;
@@ -127,7 +144,8 @@ impl Book {
         }
         let file = Some((database.clone(), marker));
         let (is_behind, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok((Book(Arc::new(Inner { epoch, file, is_behind, is_over })), lines))
+        let spare = Some(Mutex::new(spare));
+        Ok((Book(Arc::new(Inner { epoch, file, spare, is_behind, is_over })), lines))
     }
 
     /// The epoch of every number of this run.
@@ -152,16 +170,45 @@ impl Book {
     /// Closes outputs at their last numbers, see [`Sequence::close`]. Does not wait for the disk.
     pub fn close(&self, closed: Vec<(Arc<Source>, u64)>) {
         let Some((database, marker)) = &self.0.file else { return };
-        let (marker, book) = (marker.clone(), self.clone());
+        let (marker, book, of_spare) = (marker.clone(), self.clone(), closed.clone());
         database.submit_now(
             File::Queue,
             Box::new(move |tx| closed.iter().try_for_each(|(of, n)| sequence::close(tx, &of.identity, &of.output, *n))),
             Box::new(move |outcome| match outcome {
-                Ok(()) if book.0.is_behind.load(Ordering::Acquire) => drop(std::fs::remove_file(&marker)),
-                Ok(()) => {}
+                Ok(()) => {
+                    if book.0.is_behind.load(Ordering::Acquire) {
+                        let _ = std::fs::remove_file(&marker);
+                    }
+                    if let Some(spare) = &book.0.spare {
+                        lock(spare).forget(of_spare.iter().map(|(of, _)| (&*of.identity, &*of.output)));
+                    }
+                }
                 Err(error) => tracing::error!("the last sequences could not be stored: {error}"),
             }),
         );
+    }
+
+    /// Notes a block that the book did not take; false where that cannot be done either. `[writer]`
+    fn note(&self, source: &Source, block: (u64, u64), has_memory: bool, why: &StoreError) -> bool {
+        let Some(spare) = &self.0.spare else { return false };
+        let note = Note {
+            epoch: self.0.epoch,
+            sender: source.identity.to_string(),
+            output: source.output.to_string(),
+            before: block.0,
+            reserved: block.1,
+            has_memory,
+        };
+        match lock(spare).note(&note) {
+            Ok(()) => {
+                tracing::debug!("sequences up to {} are reserved in the spare file: {why}", block.1);
+                true
+            }
+            Err(error) => {
+                tracing::error!("sequences cannot be reserved in the spare file: {error}");
+                false
+            }
+        }
     }
 
     /// The disk did not take a block: from now on numbers may be given out that it knows nothing of. `[writer]`
@@ -200,27 +247,32 @@ impl Book {
             }),
             Box::new(move |outcome| {
                 let failed = outcome.err();
-                if let Some(error) = &failed {
-                    book.falls_behind(error);
-                }
                 // One that cannot be opened goes on from what can be read.
-                let before = match failed {
-                    Some(_) if is_first => {
+                let before = match (&failed, known) {
+                    (_, Some(before)) => Some(before),
+                    (None, None) => Some(*lock(&opened)),
+                    (Some(_), None) => {
                         let read =
                             |conn: &rusqlite::Connection| sequence::last(conn, &of_reader.identity, &of_reader.output);
                         reader.read(File::Queue, read).ok()
                     }
-                    _ => Some(*lock(&opened)),
                 };
+                let to = before.filter(|_| is_first).map_or(to, |before| before + size);
+                let is_reserved = failed.as_ref().is_none_or(|why| {
+                    before.is_some_and(|before| book.note(&of_reader, (before, to), has_memory, why)) || {
+                        book.falls_behind(why);
+                        false
+                    }
+                });
                 let mut state = lock(&told.state);
                 state.is_in_line = false;
-                state.has_failed = failed.is_some();
+                state.has_failed = !is_reserved;
                 if is_first {
                     state.before = before;
                     state.reserved = before.unwrap_or(0);
                 }
-                if failed.is_none() {
-                    state.reserved = state.reserved.max(if is_first { state.reserved + size } else { to });
+                if is_reserved {
+                    state.reserved = state.reserved.max(to);
                     state.has_memory |= has_memory;
                 }
                 drop(state);
@@ -367,71 +419,6 @@ impl State {
 fn block_size(size: u64, used: u64, time: Duration) -> u64 {
     let wanted = used as f64 * BLOCK_LASTS.as_secs_f64() / time.as_secs_f64().max(1e-9);
     (wanted as u64).clamp(MIN_BLOCK, size.saturating_mul(MAX_GROWTH).min(MAX_BLOCK))
-}
-
-/// The lines of the ledger for what an end without a word left open, which it closes.
-fn close_left(database: &Database, epoch: u64) -> Result<Vec<LossRow>, StoreError> {
-    database.call(File::Queue, move |tx| {
-        let lines: Vec<LossRow> = sequence::open_ones(tx)?.iter().filter_map(|open| line(open, epoch)).collect();
-        loss::add(tx, &lines, clock::wall_us())?;
-        sequence::close_all(tx)?;
-        Ok(lines)
-    })
-}
-
-/// What the ledger says of an output that was left open; `None` where nothing can be missing.
-fn line(open: &sequence::Open, epoch: u64) -> Option<LossRow> {
-    let (first, last) = (open.settled + 1, open.reserved);
-    if first > last {
-        return None;
-    }
-    let (reason, count) = match open.has_memory {
-        true => (super::losses::RUNTIME_DIED, last - first + 1),
-        // What was acknowledged is on disk; the numbers are skipped all the same, and whoever counts them is to know.
-        false => (super::losses::NOT_ACKNOWLEDGED, 0),
-    };
-    Some(LossRow {
-        sender: open.sender.clone(),
-        output: open.output.clone(),
-        endpoint: String::new(),
-        reason: reason.to_owned(),
-        first: (epoch, first),
-        last: (epoch, last),
-        count,
-        is_upper_bound: true,
-    })
-}
-
-/// Begins another epoch. Where there was a book before, the ledger says so.
-fn begin(database: &Database, known: Option<u64>, own: &str) -> Result<(u64, Vec<LossRow>), StoreError> {
-    let epoch = database.call(File::Main, |tx| setting::count_up(tx, setting::key::SEQUENCE_EPOCH))?;
-    let own = own.to_owned();
-    let lines = database.call(File::Queue, move |tx| {
-        let left = sequence::open_ones(tx)?;
-        let mut lines: Vec<LossRow> =
-            left.iter().filter_map(|open| line(open, known.unwrap_or(epoch.saturating_sub(1)))).collect();
-        if let Some(known) = known {
-            lines.push(LossRow {
-                sender: own.clone(),
-                output: String::new(),
-                endpoint: String::new(),
-                reason: super::losses::BOOK_LOST.to_owned(),
-                first: (known, 0),
-                last: (epoch, 0),
-                count: 0,
-                is_upper_bound: true,
-            });
-        }
-        loss::add(tx, &lines, clock::wall_us())?;
-        sequence::begin(tx, epoch)?;
-        Ok(lines)
-    })?;
-    if known.is_some() {
-        tracing::error!(
-            "the book of message sequences is lost: sequences begin again at 1, in epoch {epoch}; see `dinrail losses`"
-        );
-    }
-    Ok((epoch, lines))
 }
 
 #[cfg(test)]

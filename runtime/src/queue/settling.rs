@@ -217,13 +217,7 @@ impl Settling {
     }
 
     /// Makes the change; may be run again where it failed with others. `[writer]`
-    fn make(
-        &self,
-        tx: &rusqlite::Connection,
-        work: u64,
-        begun: Option<u64>,
-        hand: &mut Hand,
-    ) -> rusqlite::Result<()> {
+    fn make(&self, tx: &rusqlite::Connection, work: u64, begun: Option<u64>, hand: &mut Hand) -> rusqlite::Result<()> {
         let mut state = lock(&self.state);
         if !hand.has_run {
             hand.has_run = true;

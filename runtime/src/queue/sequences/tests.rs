@@ -1,6 +1,7 @@
 //! No number is given out twice, and what an end without a word leaves is told.
 
 use super::*;
+use crate::database::tables::loss;
 
 struct House {
     folder: tempfile::TempDir,
@@ -111,17 +112,85 @@ fn a_lost_book_begins_another_epoch_and_the_ledger_says_so() {
     assert_eq!(house.book.epoch(), epoch + 1, "once");
 }
 
+const NO_UPDATE: &str = "CREATE TRIGGER no BEFORE UPDATE ON sequence BEGIN SELECT raise(ABORT, 'no'); END";
+const NO_INSERT: &str = "CREATE TRIGGER no BEFORE INSERT ON sequence BEGIN SELECT raise(ABORT, 'no'); END";
+
+impl House {
+    /// From now on the book cannot be written so.
+    fn fail(&self, trigger: &'static str) {
+        self.database.call(File::Queue, move |tx| tx.execute_batch(trigger)).unwrap();
+    }
+
+    /// The book can be written again, after whatever end there was.
+    fn heal(self) -> House {
+        self.database.call(File::Queue, |tx| tx.execute_batch("DROP TRIGGER no")).unwrap();
+        self.again()
+    }
+
+    /// The spare file is lost too.
+    fn without_spare() -> House {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sequences.spare")).unwrap();
+        House::open(folder)
+    }
+}
+
 #[test]
-fn numbers_given_out_beside_the_book_are_never_given_out_again() {
+fn blocks_that_the_book_does_not_take_are_in_the_spare_file_and_the_ledger_has_all_of_them() {
     let house = House::new();
     let mut sequence = Sequence::default();
     sequence.goes_to_memory();
     house.take(&mut sequence, 10);
     let epoch = house.book.epoch();
-    let fails = |tx: &rusqlite::Connection| {
-        tx.execute_batch("CREATE TRIGGER no BEFORE UPDATE ON sequence BEGIN SELECT raise(ABORT, 'no'); END")
-    };
-    house.database.call(File::Queue, fails).unwrap();
+    house.fail(NO_UPDATE);
+    assert_eq!(house.take(&mut sequence, 100_000), 100_010, "a sender goes on");
+
+    let house = house.heal();
+    assert_eq!(house.book.epoch(), epoch);
+    let [("runtimeDied", 1, last, count)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert!(last >= 100_010 && count == last, "{:?}", house.lines);
+    assert_eq!(house.take(&mut Sequence::default(), 1), last + 1, "no number is given twice");
+    let house = house.again();
+    assert!(house.ranges().iter().all(|(_, first, ..)| *first > last), "it is told once: {:?}", house.lines);
+}
+
+#[test]
+fn an_output_that_is_new_to_the_book_is_in_the_spare_file_by_its_name() {
+    let house = House::new();
+    house.fail(NO_INSERT);
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    assert_eq!(house.take(&mut sequence, 5), 5);
+
+    let house = house.heal();
+    let [("runtimeDied", 1, last, _)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert_eq!((&*house.lines[0].sender, &*house.lines[0].output), (&*source().identity, &*source().output));
+    assert!(last >= 5);
+}
+
+#[test]
+fn nothing_of_the_spare_file_is_left_by_an_orderly_end() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 10);
+    house.fail(NO_UPDATE);
+    let last = house.take(&mut sequence, 1000);
+    house.database.call(File::Queue, |tx| tx.execute_batch("DROP TRIGGER no")).unwrap();
+    house.book.close(vec![(source(), sequence.close().unwrap())]);
+    let house = house.again();
+    assert_eq!(house.ranges(), []);
+    assert_eq!(house.take(&mut Sequence::default(), 1), last + 1);
+}
+
+#[test]
+fn numbers_that_no_file_knows_of_are_never_given_out_again() {
+    let house = House::without_spare();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 10);
+    let epoch = house.book.epoch();
+    house.fail(NO_UPDATE);
     assert_eq!(house.take(&mut sequence, 100_000), 100_010, "a sender goes on");
 
     let house = house.again();
@@ -149,14 +218,13 @@ fn output_whose_line_is_not_in_the_book_is_opened_anew_with_its_next_block() {
 
 #[test]
 fn output_that_could_not_be_opened_is_opened_once_the_disk_takes_it() {
-    let house = House::new();
+    let house = House::without_spare();
     let mut sequence = Sequence::default();
     house.take(&mut sequence, 10);
     house.book.close(vec![(source(), 10)]);
     let mut sequence = Sequence::default();
     sequence.goes_to_memory();
-    let fails = "CREATE TRIGGER no BEFORE INSERT ON sequence BEGIN SELECT raise(ABORT, 'no'); END";
-    house.database.call(File::Queue, move |tx| tx.execute_batch(fails)).unwrap();
+    house.fail(NO_INSERT);
     assert_eq!(house.take(&mut sequence, 5), 15, "it goes on from what can be read");
     house.database.call(File::Queue, |tx| tx.execute_batch("DROP TRIGGER no")).unwrap();
     let last = house.take(&mut sequence, 10_000);
