@@ -64,3 +64,29 @@ fn budget_that_means_nothing_is_refused_with_its_place() {
 
     refused.refused(1, &["storeAndForwardConfiguration.maxBytes", "is no endpoint", "$upstream"]);
 }
+
+#[test]
+fn endpoint_that_is_full_costs_the_others_of_the_message_nothing_and_the_sender_is_told() {
+    let runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let store = json!({"endpoints": {"$upstream": {"maxBytes": 350_000}}});
+    let late = json!({
+        "route": "FROM /messages/modules/w/outputs/out INTO BrokeredEndpoint(\"/modules/late/inputs/in\")",
+        "durability": "disk",
+    });
+    runtime.deploy(&manifest(store).any_route("late", late));
+
+    assert_eq!(send(&runtime, 5), 3, "the others are told that the store is full");
+
+    let queue = rusqlite::Connection::open(runtime.state().join("queue.db")).unwrap();
+    let waiting = |endpoint: &str| -> i64 {
+        let sql = "SELECT count(*) FROM message JOIN endpoint e ON e.id = endpoint WHERE e.name LIKE ?1";
+        queue.query_row(sql, [endpoint], |row| row.get(0)).unwrap()
+    };
+    assert_eq!((waiting("%upstream"), waiting("%/late/inputs/in")), (3, 5));
+    wait_until(SOON, "what was refused is in the ledger", || {
+        runtime.json(&["losses", "w"])["entries"].as_array().is_some_and(|entries| !entries.is_empty())
+    });
+    let losses = runtime.json(&["losses", "w"]);
+    let found: Vec<_> = losses["entries"].as_array().unwrap().iter().map(|e| (&e["endpoint"], &e["count"])).collect();
+    assert_eq!(found, [(&json!("$upstream"), &json!(2))], "{losses:#}");
+}

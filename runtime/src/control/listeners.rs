@@ -197,7 +197,7 @@ mod tests {
         let output = ingest.output(&Identity::module("d", "m").unwrap(), "out");
         let send = || {
             let outgoing = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
-            ingest.send(&output, &outgoing, &mut |_, _| Ok(())).unwrap();
+            ingest.send(&output, &outgoing, &mut |_, _, _| Ok(())).unwrap();
         };
         let inbox = Arc::<Inbox>::default();
         let (id, queue) = listeners.listen(Selection::parse("FROM /*").unwrap(), None, inbox.clone());

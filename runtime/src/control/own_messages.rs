@@ -135,7 +135,7 @@ impl OwnMessages {
         let meta = message.encode_meta();
         let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
         let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
-        let mut store = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
+        let mut store = |rows: Vec<DiskMessage>, line: InLine, _: Option<&SendError>| -> Result<(), SendError> {
             let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
             let (ingest, source) = (self.ingest.clone(), output.source().clone());
             // The writer may be waiting to put something in here.

@@ -240,7 +240,7 @@ unsafe fn carry(
         return DR_GONE;
     }
     let (mut status, mut not_staged) = (DR_OK, None);
-    let mut disk = |rows: Vec<DiskMessage>, line: InLine| -> Result<(), SendError> {
+    let mut disk = |rows: Vec<DiskMessage>, line: InLine, short: Option<&SendError>| -> Result<(), SendError> {
         if delivery != DR_NO_DELIVERY {
             link.services.disk.check(&rows)?;
             let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
@@ -254,11 +254,16 @@ unsafe fn carry(
             });
         }
         let (ingest, source, hearer) = (link.services.ingest.clone(), output.source().clone(), hearer());
+        // Where an endpoint was full, the end is that of the whole: not every receiver has it.
+        let short = short.map(ToString::to_string);
         let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
         let attends = matches!(&hearer, Hearer::Thread(Waker(waiting)) if waiting.attends);
         link.services.disk.enqueue_from(rows, attends, move |outcome| {
             match outcome {
-                Ok(_) => hearer.hear(DR_OK, ""),
+                Ok(_) => match short {
+                    None => hearer.hear(DR_OK, ""),
+                    Some(why) => hearer.hear(DR_FULL, &why),
+                },
                 Err(error) => {
                     for (endpoint, sequence) in &lost {
                         ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);

@@ -172,6 +172,22 @@ impl Budget {
         self.check_rows_with(rows, |_| {})
     }
 
+    /// Those for which there is room just now, and the endpoints of the others, with why; takes nothing.
+    pub fn admit(&self, rows: Vec<StoredMessage>) -> (Vec<StoredMessage>, Vec<(Arc<str>, SendError)>) {
+        let (mut admitted, mut refused) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            // Each one counts for the next.
+            let (endpoint, bytes) = (row.endpoint.clone(), size(&row));
+            match self.take(&endpoint, bytes) {
+                Ok(()) => admitted.push(row),
+                Err(error) => refused.push((endpoint, error)),
+            }
+        }
+        let mut state = lock(&self.state);
+        admitted.iter().for_each(|row| state.untake(&row.endpoint, size(row)));
+        (admitted, refused)
+    }
+
     fn check_rows_with(&self, rows: &[StoredMessage], then: impl FnOnce(&mut State)) -> Result<(), SendError> {
         let Some(first) = rows.first() else { return Ok(()) };
         self.check_room(&first.endpoint, size(first))?;
@@ -292,6 +308,13 @@ impl State {
         self.add(endpoint, signed(bytes));
         let taken = &mut self.account(endpoint).taken;
         *taken = (taken.0 + 1, taken.1.saturating_add(bytes));
+    }
+
+    /// Takes it back.
+    fn untake(&mut self, endpoint: &Arc<str>, bytes: u64) {
+        self.add(endpoint, -signed(bytes));
+        let taken = &mut self.account(endpoint).taken;
+        *taken = (taken.0.saturating_sub(1), taken.1.saturating_sub(bytes));
     }
 
     fn account(&mut self, endpoint: &Arc<str>) -> &mut Account {

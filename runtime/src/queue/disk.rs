@@ -198,6 +198,11 @@ impl Disk {
         self.budget.check_rows(rows)
     }
 
+    /// The rows that the byte budget allows just now, and the endpoints of the others, with why.
+    pub fn admit(&self, rows: Vec<StoredMessage>) -> (Vec<StoredMessage>, Vec<(Arc<str>, SendError)>) {
+        self.budget.admit(rows)
+    }
+
     /// Puts messages in line for the next commit; `done` hears the id of the first, which the others follow, or why they are not
     /// stored: on the writer's thread, must not wait. `[any thread]`; waits only while the disk is far behind.
     pub fn enqueue(

@@ -97,9 +97,9 @@ pub struct QueueFigures {
     pub taken: Vec<(Arc<Source>, u64)>,
 }
 
-/// Takes rows to the disk, in the order of its calls. What it is given with them is to be dropped when they are stored, or will not
-/// be.
-pub type Store<'s> = dyn FnMut(Vec<DiskMessage>, InLine) -> Result<(), SendError> + 's;
+/// Takes rows to the disk, in the order of its calls, with why others of the message are not among them. What it is given with them
+/// is to be dropped when they are stored, or will not be.
+pub type Store<'s> = dyn FnMut(Vec<DiskMessage>, InLine, Option<&SendError>) -> Result<(), SendError> + 's;
 
 /// Identity of the sender, and name of the output.
 type OutputKey = (Arc<str>, Arc<str>);
@@ -327,7 +327,7 @@ impl Ingest {
         };
         let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.place(&output, Chosen::all(&[target]), message, stamp, MAX_HOLD, &mut |_, _| Ok(()))
+        self.place(&output, Chosen::all(&[target]), message, stamp, MAX_HOLD, &mut |_, _, _| Ok(()))
     }
 
     #[cold]

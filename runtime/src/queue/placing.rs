@@ -291,11 +291,22 @@ impl Placing<'_> {
         }
     }
 
-    /// Hands rows of durable routes to `disk`.
+    /// Hands rows of durable routes to `disk`. An endpoint that is full costs the others nothing.
     fn store(&mut self, rows: Vec<DiskMessage>, line: InLine, disk: &mut Store<'_>) {
+        let (rows, refused) = match self.ingest.disk() {
+            // A single one is taken or refused as it is.
+            Some(store) if rows.len() > 1 => store.admit(rows),
+            _ => (rows, Vec::new()),
+        };
+        refused.iter().for_each(|(endpoint, error)| self.refused(error, endpoint));
+        let short = refused.into_iter().next().map(|(_, error)| error);
         let endpoints: Vec<_> = rows.iter().map(|row| row.endpoint.clone()).collect();
-        if let Err(error) = disk(rows, line) {
+        if !rows.is_empty()
+            && let Err(error) = disk(rows, line, short.as_ref())
+        {
             endpoints.iter().for_each(|endpoint| self.refused(&error, endpoint));
+            self.outcome = Err(error);
+        } else if let Some(error) = short {
             self.outcome = Err(error);
         }
     }

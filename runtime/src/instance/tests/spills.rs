@@ -81,7 +81,7 @@ fn tumble(seed: u64) {
                 for n in 0..COUNT {
                     let number = (n * OUTPUTS + output).to_le_bytes();
                     let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(&number) };
-                    let mut store = |rows, line| disk.enqueue(rows, move |_| drop(line));
+                    let mut store = |rows, line, _: Option<&_>| disk.enqueue(rows, move |_| drop(line));
                     ingest.send(&out, &message, &mut store).unwrap();
                 }
             })
@@ -143,7 +143,7 @@ fn what_waits_in_memory_at_the_end_is_kept_before_what_is_on_disk() {
     for n in 0..20u64 {
         let number = n.to_le_bytes();
         let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(&number) };
-        house.services.ingest.send(&output, &message, &mut |_, _| Ok(())).unwrap();
+        house.services.ingest.send(&output, &message, &mut |_, _, _| Ok(())).unwrap();
     }
     house.database.flush().unwrap();
     assert_eq!((house.services.ingest.waiting(&name).0, house.services.ingest.on_disk(&name)), (20, 16));
@@ -166,7 +166,7 @@ fn send_numbers(house: &House, numbers: std::ops::Range<u64>) {
     for n in numbers {
         let number = n.to_le_bytes();
         let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(&number) };
-        house.services.ingest.send(&output, &message, &mut |_, _| Ok(())).unwrap();
+        house.services.ingest.send(&output, &message, &mut |_, _, _| Ok(())).unwrap();
     }
     house.database.flush().unwrap();
 }

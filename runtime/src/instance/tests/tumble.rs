@@ -76,7 +76,7 @@ fn tumble(defers: bool, seed: u64) -> Vec<Vec<u64>> {
                 for n in 0..COUNT {
                     let number = (n * SENDERS + sender).to_le_bytes();
                     let message = Outgoing { meta_len: 0, fill: &|_| {}, body: OutgoingBody::Bytes(&number) };
-                    while ingest.send(&output, &message, &mut |_, _| Ok(())).is_err() {}
+                    while ingest.send(&output, &message, &mut |_, _, _| Ok(())).is_err() {}
                 }
             })
         })

@@ -36,7 +36,7 @@ fn send(house: &House, sender: &str, number: u64, meta: &[u8]) {
     let fill = |out: &mut MetaWriter<'_>| out.put(meta);
     let message = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&number) };
     let disk = house.services.disk.clone();
-    let mut store = |rows, line| disk.enqueue(rows, move |_| drop(line));
+    let mut store = |rows, line, _: Option<&_>| disk.enqueue(rows, move |_| drop(line));
     house.services.ingest.send(&output, &message, &mut store).unwrap();
 }
 

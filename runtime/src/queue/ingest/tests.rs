@@ -25,7 +25,7 @@ fn bytes(body: &[u8]) -> Outgoing<'_> {
 }
 
 fn send(ingest: &Arc<Ingest>, output: &Output) -> Result<(), SendError> {
-    ingest.send(output, &bytes(b"x"), &mut |_, _| Ok(()))
+    ingest.send(output, &bytes(b"x"), &mut |_, _, _| Ok(()))
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn properties_count_for_the_limits_of_a_message_and_of_a_queue() {
     let ingest = ingest();
     let output = ingest.output(&identity(), "out");
     let with_properties = |meta_len| Outgoing { meta_len, fill: &|_| {}, body: OutgoingBody::Bytes(b"x") };
-    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_, _| Ok(()));
+    let send = |meta_len| ingest.send(&output, &with_properties(meta_len), &mut |_, _, _| Ok(()));
 
     assert!(matches!(send(1 << 16), Err(SendError::TooLarge { .. })));
 
@@ -144,7 +144,7 @@ fn send_level(ingest: &Arc<Ingest>, output: &Output, level: &str) -> Result<(), 
     let meta = message.encode_meta();
     let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
     let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
-    ingest.send(output, &outgoing, &mut |_, _| Ok(()))
+    ingest.send(output, &outgoing, &mut |_, _, _| Ok(()))
 }
 
 fn conditional(endpoint: &str, level: Option<&str>) -> TargetSpec {
