@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
+use crate::harness::{Manifest, Runtime, SOON, fixture, misbehaving, wait_until};
 
 /// Messages that fit into the queue of the receiver.
 const ROOM: usize = 4;
@@ -173,6 +173,36 @@ fn route_that_blocks_tells_its_sender_after_the_time_it_names() {
     let held_ms: u64 = events.last().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(held_ms >= 75, "{events:?}");
     wait_until(SOON, "they are counted", || losses(&runtime) == [("full".to_owned(), 2)]);
+}
+
+#[test]
+fn sender_that_is_asked_to_stop_is_held_no_longer() {
+    let runtime = Runtime::new().start();
+    runtime.add_image(&misbehaving());
+    let into = "FROM /messages/modules/flooder/* INTO BrokeredEndpoint(\"/modules/late/inputs/in\")";
+    // With a time to live it waits at another place.
+    for ttl in [0, 3600] {
+        let route = json!({"route": into, "onFull": "block", "blockMs": 10_000, "timeToLiveSecs": ttl});
+        let manifest = Manifest::new()
+            .module("flooder", "misbehaving")
+            .desired("flooder", json!({"misbehave": "flood"}))
+            .option("flooder", "stopGraceSecs", json!(3))
+            .module("late", "not-here-yet")
+            .any_route("in", route);
+        runtime.apply(&manifest);
+        runtime.wait_for("flooder", "running");
+        wait_until(SOON, "there is no room left", || {
+            let sent = || runtime.module("late")["inbox"]["messages"].as_u64().unwrap();
+            let before = sent();
+            before >= 1000 && sent() == before
+        });
+
+        runtime.cli(&["stop", "flooder"]).ok();
+
+        runtime.wait_for("flooder", "stopped");
+        runtime.cli(&["start", "flooder"]).ok();
+        runtime.wait_for("flooder", "running");
+    }
 }
 
 #[test]

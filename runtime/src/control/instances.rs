@@ -176,6 +176,7 @@ impl Control {
             Action::AskStop { worker, .. } => {
                 if let Some(link) = self.link_of(name, worker) {
                     link.tell(Tell::Stop);
+                    self.services.ingest.set_ending(&link.identity, true);
                 }
             }
             Action::Abandon { worker, reason } => {
@@ -306,6 +307,7 @@ impl Control {
         if let Ok(mut directory) = self.directory.write() {
             directory.insert(link.name.clone(), link.clone());
         }
+        self.services.ingest.set_ending(&link.identity, false);
         entry.link = Some((worker, link.clone()));
         entry.watch = Watch::default();
         entry.last_start_us = Some(clock::wall_us());

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dinrail_plugin::abi::DrBuffer;
 
+use super::ingest::MAX_HOLD;
 use super::lane::{self, Body, Entry, Lane, LaneLimits, MetaWriter, lock};
 use crate::clock;
 
@@ -121,13 +122,13 @@ impl Evicting {
         lock(&self.waiting).messages.front().map(|message| message.sequence)
     }
 
-    /// Puts a message in; `left` hears the sequence of each one that leaves for it. `limit`: how long its sender may be held. Gives
-    /// how long it was; an error: in vain.
+    /// Puts a message in; `left` hears the sequence of each one that leaves for it. `limit`: how long its sender may be held, which is
+    /// asked again meanwhile. Gives how long it was; an error: in vain.
     pub(super) fn push(
         &self,
         entry: &Entry<'_>,
         body: Body<'_>,
-        limit: Duration,
+        limit: impl Fn() -> Duration,
         mut left: impl FnMut(u64, Left),
     ) -> Result<Duration, Duration> {
         let mut meta = vec![0; entry.meta_len];
@@ -149,10 +150,11 @@ impl Evicting {
             }
             let now = clock::now();
             held = now.saturating_duration_since(*since.get_or_insert(now));
-            if held >= limit {
+            let left_of_limit = limit().saturating_sub(held);
+            if left_of_limit.is_zero() {
                 return Err(held);
             }
-            let wait = deque.until_next_expiry().max(STEP).min(limit - held);
+            let wait = deque.until_next_expiry().max(STEP).min(left_of_limit).min(MAX_HOLD);
             deque.is_held = true;
             deque = self.has_room.wait_timeout(deque, wait).unwrap_or_else(PoisonError::into_inner).0;
             deque.is_held = false;
@@ -250,7 +252,7 @@ mod tests {
         } else {
             Body::Inline(body)
         };
-        let held = kept.push(&entry, body, Duration::ZERO, |n, why| gone.push((n, why)));
+        let held = kept.push(&entry, body, || Duration::ZERO, |n, why| gone.push((n, why)));
         assert!(held.is_ok());
         gone
     }
@@ -259,7 +261,7 @@ mod tests {
     fn hold(kept: &Evicting, n: u64, expires_ms: u64, limit: Duration) -> (bool, Vec<(u64, Left)>) {
         let mut gone = Vec::new();
         let entry = Entry { sequence: n, created_us: 0, expires_ms, row: None, meta_len: 0, fill: &|_| {} };
-        let is_in = kept.push(&entry, Body::Inline(b"x"), limit, |n, why| gone.push((n, why))).is_ok();
+        let is_in = kept.push(&entry, Body::Inline(b"x"), || limit, |n, why| gone.push((n, why))).is_ok();
         (is_in, gone)
     }
 

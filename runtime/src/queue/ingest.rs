@@ -45,12 +45,19 @@ pub struct Output {
     pub(super) sending: FairMutex<Sending>,
     pub(super) sent: AtomicU64,
     unrouted: AtomicU64,
+    /// Its sender is to end: no receiver holds it for longer than any other.
+    is_ending: AtomicBool,
 }
 
 impl Output {
     /// What its messages have in common.
     pub fn source(&self) -> &Arc<Source> {
         &self.source
+    }
+
+    /// For how long a receiver may hold the sender now, where its route says `limit`.
+    pub(super) fn hold(&self, limit: Duration) -> Duration {
+        if self.is_ending.load(Ordering::Relaxed) { limit.min(MAX_HOLD) } else { limit }
     }
 
     /// How many messages were sent to it, in this run.
@@ -172,9 +179,18 @@ impl Ingest {
                     sending: FairMutex::default(),
                     sent: AtomicU64::new(0),
                     unrouted: AtomicU64::new(0),
+                    is_ending: AtomicBool::new(false),
                 })
             })
             .clone()
+    }
+
+    /// Whether a sender is to end now: a thread of it that a route with `onFull: block` holds goes on at once then.
+    pub fn set_ending(&self, sender: &Identity, is_ending: bool) {
+        let sender = sender.to_string();
+        let outputs = lock(&self.outputs);
+        let own = outputs.values().filter(|output| *output.source.identity == *sender);
+        own.for_each(|output| output.is_ending.store(is_ending, Ordering::Relaxed));
     }
 
     /// The inbox of a module of this device, with or without an instance.

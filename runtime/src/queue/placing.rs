@@ -173,8 +173,9 @@ impl Placing<'_> {
     }
 
     fn place_kept(&mut self, target: &Target, lane: &Arc<QueueLane>, kept: &Evicting, body: Body<'_>) {
-        let limit = match target.when_full {
-            WhenFull::Block(limit) => limit.saturating_sub(self.held),
+        let held = self.held;
+        let limit = || match target.when_full {
+            WhenFull::Block(limit) => self.output.hold(limit).saturating_sub(held),
             _ => Duration::ZERO,
         };
         let (losses, source) = (&self.ingest.losses, &self.output.source);
@@ -211,8 +212,14 @@ impl Placing<'_> {
         };
         let since = clock::now();
         let weight = self.message.body.bytes().len() + self.message.meta_len;
-        // SAFETY: as in `push`.
-        let has_room = unsafe { lane.lane.wait_for_room(weight, limit.saturating_sub(self.held)) };
+        let has_room = loop {
+            let left = self.output.hold(limit).saturating_sub(self.held + since.elapsed());
+            // SAFETY: as in `push`.
+            let has_room = unsafe { lane.lane.wait_for_room(weight, left.min(MAX_HOLD)) };
+            if has_room || left <= MAX_HOLD {
+                break has_room;
+            }
+        };
         self.held += since.elapsed();
         let Err(body) = (if has_room { self.push(target, lane, body) } else { Err(body) }) else { return };
         drop_body(body);
