@@ -100,8 +100,14 @@ fn failing_disk_is_told_to_senders_and_nothing_acknowledged_is_lost() {
         assert!(disk.failed() > 0);
         let told: Value = serde_json::from_str(&runtime.cli(&["list", "--json"]).ok().stdout).unwrap();
         assert!(told.as_array().unwrap().iter().all(|row| row["status"] == "running"), "{told:#}");
+        let health = || runtime.api().ask("GET", "/health", None).unwrap().1;
+        wait_until(SOON, "its health says so", || {
+            let health = health();
+            health["status"] == "degraded" && health["notes"].to_string().contains("look at the disk")
+        });
         disk.mend();
         go_on(&runtime, 100);
+        wait_until(SOON, "it is well again", || health()["status"] == "ok");
     }
     assert!(runtime.log().contains("queue.db cannot be read or written"), "{}", runtime.log());
     let errors: BTreeSet<String> = all_sent(&runtime.data("up")).into_iter().filter_map(|sent| sent.error).collect();

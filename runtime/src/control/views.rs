@@ -195,6 +195,9 @@ impl Control {
         if let Some(shortage) = shortage {
             notes.push(format!("the store takes no more messages: {shortage}; {}", shortage.hint()));
         }
+        let troubles = self.database.troubles();
+        let is_stored = shortage.is_none() && troubles.is_empty();
+        notes.extend(troubles);
         notes.extend(self.unwell());
         let late = self.services.calls.figures().late_answers();
         if late > 0 {
@@ -203,7 +206,7 @@ impl Control {
         let is_well = |status: Status| !matches!(status, Status::Failed | Status::Quarantined | Status::Unhealthy);
         let is_ok = self.instances.values().all(|entry| is_well(entry.life.status()));
         HealthView {
-            status: if is_ok && shortage.is_none() { "ok" } else { "degraded" }.to_owned(),
+            status: if is_ok && is_stored { "ok" } else { "degraded" }.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device_id: self.identities.device_id().to_owned(),
             pid: std::process::id(),

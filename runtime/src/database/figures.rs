@@ -1,9 +1,10 @@
 //! What the writer measures of itself and of the disk.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::File;
+use super::{File, StoreError, lock};
 use crate::clock;
 
 /// Upper ends of the buckets of commit times, in microseconds; what takes longer is in none.
@@ -31,6 +32,8 @@ pub struct Figures {
     delay_ns: AtomicU64,
     logged: [AtomicU64; 2],
     folded: [AtomicU64; 2],
+    is_ill: [AtomicBool; 2],
+    troubles: Mutex<[Option<StoreError>; 2]>,
 }
 
 impl Figures {
@@ -44,6 +47,32 @@ impl Figures {
         if let Some(at) = COMMIT_BUCKETS_US.iter().position(|end| ns / 1000 <= *end) {
             self.buckets[at].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Notes how the last commit of a file ended, where that says something of the file or its disk.
+    pub(super) fn note(&self, file: File, outcome: Result<(), &StoreError>) {
+        let is_ill = &self.is_ill[file as usize];
+        match outcome {
+            Ok(()) if !is_ill.load(Ordering::Relaxed) => {}
+            Ok(()) => {
+                let mut troubles = lock(&self.troubles);
+                // What is damaged stays so, whatever else can be written.
+                if !matches!(troubles[file as usize], Some(StoreError::Corrupt { .. })) {
+                    troubles[file as usize] = None;
+                    is_ill.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error @ (StoreError::Full(_) | StoreError::Io { .. } | StoreError::Corrupt { .. })) => {
+                lock(&self.troubles)[file as usize] = Some(error.clone());
+                is_ill.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Why files cannot be written just now.
+    pub fn troubles(&self) -> Vec<StoreError> {
+        lock(&self.troubles).iter().flatten().cloned().collect()
     }
 
     /// Makes every commit take longer from now on: to measure what a slow disk would do. Nothing else does this.

@@ -311,6 +311,19 @@ impl Database {
     pub fn figures(&self) -> &Figures {
         &self.0.figures
     }
+
+    /// What is wrong with the files just now, a line each with what to do; empty as a rule.
+    pub fn troubles(&self) -> Vec<String> {
+        let told = |error: StoreError| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        };
+        let mut troubles: Vec<String> = self.0.figures.troubles().into_iter().map(told).collect();
+        if suspect_marker(&self.0.folder).exists() && !troubles.iter().any(|trouble| trouble.contains("damaged")) {
+            troubles.push("queue.db is damaged; restart dinrail: it sets the file aside and salvages it".to_owned());
+        }
+        troubles
+    }
 }
 
 impl Inner {

@@ -178,15 +178,17 @@ impl Writer {
             done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
         }
         match done {
-            Ok(()) => {}
+            Ok(()) => figures.note(file, Ok(())),
             Err(Failed::Job(_)) if members.len() > 1 => {
                 for (job, outcome) in members {
                     let alone = transact(conn, file, std::iter::once(&mut *job), figures);
                     *outcome = alone.map_err(Failed::into_error);
+                    figures.note(file, outcome.as_ref().copied());
                 }
             }
             Err(failed) => {
                 let error = failed.into_error();
+                figures.note(file, Err(&error));
                 for (_, outcome) in members {
                     *outcome = Err(error.clone());
                 }
