@@ -138,6 +138,22 @@ fn ids_of_no_dead_letter_are_named_beside_those_that_are_discarded() {
 }
 
 #[test]
+fn an_input_is_named_as_send_and_as_routes_name_it() {
+    let runtime = parked(2);
+    for input in ["w/in", "/modules/w/inputs/in", "/devices/Hannover01/modules/w/inputs/in"] {
+        assert_eq!(list(&runtime, &[input])["total"], 2, "{input}");
+        let losses = runtime.json(&["losses", input]);
+        assert_eq!((&losses["parked"], &losses["deadLetters"]), (&json!(2), &json!(2)), "{input}: {losses}");
+    }
+    // The foot is of the name that is asked for.
+    let foot = runtime.cli(&["losses", "w"]).ok().stderr;
+    assert!(foot.contains("2 still set aside: dinrail dead-letter list w"), "{foot}");
+    runtime.cli(&["add", "other", "wayward", "--stopped"]).ok();
+    assert_eq!(runtime.json(&["losses", "other"])["deadLetters"], 0);
+    assert_eq!(runtime.json(&["dead-letter", "purge", "--of", "w/in", "--yes"]), json!({"count": 2, "left": 0}));
+}
+
+#[test]
 fn dead_letter_that_is_sent_again_is_delivered_as_if_for_the_first_time() {
     let runtime = parked(2);
     let before = runtime.events("w").iter().filter(|event| *event == "message in 1 park").count();
