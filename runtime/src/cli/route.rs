@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
@@ -57,6 +57,7 @@ Examples:
   dinrail route add raw @raw.route --replace --priority 3")]
 struct AddArgs {
     /// Name of the route
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The route, @FILE, or - for standard input
     #[arg(value_name = "ROUTE")]
@@ -92,6 +93,7 @@ Examples:
   dinrail route remove alarms")]
 struct RemoveArgs {
     /// Name of the route
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 
