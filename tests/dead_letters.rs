@@ -120,6 +120,40 @@ fn dead_letters_that_are_discarded_are_in_the_ledger_and_counted_once() {
 }
 
 #[test]
+fn ids_of_no_dead_letter_are_named_beside_those_that_are_discarded() {
+    let runtime = parked(3);
+    let all = ids(&list(&runtime, &[]));
+    let id = all[0].to_string();
+
+    let told = runtime.cli(&["dead-letter", "purge", &id, "998", &id, "999", "--yes"]);
+    let told = told.refused(1, &["there is no dead letter 998, 999", "dinrail dead-letter list"]);
+    assert!(told.stdout.starts_with("1 message discarded"), "{}", told.stdout);
+    let again = json!({"ids": [all[1], all[1], 998]});
+    let (status, moved) = runtime.api().ask("POST", "/deadLetters/purge", Some(&again)).unwrap();
+    assert_eq!((status, moved), (200, json!({"count": 1, "left": 1, "missing": [998]})));
+    let id = all[2].to_string();
+    let (resent, other) = (runtime.cli(&["dead-letter", "resend", &id, "998", "--json"]), json!([998]));
+    assert_eq!(resent.code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&resent.stdout).unwrap()["missing"], other);
+}
+
+#[test]
+fn an_input_is_named_as_send_and_as_routes_name_it() {
+    let runtime = parked(2);
+    for input in ["w/in", "/modules/w/inputs/in", "/devices/Hannover01/modules/w/inputs/in"] {
+        assert_eq!(list(&runtime, &[input])["total"], 2, "{input}");
+        let losses = runtime.json(&["losses", input]);
+        assert_eq!((&losses["parked"], &losses["deadLetters"]), (&json!(2), &json!(2)), "{input}: {losses}");
+    }
+    // The foot is of the name that is asked for.
+    let foot = runtime.cli(&["losses", "w"]).ok().stderr;
+    assert!(foot.contains("2 still set aside: dinrail dead-letter list w"), "{foot}");
+    runtime.cli(&["add", "other", "wayward", "--stopped"]).ok();
+    assert_eq!(runtime.json(&["losses", "other"])["deadLetters"], 0);
+    assert_eq!(runtime.json(&["dead-letter", "purge", "--of", "w/in", "--yes"]), json!({"count": 2, "left": 0}));
+}
+
+#[test]
 fn dead_letter_that_is_sent_again_is_delivered_as_if_for_the_first_time() {
     let runtime = parked(2);
     let before = runtime.events("w").iter().filter(|event| *event == "message in 1 park").count();

@@ -142,3 +142,20 @@ fn disk_that_fails_now_and_then_and_kill_9_lose_nothing_that_was_acknowledged() 
     println!("{failed} writes and syncs have failed; {:?} sends ended well and with an error", sent(&runtime));
     assert_nothing_is_lost(&runtime);
 }
+
+#[test]
+fn what_a_person_wants_of_a_module_and_the_disk_does_not_take_is_told() {
+    let files = ["dinrail.db", "dinrail.db-wal"];
+    let (runtime, disk) = Runtime::new().supply(&[fixture("numbering_receiver")]).failing_disk(&files);
+    let runtime = runtime.start();
+    runtime.cli(&["add", "it", "numbering_receiver"]).ok();
+    runtime.wait_for("it", "running");
+
+    disk.fail(Failing::Both, 0, None);
+    for verb in ["stop", "start", "restart"] {
+        runtime.cli(&[verb, "it"]).refused(1, &["it is done but not stored"]);
+    }
+    disk.mend();
+
+    wait_until(SOON, "it holds once the disk is well", || runtime.cli(&["stop", "it"]).code == 0);
+}

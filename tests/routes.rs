@@ -57,6 +57,9 @@ fn an_added_route_is_in_force_at_once_and_over_reboots_and_deployments() {
 #[test]
 fn removing_it_ends_it_for_good() {
     let mut runtime = runtime();
+    runtime.cli(&["route", "add", "one", A_TO_B, "--ttl", "500ms"]).refused(2, &["--ttl", "whole seconds"]);
+    assert_eq!(runtime.json(&["route", "add", "zero", A_TO_B, "--ttl", "0s"])["timeToLiveSecs"], Value::Null);
+    runtime.cli(&["route", "remove", "zero"]).ok();
     runtime.cli(&["route", "add", "one", A_TO_B]).ok();
     runtime.cli(&["route", "add", "one", A_TO_C]).refused(1, &["there is a route one already", "--replace"]);
     runtime.cli(&["route", "add", "one", A_TO_C, "--replace"]).ok();

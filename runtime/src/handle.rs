@@ -35,7 +35,7 @@ use crate::clock;
 use crate::control::boot::Parts;
 use crate::control::switchboard::Switchboard;
 use crate::control::{Control, Event, Listeners};
-use crate::database::Database;
+use crate::database::{Database, StoreError};
 pub use crate::deployment::DeployRequest;
 use crate::identity::Identities;
 use crate::image::ImageStore;
@@ -168,21 +168,18 @@ impl Handle {
     }
 
     async fn command(&self, name: &str, input: Input) -> Answer<()> {
-        let name = name.to_owned();
-        self.ask(move |control, _| control.command(&name, input)).await??;
-        self.committed().await
+        let (of, name) = (name.to_owned(), name.to_owned());
+        self.ask(move |control, _| control.command(&of, input)).await??;
+        let (done, wait) = oneshot::channel();
+        self.ask(move |control, _| control.when_kept(&name, move |outcome| drop(done.send(outcome)))).await?;
+        stored(wait.await)
     }
 
     /// Waits until everything that the loop has submitted so far is committed: what is acknowledged then holds.
     async fn committed(&self) -> Answer<()> {
         let (done, wait) = oneshot::channel();
         self.ask(move |control, _| control.when_committed(move |outcome| drop(done.send(outcome)))).await?;
-        wait.await.map_err(|_| Refusal::ending())?.map_err(|error| Refusal {
-            kind: RefusalKind::Failed,
-            message: format!("it is done but not stored: {error}"),
-            hint: error.hint().map(str::to_owned),
-            details: Vec::new(),
-        })
+        stored(wait.await)
     }
 
     /// What applying a manifest would do.
@@ -351,6 +348,16 @@ impl Handle {
 }
 
 /// What is wrong with a route that somebody wants to follow, all of it.
+/// What became of a change, for whoever asked for what it stores.
+fn stored(outcome: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> Answer<()> {
+    outcome.map_err(|_| Refusal::ending())?.map_err(|error| Refusal {
+        kind: RefusalKind::Failed,
+        message: format!("it is done but not stored: {error}"),
+        hint: error.hint().map(str::to_owned),
+        details: Vec::new(),
+    })
+}
+
 fn no_selection(text: &str, errors: &[RouteError]) -> Refusal {
     let (message, hint) = match errors {
         [only] => (format!("not a route to follow: {only}"), only.hint.clone()),

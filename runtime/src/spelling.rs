@@ -2,14 +2,14 @@
 
 /// The candidate that `word` most likely means; `None` where nothing is close.
 ///
-/// Close is at most one edit in three characters, not counting upper and lower case.
+/// Close is at most one edit in three characters, not counting upper and lower case, which decides among the equally close.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word = word.to_lowercase();
+    let lower = word.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&word, &candidate.to_lowercase()), candidate))
-        .filter(|(edits, candidate)| *edits <= word.chars().count().max(candidate.chars().count()).div_ceil(3))
-        .min_by_key(|(edits, _)| *edits)
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(edits, candidate)| *edits <= lower.chars().count().max(candidate.chars().count()).div_ceil(3))
+        .min_by_key(|(edits, candidate)| (*edits, strsim::damerau_levenshtein(word, candidate)))
         .map(|(_, candidate)| candidate)
 }
 
@@ -30,5 +30,12 @@ mod tests {
         assert_eq!(nearest("restartpolicy", ["startupOrder", "restartPolicy"]), Some("restartPolicy"));
         assert_eq!(nearest("$upsteam", ["$upstream", "BrokeredEndpoint"]), Some("$upstream"));
         assert_eq!(nearest("HostConfig", ["isolation", "limits"]), None);
+    }
+
+    #[test]
+    fn the_same_word_in_another_case_comes_first() {
+        assert_eq!(nearest("C", ["a", "c"]), Some("c"));
+        assert_eq!(nearest("PUMP", ["PUMA", "pump"]), Some("pump"));
+        assert_eq!(nearest("Pump", ["PUMP", "pump"]), Some("pump"));
     }
 }

@@ -10,14 +10,14 @@ use super::mount::Mount;
 use super::{Problem, error, gathered, skipped, spoken_bytes, sync};
 #[cfg(any(unix, test))]
 use super::{ok, warning};
+#[cfg(any(unix, test))]
+use crate::database::Shares;
 use crate::database::{self, File};
 use crate::view::Finding;
 
 /// With less left, twins and messages will soon not be taken any more.
 #[cfg(any(unix, test))]
 const LOW_SPACE: u64 = 1 << 30;
-#[cfg(any(unix, test))]
-const NO_SPACE: u64 = 64 << 20;
 #[cfg(any(unix, test))]
 const LOW_INODES: u64 = 10_000;
 #[cfg(any(unix, test))]
@@ -169,7 +169,8 @@ fn room(_: &Path) -> Vec<Finding> {
 fn space(free: u64, all: u64) -> Finding {
     let text = format!("{} of {} free", spoken_bytes(free), spoken_bytes(all));
     let hint = "free some: old images (dinrail image list, image remove), data folders, other programs' files";
-    if free < NO_SPACE {
+    // The store's own bound: with less, it takes no messages.
+    if free < Shares::of(all).low_water {
         error("disk-space", text, hint)
     } else if free < LOW_SPACE.min(all / 10) {
         warning("disk-space", text, hint)
@@ -266,6 +267,9 @@ mod tests {
             (space(1 << 20, 1 << 40), Severity::Error),
             (space(500 << 20, 1 << 40), Severity::Warning),
             (space(500 << 20, 1 << 30), Severity::Ok),
+            (space(40 << 20, 48 << 20), Severity::Ok),
+            (space(4 << 20, 48 << 20), Severity::Warning),
+            (space(2 << 20, 48 << 20), Severity::Error),
             (inodes(0, 0), Severity::Ok),
             (inodes(10, 1 << 20), Severity::Error),
             (inodes(5000, 1 << 20), Severity::Warning),

@@ -3,11 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::durations;
-use super::out::{cut, printable};
+use super::out::{Out, cut, printable};
 use super::table::Table;
 use super::{Context, Failure};
 use crate::admin::client::{Client, path, query};
@@ -52,7 +53,8 @@ Examples:
   dinrail dead-letter list filter --older-than 1h
   dinrail dead-letter list --limit 1000 --json")]
 struct ListArgs {
-    /// Only those for this module or endpoint
+    /// Only those for this module, MODULE/INPUT or endpoint
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Only those that were set aside at least so long ago
     #[arg(long, value_name = "AGE", value_parser = durations::parse)]
@@ -81,8 +83,8 @@ struct ChoiceArgs {
     /// Ids of the messages
     #[arg(value_name = "ID", allow_negative_numbers = true)]
     ids: Vec<i64>,
-    /// All of this module or endpoint
-    #[arg(long, value_name = "NAME")]
+    /// All of this module, MODULE/INPUT or endpoint
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     of: Option<String>,
     /// All that were set aside at least so long ago
     #[arg(long, value_name = "AGE", value_parser = durations::parse)]
@@ -239,8 +241,11 @@ fn choice(args: &ChoiceArgs) -> Result<DeadLetterChoice, Failure> {
     if !args.ids.is_empty() && (is_narrowed || args.all) {
         return Err(Failure::usage("ids and --of, --older-than or --all do not go together"));
     }
+    let mut ids = args.ids.clone();
+    ids.sort_unstable();
+    ids.dedup();
     Ok(DeadLetterChoice {
-        ids: (!args.ids.is_empty()).then(|| args.ids.clone()),
+        ids: (!ids.is_empty()).then_some(ids),
         all: args.all,
         name: args.of.clone(),
         older_than_secs: args.older_than.map(|age| age.as_secs()),
@@ -271,6 +276,18 @@ fn purge(args: &PurgeArgs, context: &mut Context) -> Result<(), Failure> {
 
 fn tell(moved: &DeadLettersMoved, what: &str, context: &mut Context) -> Result<(), Failure> {
     let out = &mut context.out;
+    told(moved, what, out)?;
+    match &moved.missing[..] {
+        [] => Ok(()),
+        missing => {
+            let ids: Vec<String> = missing.iter().map(i64::to_string).collect();
+            Err(Failure::new(format!("there is no dead letter {}", ids.join(", ")))
+                .hint("`dinrail dead-letter list` has those that there are"))
+        }
+    }
+}
+
+fn told(moved: &DeadLettersMoved, what: &str, out: &mut Out) -> Result<(), Failure> {
     if out.is_json() {
         return out.document(moved);
     }
@@ -322,6 +339,7 @@ mod tests {
     fn what_is_meant_has_to_be_said() {
         let none = ChoiceArgs { ids: Vec::new(), of: None, older_than: None, all: false };
         assert!(choice(&none).is_err());
-        assert!(choice(&ChoiceArgs { ids: vec![1], all: true, ..none }).is_err());
+        assert_eq!(choice(&ChoiceArgs { ids: vec![2, 1, 2], of: None, ..none }).unwrap().ids, Some(vec![1, 2]));
+        assert!(choice(&ChoiceArgs { ids: vec![1], of: None, older_than: None, all: true }).is_err());
     }
 }

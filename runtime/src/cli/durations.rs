@@ -23,6 +23,12 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// Reads a time span of whole seconds: what counts in seconds is not to be given less, or more, than it says.
+pub fn parse_whole_seconds(text: &str) -> Result<Duration, String> {
+    let span = parse(text)?;
+    if span.subsec_millis() == 0 { Ok(span) } else { Err("it counts in whole seconds; write it like 1s or 2h".into()) }
+}
+
 fn unit_ms(unit: &str) -> Option<u64> {
     Some(match unit {
         "ms" => 1,
@@ -53,6 +59,16 @@ mod tests {
         for (text, ms) in table {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_counts_in_seconds_is_given_in_whole_ones() {
+        assert_eq!(parse_whole_seconds("1m2000ms"), Ok(Duration::from_secs(62)));
+        assert_eq!(parse_whole_seconds("0s"), Ok(Duration::ZERO));
+        for text in ["500ms", "1s1ms"] {
+            assert!(parse_whole_seconds(text).unwrap_err().contains("whole seconds"), "{text}");
+        }
+        assert!(parse_whole_seconds("30").unwrap_err().contains("has no unit"));
     }
 
     #[test]

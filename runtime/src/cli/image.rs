@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
 use super::out::{Paint, printable};
@@ -63,6 +64,7 @@ Examples:
   dinrail image inspect filter:1 --json")]
 struct ImageInspectArgs {
     /// A library, or a reference to an image of the store
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     what: String,
 }
 
@@ -72,6 +74,7 @@ Examples:
   dinrail image remove filter:1.2.0")]
 struct ImageRemoveArgs {
     /// Reference of the image
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     reference: String,
 }
 

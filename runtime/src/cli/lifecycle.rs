@@ -1,6 +1,7 @@
 //! `dinrail start|stop|restart NAME`: three verbs in one file, since they differ in one word.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::out::printable;
 use super::{Context, Failure, list};
@@ -16,6 +17,7 @@ Examples:
   dinrail start filter && dinrail wait filter")]
 pub struct StartArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 
@@ -29,6 +31,7 @@ Examples:
   dinrail stop filter && dinrail wait filter --for stopped")]
 pub struct StopArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 
@@ -38,6 +41,7 @@ Examples:
   dinrail restart filter")]
 pub struct RestartArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde_json::value::RawValue;
@@ -28,7 +29,7 @@ Examples:
   dinrail logs filter --since 2026-11-21T06:00 --until 2026-11-21T14:00 --json")]
 pub struct LogsArgs {
     /// Module, also one that was removed; without it those of all modules and of the runtime, merged
-    #[arg(conflicts_with = "runtime")]
+    #[arg(conflicts_with = "runtime", value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Go on with the lines that come
     #[arg(short, long)]

@@ -1,11 +1,16 @@
 //! `dinrail losses [NAME]`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
+use super::out::{Paint, printable};
 use super::table::Table;
 use super::{Context, Failure};
 use crate::admin::client::query;
 use crate::view::{LossEntry, LossPlace, LossesView};
+
+/// The reason of an entry that says that sequences begin again.
+const BOOK_LOST: &str = "bookLost";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -18,7 +23,8 @@ Examples:
   dinrail losses filter
   dinrail losses --json")]
 pub struct LossesArgs {
-    /// Only what this module sent or was to get
+    /// Only what this module, MODULE/INPUT, MODULE/OUTPUT or endpoint sent or was to get
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
 }
 
@@ -30,26 +36,53 @@ pub(super) fn run(args: LossesArgs, context: &mut Context) -> Result<(), Failure
         return out.document(&losses);
     }
     // Ranges in which nothing is missing explain numbers to programs; to people they say nothing.
-    let (entries, unused): (Vec<LossEntry>, Vec<LossEntry>) =
-        losses.entries.iter().cloned().partition(|entry| entry.count > 0);
-    if entries.is_empty() {
-        return out.text(match &args.name {
-            Some(_) => "nothing of it or for it was lost or set aside\n",
-            None => "nothing was lost or set aside\n",
-        });
+    // That the book was lost has no count, and is the worst of all.
+    let (begun, ranges): (Vec<LossEntry>, Vec<LossEntry>) =
+        losses.entries.iter().cloned().partition(|entry| entry.reason == BOOK_LOST);
+    let (entries, unused): (Vec<LossEntry>, Vec<LossEntry>) = ranges.into_iter().partition(|entry| entry.count > 0);
+    for entry in &begun {
+        let line = out.paint(Paint::Red, &begins_again(entry));
+        out.line(line)?;
     }
-    out.text(&table(&entries).render(out.width(), out.has_colour()))?;
-    out.note(sum(&losses));
-    if !unused.is_empty() {
-        out.note(match unused.len() {
-            1 => "1 range of numbers that no message has is not shown; --json has it".to_owned(),
-            count => format!("{count} ranges of numbers that no message has are not shown; --json has them"),
-        });
+    if entries.is_empty() && begun.is_empty() {
+        return out.line(nothing(args.name.is_some(), unused.len()));
+    }
+    if !entries.is_empty() {
+        out.text(&table(&entries).render(out.width(), out.has_colour()))?;
+        out.note(sum(&losses));
+    }
+    match unused.len() {
+        0 => {}
+        1 => out.note("1 range of numbers that no message has is not shown; --json has it"),
+        count => out.note(format!("{count} ranges of numbers that no message has are not shown; --json has them")),
     }
     if losses.dead_letters > 0 {
-        out.note(format!("{} still set aside: dinrail dead-letter list", losses.dead_letters));
+        let name = args.name.iter().map(|name| format!(" {}", printable(name))).collect::<String>();
+        out.note(format!("{} still set aside: dinrail dead-letter list{name}", losses.dead_letters));
     }
     Ok(())
+}
+
+fn begins_again(entry: &LossEntry) -> String {
+    let time = entry.first_time_utc.as_ref().map(|time| format!(" ({time})")).unwrap_or_default();
+    format!(
+        "bookLost{time}: the book of sequences was lost; sequences begin again at 1, in epoch {}, and what was lost before that \
+         is not known",
+        entry.last.epoch
+    )
+}
+
+/// The all-clear. `skipped`: ranges of numbers that no acknowledged message has.
+fn nothing(of_one: bool, skipped: usize) -> String {
+    let nothing =
+        if of_one { "nothing of it or for it was lost or set aside" } else { "nothing was lost or set aside" };
+    match skipped {
+        0 => nothing.to_owned(),
+        1 => format!("{nothing}; 1 range of numbers was skipped, which no acknowledged message has (--json has it)"),
+        count => format!(
+            "{nothing}; {count} ranges of numbers were skipped, which no acknowledged message has (--json has them)"
+        ),
+    }
 }
 
 fn sum(losses: &LossesView) -> String {
@@ -86,6 +119,28 @@ fn place(place: LossPlace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lost_book_is_told_and_skipped_numbers_are_mentioned() {
+        let entry = LossEntry {
+            sender: "/devices/D".into(),
+            output: String::new(),
+            endpoint: String::new(),
+            reason: BOOK_LOST.into(),
+            count: 0,
+            first: LossPlace { epoch: 3, sequence: 0 },
+            last: LossPlace { epoch: 4, sequence: 0 },
+            is_upper_bound: true,
+            is_covering: false,
+            first_time_utc: Some("2026-11-22T09:00:00.000Z".into()),
+            last_time_utc: None,
+        };
+        let text = begins_again(&entry);
+        assert!(text.starts_with("bookLost (2026-11-22T09:00:00.000Z): ") && text.contains("in epoch 4"), "{text}");
+        assert_eq!(nothing(false, 0), "nothing was lost or set aside");
+        assert!(nothing(true, 1).contains("1 range of numbers was skipped"));
+        assert!(nothing(false, 2).contains("2 ranges of numbers were skipped"));
+    }
 
     #[test]
     fn places_that_nobody_knows_are_not_made_up() {

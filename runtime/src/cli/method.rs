@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
 use super::progress::Progress;
@@ -24,8 +25,10 @@ Examples:
   dinrail method '$edgeAgent' GetModuleLogs '{\"items\": {\"id\": \"filter\", \"filter\": {\"tail\": 20}}}'")]
 pub struct MethodArgs {
     /// Module, or its identity
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Name of the method
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The payload: JSON, @FILE, - for standard input, or key=value pairs
     #[arg(value_name = "JSON", allow_negative_numbers = true)]

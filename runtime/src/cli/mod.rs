@@ -285,6 +285,56 @@ mod tests {
     }
 
     #[test]
+    fn names_are_not_empty() {
+        let lines = [
+            "show _",
+            "remove _",
+            "start _",
+            "stop _",
+            "restart _",
+            "wait _",
+            "add _ x",
+            "add x _",
+            "send _ in x",
+            "send c _ x",
+            "losses _",
+            "logs _",
+            "method _ m",
+            "method c _",
+            "twin get _",
+            "twin patch _ a=1",
+            "twin replace _ {}",
+            "twin history _",
+            "twin undo _",
+            "image remove _",
+            "image inspect _",
+            "route add _ x",
+            "route remove _",
+            "dead-letter list _",
+            "dead-letter resend --of _",
+            "identity show _",
+            "identity add _",
+            "identity remove _",
+            "identity enable _",
+            "identity disable _",
+            "identity token _",
+            "identity rotate _",
+            "identity connection-string _",
+            "secret set _",
+            "secret allow s _",
+            "secret remove _",
+            "new _",
+            "try x.so --name _",
+        ];
+        for line in lines {
+            let words = line.split(' ').map(|word| if word == "_" { "" } else { word });
+            let refused = Cli::try_parse_from(std::iter::once("dinrail").chain(words)).map(|_| ()).expect_err(line);
+            assert_eq!((refused.kind(), refused.exit_code()), (clap::error::ErrorKind::InvalidValue, 2), "{line}");
+            assert!(refused.to_string().contains("a value is required for '"), "{line}: {refused}");
+        }
+    }
+
+    #[test]
     fn documented_command_lines_are_understood() {
         let lines = [
             "run",

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::out::printable;
 use super::progress::Progress;
@@ -25,6 +26,7 @@ Examples:
   dinrail remove hello --purge")]
 pub struct RemoveArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// With its identity, twin, data folder and what waits for it; also what an earlier removal left
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
@@ -57,6 +57,7 @@ Examples:
   dinrail route add raw @raw.route --replace --priority 3")]
 struct AddArgs {
     /// Name of the route
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The route, @FILE, or - for standard input
     #[arg(value_name = "ROUTE")]
@@ -64,8 +65,8 @@ struct AddArgs {
     /// From 0, which is served first, to 9 [default: after those]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// Longest time that its messages wait [default: until they are delivered]
-    #[arg(long, value_name = "SPAN", value_parser = durations::parse)]
+    /// Longest time that its messages wait, in whole seconds; 0s: as the device says [default: as the device says]
+    #[arg(long, value_name = "SPAN", value_parser = durations::parse_whole_seconds)]
     ttl: Option<Duration>,
     /// Where its messages wait [default: disk for $upstream, else memory]
     #[arg(long, value_name = "WHERE", value_parser = PossibleValuesParser::new(["memory", "disk"]))]
@@ -92,6 +93,7 @@ Examples:
   dinrail route remove alarms")]
 struct RemoveArgs {
     /// Name of the route
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 
@@ -152,7 +154,7 @@ fn entry(args: &AddArgs) -> Result<Value, Failure> {
         }
     };
     put("priority", args.priority.map(Value::from));
-    put("timeToLiveSecs", args.ttl.map(|ttl| ttl.as_secs().max(1).into()));
+    put("timeToLiveSecs", args.ttl.filter(|ttl| !ttl.is_zero()).map(|ttl| ttl.as_secs().into()));
     put("durability", args.durability.clone().map(Value::from));
     put("onFull", args.on_full.clone().map(Value::from));
     put("blockMs", args.block_ms.map(Value::from));

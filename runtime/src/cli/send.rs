@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Map, Value, json};
 
 use self::rate::Rate;
@@ -33,8 +34,10 @@ Examples:
   cat picture.jpg | dinrail send viewer pictures - --content-type image/jpeg")]
 pub struct SendArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Its input
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     input: String,
     /// The body: text, @FILE, or - for standard input
     #[arg(allow_hyphen_values = true)]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
 use super::out::printable;
@@ -18,6 +19,7 @@ Examples:
   dinrail show filter --json")]
 pub struct ShowArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 }
 

@@ -14,7 +14,8 @@ use crate::routing::Selection;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 ROUTE is a route without INTO, the name of a module, MODULE/OUTPUT, or the path of a source, each with WHERE if you like; without \
-one, or with WHERE alone, it is everything that passes. A module is never held up by this: what is too fast to show is left out and counted.
+one, or with WHERE alone, it is everything that passes: what modules send, changes of twins, losses. What `dinrail send` puts straight into an input passes no output and is \
+not shown. A module is never held up by this: what is too fast to show is left out and counted.
 
 Examples:
   dinrail tail

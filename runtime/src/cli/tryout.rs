@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches};
 use serde_json::json;
 
@@ -31,7 +32,7 @@ pub struct TryArgs {
     #[arg(required_unless_present = "in_child")]
     file: Option<PathBuf>,
     /// Name of the instance [default: that of the image]
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
     /// Desired properties at the start: JSON, @FILE, - or key=value (may be repeated)
     #[arg(long, value_name = "JSON", allow_hyphen_values = true)]

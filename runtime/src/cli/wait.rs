@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::progress::Progress;
 use super::{Context, Failure, durations};
@@ -25,6 +25,7 @@ Examples:
   dinrail wait filter --for stopped --timeout 2m")]
 pub struct WaitArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Status to wait for
     #[arg(long = "for", value_name = "STATUS", default_value = "running", value_parser = PossibleValuesParser::new(STATUSES))]

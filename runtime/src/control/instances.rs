@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::tally::Tally;
 use super::{Control, Event};
 use crate::clock;
-use crate::database::File;
 use crate::database::tables::instance::{self as instance_table, InstanceRow};
+use crate::database::{File, StoreError};
 use crate::image::{Digest, Reference, Verdict};
 use crate::instance::host;
 use crate::instance::link::{Control as Tell, Link};
@@ -139,6 +139,14 @@ impl Control {
                 }
             }),
         );
+    }
+
+    /// Stores what is wanted of an instance once more, and calls `then` with what became of that; it must not wait. That nothing
+    /// else was to be stored is no sign that this is.
+    pub(crate) fn when_kept(&self, name: &str, then: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        let entry = self.instances.get(name).filter(|entry| !entry.is_leaving());
+        let Some(row) = entry.map(|entry| entry.row()) else { return self.when_committed(then) };
+        self.database.submit_now(File::Main, Box::new(move |tx| instance_table::upsert(tx, &row)), Box::new(then));
     }
 
     /// Lets something happen to an instance, and does what follows from it.

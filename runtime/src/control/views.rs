@@ -9,6 +9,7 @@ use crate::instance::spec::{Isolation, RestartPolicy};
 use crate::instance::state::State;
 use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
+use crate::spelling::nearest;
 use crate::twin::Part;
 use crate::view::{
     HealthSentence, HealthView, ImageView, InboxView, LogView, ModuleDetail, ModuleView, RefusedView, Status,
@@ -229,9 +230,8 @@ impl Control {
     /// For an unknown module: what there is instead.
     pub(crate) fn unknown_module(&self, name: &str) -> Refusal {
         let names: Vec<&str> = self.instances.keys().map(String::as_str).collect();
-        let near = names.iter().map(|known| (strsim::damerau_levenshtein(known, name), known)).min();
-        let hint = match near {
-            Some((distance, known)) if distance <= 2 => format!("did you mean '{known}'?"),
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(known) => format!("did you mean '{known}'?"),
             _ if names.is_empty() => "nothing is deployed: dinrail deploy FILE".to_owned(),
             _ => format!("there is {}", names.join(", ")),
         };

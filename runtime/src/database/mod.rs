@@ -34,7 +34,7 @@ pub use damage::{damage, step_back};
 pub use error::{DatabaseError, StoreError};
 pub use figures::{COMMIT_BUCKETS_US, Figures};
 pub use inbox::Work;
-pub use room::{Room, Shortage};
+pub use room::{Room, Shares, Shortage};
 pub use space::disk_space;
 pub use writer::{Completion, Job};
 use writer::{Desk, Writer};

@@ -1,10 +1,13 @@
 //! Dead letters: what was set aside, looked at, put back and discarded.
 
+use std::collections::BTreeSet;
+
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::database::StoreError;
 use crate::database::tables::dead_letter::{DeadLetter, Filter};
 use crate::message::{Message, Stamp};
+use crate::queue::disk::Disk;
 use crate::queue::losses::PURGED;
 use crate::view::{DeadLetterChoice, DeadLetterView, DeadLettersMoved, DeadLettersView};
 
@@ -48,7 +51,11 @@ impl Handle {
     pub async fn dead_letters_resend(&self, choice: &DeadLetterChoice) -> Answer<DeadLettersMoved> {
         let filter = self.chosen(choice)?;
         let disk = self.services.disk.clone();
-        self.moved(choice, move || disk.resend_dead_letters(&filter, clock::wall_us())).await
+        let resend = move || {
+            let missing = missing(&disk, &filter)?;
+            Ok((disk.resend_dead_letters(&filter, clock::wall_us())?, missing))
+        };
+        self.moved(choice, resend).await
     }
 
     /// Discards dead letters, which the ledger then has as lost.
@@ -56,9 +63,10 @@ impl Handle {
         let filter = self.chosen(choice)?;
         let (disk, ingest) = (self.services.disk.clone(), self.services.ingest.clone());
         let purge = move || {
+            let missing = missing(&disk, &filter)?;
             let (count, losses) = disk.purge_dead_letters(&filter, PURGED, clock::wall_us())?;
             ingest.losses().tell(losses);
-            Ok(count)
+            Ok((count, missing))
         };
         self.moved(choice, purge).await
     }
@@ -77,26 +85,28 @@ impl Handle {
         }
     }
 
-    /// Does it where it may wait for the disk.
+    /// Does it where it may wait for the disk; `act` returns how many there were, and which were asked for and are not there.
     async fn moved(
         &self,
         choice: &DeadLetterChoice,
-        act: impl FnOnce() -> Result<u64, StoreError> + Send + 'static,
+        act: impl FnOnce() -> Result<(u64, Vec<i64>), StoreError> + Send + 'static,
     ) -> Answer<DeadLettersMoved> {
         let done = tokio::task::spawn_blocking(act).await;
         let failed = |why: String| {
             let message = format!("the dead letters cannot be changed, not all of them at least: {why}");
             Refusal::new(RefusalKind::Failed, message, "see `dinrail check`; what was done stays done, so do it again")
         };
-        let count = done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
+        let (count, missing) =
+            done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))?;
         match &choice.ids {
-            Some(ids) if count == 0 => return Err(unknown(ids)),
+            // They may have gone in between.
+            Some(ids) if count == 0 => return Err(unknown(if missing.is_empty() { ids } else { &missing })),
             None if count == 0 => self.has_dead_letters_or_is_known(choice).await?,
             _ => {}
         }
         self.changes.send_modify(|count| *count += 1);
         let (_, left, _) = self.services.disk.stored();
-        Ok(DeadLettersMoved { count, left })
+        Ok(DeadLettersMoved { count, left, missing })
     }
 
     /// Tells a mistyped name from one of which nothing is set aside, or nothing of that age.
@@ -124,19 +134,27 @@ impl Handle {
         self.filter(choice)
     }
 
-    fn filter(&self, choice: &DeadLetterChoice) -> Answer<Filter> {
+    pub(super) fn filter(&self, choice: &DeadLetterChoice) -> Answer<Filter> {
         let endpoint = choice.name.as_ref().map(|name| match name.as_str() {
             "$upstream" => name.clone(),
             _ => self.path_of(name),
         });
         let age = choice.older_than_secs.map(|secs| i64::try_from(secs.saturating_mul(1_000_000)).unwrap_or(i64::MAX));
-        Ok(Filter {
-            ids: choice.ids.clone(),
-            endpoint,
-            until_us: age.map(|age| clock::wall_us().saturating_sub(age)),
-            up_to: None,
-        })
+        let ids = choice.ids.clone().map(|mut ids| {
+            ids.sort_unstable();
+            ids.dedup();
+            ids
+        });
+        Ok(Filter { ids, endpoint, until_us: age.map(|age| clock::wall_us().saturating_sub(age)), up_to: None })
     }
+}
+
+/// Of the ids that are asked for, those of no dead letter.
+fn missing(disk: &Disk, filter: &Filter) -> Result<Vec<i64>, StoreError> {
+    let Some(ids) = &filter.ids else { return Ok(Vec::new()) };
+    let (_, found) = disk.dead_letters(filter, 0, u32::try_from(ids.len()).unwrap_or(u32::MAX))?;
+    let found: BTreeSet<i64> = found.iter().map(|letter| letter.id).collect();
+    Ok(ids.iter().copied().filter(|id| !found.contains(id)).collect())
 }
 
 fn unknown(ids: &[i64]) -> Refusal {

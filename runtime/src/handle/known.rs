@@ -6,9 +6,9 @@ use crate::routing::Selection;
 use crate::spelling::nearest;
 
 impl Handle {
-    /// A module by its name, or any identity by its path.
+    /// The path of what a person names, see [`path_of`].
     pub(super) fn path_of(&self, name: &str) -> String {
-        if name.starts_with('/') { name.to_owned() } else { format!("/devices/{}/modules/{name}", self.device_id()) }
+        path_of(self.device_id(), name)
     }
 
     /// `name` is a module, its path or that of one of its inputs, any registered identity, or `$upstream`. `others` are paths of
@@ -55,6 +55,43 @@ impl Handle {
         match self.ask(move |control, _| control.unknown_source(&source, is_identity)).await? {
             Some(unknown) => Err(unknown),
             None => Ok(()),
+        }
+    }
+}
+
+/// A module by its name, its input as `MODULE/INPUT` or as a route writes it, any identity or endpoint by its path.
+fn path_of(device: &str, name: &str) -> String {
+    if name.starts_with("/modules/") {
+        return format!("/devices/{device}{name}");
+    }
+    if name.starts_with('/') {
+        return name.to_owned();
+    }
+    match name.split_once('/') {
+        Some((module, input)) => {
+            let input = input.strip_prefix("inputs/").unwrap_or(input);
+            format!("/devices/{device}/modules/{module}/inputs/{input}")
+        }
+        None => format!("/devices/{device}/modules/{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_understood_as_people_and_routes_write_it() {
+        let table = [
+            ("c", "/devices/D/modules/c"),
+            ("c/in", "/devices/D/modules/c/inputs/in"),
+            ("c/inputs/in", "/devices/D/modules/c/inputs/in"),
+            ("/modules/c", "/devices/D/modules/c"),
+            ("/modules/c/inputs/in", "/devices/D/modules/c/inputs/in"),
+            ("/devices/E/modules/c/inputs/in", "/devices/E/modules/c/inputs/in"),
+        ];
+        for (name, path) in table {
+            assert_eq!(path_of("D", name), path, "{name}");
         }
     }
 }

@@ -2,25 +2,25 @@
 
 use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
+use crate::database::StoreError;
 use crate::database::tables::loss::LossLine;
-use crate::view::{LossEntry, LossPlace, LossesView};
+use crate::queue::losses::BOOK_LOST;
+use crate::view::{DeadLetterChoice, LossEntry, LossPlace, LossesView};
 
 impl Handle {
-    /// The ledger of losses: all of it, or what `name` sent or was to get. What was counted until now is in it.
+    /// The ledger of losses: all of it, or what `name` sent or was to get. What was counted until now is in it. That the book of
+    /// sequences was lost concerns everybody.
     pub async fn losses(&self, name: Option<&str>) -> Answer<LossesView> {
         self.ask(|control, _| control.keep_losses()).await?;
         self.committed().await?;
-        let rows = self.services.disk.losses().map_err(|error| {
-            let hint = error.hint().unwrap_or("ask again; `dinrail check` looks at the state directory");
-            Refusal::new(RefusalKind::Failed, format!("the ledger of losses cannot be read: {error}"), hint)
-        })?;
+        let rows = self.services.disk.losses().map_err(|error| unread(&error))?;
         let all: Vec<LossEntry> = rows.into_iter().map(entry).collect();
         let entries = match name {
             None => all,
             Some(name) => {
                 let (is_of, others): (Vec<LossEntry>, Vec<LossEntry>) =
                     all.into_iter().partition(|entry| self.concerns(entry, name));
-                if is_of.is_empty() {
+                if is_of.iter().all(|entry| entry.reason == BOOK_LOST) {
                     // One that was removed may be meant.
                     let named = others.iter().flat_map(|entry| [&entry.sender, &entry.endpoint]);
                     self.is_known(name, named.map(String::as_str)).await?;
@@ -31,17 +31,35 @@ impl Handle {
         let sum = |is_parked: bool| {
             entries.iter().filter(|entry| (entry.reason == "parked") == is_parked).map(|entry| entry.count).sum()
         };
-        let (_, dead_letters, _) = self.services.disk.stored();
+        let dead_letters = match name {
+            None => self.services.disk.stored().1,
+            Some(name) => {
+                let choice = DeadLetterChoice { name: Some(name.to_owned()), ..DeadLetterChoice::default() };
+                self.services.disk.dead_letters(&self.filter(&choice)?, 0, 1).map_err(|error| unread(&error))?.0
+            }
+        };
         let epoch = self.services.ingest.epoch();
         Ok(LossesView { lost: sum(false), parked: sum(true), dead_letters, epoch, entries })
     }
 
     fn concerns(&self, entry: &LossEntry, name: &str) -> bool {
         let path = self.path_of(name);
-        entry.endpoint == name
+        // MODULE/WHAT is an output as well as an input.
+        let is_output = || match name.split_once('/') {
+            Some((module, output)) => entry.output == output && entry.sender == self.path_of(module),
+            None => false,
+        };
+        entry.reason == BOOK_LOST
+            || entry.endpoint == name
             || entry.sender == path
-            || entry.endpoint.strip_prefix(&path).is_some_and(|rest| rest.starts_with('/'))
+            || entry.endpoint.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || is_output()
     }
+}
+
+fn unread(error: &StoreError) -> Refusal {
+    let hint = error.hint().unwrap_or("ask again; `dinrail check` looks at the state directory");
+    Refusal::new(RefusalKind::Failed, format!("the ledger of losses cannot be read: {error}"), hint)
 }
 
 fn entry(LossLine { row, times }: LossLine) -> LossEntry {

@@ -58,6 +58,9 @@ pub struct DeadLettersMoved {
     pub count: u64,
     /// How many there still are, of all.
     pub left: u64,
+    /// Ids that were asked for and are of no dead letter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<i64>,
 }
 
 /// Which dead letters: `ids`, or `all`, narrowed by what else is given.

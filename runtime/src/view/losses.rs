@@ -11,7 +11,7 @@ pub struct LossesView {
     pub lost: u64,
     /// Messages that were set aside as poisonous, which is not lost yet.
     pub parked: u64,
-    /// Of these, the ones that are still there: `dinrail dead-letter list`.
+    /// Of these, the ones that are still there: `dinrail dead-letter list`; of the name that was asked for, where one was.
     #[serde(default)]
     pub dead_letters: u64,
     /// Sequences of this run are of this epoch.

@@ -1,6 +1,7 @@
 //! `dinrail identity add ID`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
 use super::show::forget_keys;
@@ -20,6 +21,7 @@ Examples:
   openssl rand -base64 32 | dinrail identity add /devices/press-2 --primary-key -")]
 pub struct AddArgs {
     /// Identity of a device or module; a bare name is a module of this device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// It may not act until it is enabled
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! `dinrail identity connection-string ID`, and that of a shared access policy.
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 
 use super::rotate::{KEYS, POLICIES};
 use crate::admin::client::{Client, path, query};
@@ -20,7 +20,7 @@ Examples:
   dinrail identity connection-string --policy owner")]
 pub struct ConnectionStringArgs {
     /// Module, or identity of a module or device
-    #[arg(required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(required_unless_present = "policy", conflicts_with = "policy", value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
     /// Of a shared access policy instead
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(POLICIES))]

@@ -1,6 +1,7 @@
 //! `dinrail identity remove ID`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
 use crate::admin::client::Client;
@@ -17,6 +18,7 @@ Examples:
   dinrail identity remove /devices/press-1/modules/scanner")]
 pub struct RemoveArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 

@@ -1,7 +1,7 @@
 //! `dinrail identity rotate ID`, and that of a shared access policy.
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use serde_json::{Value, json};
 
 use super::show::forget_keys;
@@ -23,7 +23,7 @@ Examples:
   dinrail identity rotate --policy reader")]
 pub struct RotateArgs {
     /// Module, or identity of a module or device
-    #[arg(required_unless_present = "policy", conflicts_with = "policy")]
+    #[arg(required_unless_present = "policy", conflicts_with = "policy", value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
     /// Of a shared access policy instead
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(POLICIES))]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::Value;
 
 use crate::admin::client::Client;
@@ -18,6 +19,7 @@ Examples:
   dinrail identity show /devices/press-1 --json")]
 pub struct ShowArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 

@@ -1,6 +1,7 @@
 //! `dinrail identity enable|disable ID`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
 use super::show::forget_keys;
@@ -14,6 +15,7 @@ Examples:
   dinrail identity enable /devices/press-1")]
 pub struct EnableArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 
@@ -25,6 +27,7 @@ Examples:
   dinrail identity disable /devices/press-1 --reason \"stolen\"")]
 pub struct DisableArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Why, for whoever looks at it later
     #[arg(long, default_value = "")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
 use crate::admin::client::Client;
@@ -20,6 +21,7 @@ Examples:
   dinrail identity token /devices/press-1 --ttl 15m")]
 pub struct TokenArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// How long it holds, 365 days at most
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = durations::parse)]

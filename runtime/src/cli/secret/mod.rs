@@ -57,7 +57,7 @@ struct SetArgs {
     /// @FILE, or - for standard input
     source: Option<String>,
     /// Module that may have it, in addition to those that may; * for every one. May be repeated
-    #[arg(long = "for", value_name = "MODULE")]
+    #[arg(long = "for", value_name = "MODULE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     modules: Vec<String>,
 }
 
@@ -75,7 +75,7 @@ struct AllowArgs {
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Modules that may have it, in addition to those that may; * for every one
-    #[arg(required_unless_present = "only")]
+    #[arg(required_unless_present = "only", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     modules: Vec<String>,
     /// These and no others; none where none is named
     #[arg(long)]

@@ -1,6 +1,7 @@
 //! `dinrail twin history ID`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::change::Change;
 use crate::admin::client::{Client, query};
@@ -20,6 +21,7 @@ Examples:
   dinrail twin history /devices/Hannover01 --json")]
 pub struct HistoryArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Only changes at, in or around this path
     #[arg(long, value_name = "PATH")]

@@ -7,6 +7,7 @@ mod replace;
 mod terms;
 mod undo;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -53,6 +54,7 @@ Examples:
   dinrail twin get /devices/Hannover01")]
 struct GetArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Desired properties and tags as they were when the desired properties had this version
     #[arg(long, value_name = "VERSION")]

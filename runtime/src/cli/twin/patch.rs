@@ -1,6 +1,7 @@
 //! `dinrail twin patch ID JSON`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 
 use super::terms::{Asked, Terms};
@@ -23,6 +24,7 @@ Examples:
   echo '{\"threshold\": 1}' | dinrail twin patch filter -")]
 pub struct PatchArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// The patch: JSON, @FILE, - for standard input, or key=value pairs
     #[arg(required = true, value_name = "JSON")]

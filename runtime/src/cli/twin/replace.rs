@@ -1,6 +1,7 @@
 //! `dinrail twin replace ID JSON`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Map, Value, json};
 
 use super::terms::{Asked, Terms};
@@ -20,6 +21,7 @@ Examples:
   dinrail twin replace filter '{}'")]
 pub struct ReplaceArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// The desired properties: JSON, @FILE, - for standard input, or key=value pairs
     #[arg(required = true, value_name = "JSON")]

@@ -1,6 +1,7 @@
 //! `dinrail twin undo ID --to VERSION`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 
 use super::terms::{Asked, Terms};
@@ -19,6 +20,7 @@ Examples:
   dinrail twin undo filter --tags --to 2")]
 pub struct UndoArgs {
     /// Module, or identity of a module or device
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
     /// Version to go back to
     #[arg(long, value_name = "VERSION")]
