@@ -63,17 +63,6 @@ fn what_cannot_be_added_is_refused_with_whose_it_is_and_leaves_nothing() {
 }
 
 #[test]
-fn properties_that_an_image_refuses_once_it_is_loaded_are_told_to_who_set_them() {
-    let runtime = wayward();
-    let add = ["add", "pump", "wayward", "--set", "panicIn=text"];
-
-    let said = runtime.cli(&add).refused(1, &["pump refused its desired properties", "panicIn", "twin patch pump"]);
-
-    assert!(said.stdout.contains("pump is running"), "{}", said.stdout);
-    assert!(runtime.json(&["show", "pump"])["refused"].is_object());
-}
-
-#[test]
 fn added_instance_waits_for_its_image_and_says_so() {
     let runtime = Runtime::new().start();
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
-use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use super::out::printable;
@@ -24,10 +24,8 @@ Examples:
   dinrail add pump filter --stopped && dinrail twin patch pump @pump.json && dinrail start pump")]
 pub struct AddArgs {
     /// Name of the module
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Image reference, or a library file
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
     image: String,
     /// Desired property, there before its first start; may be repeated. Dots nest; @FILE and JSON are taken too
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -96,24 +94,11 @@ pub(super) fn run(args: AddArgs, context: &mut Context) -> Result<(), Failure> {
     let body =
         serde_json::to_value(&request).map_err(|error| Failure::caused("the request cannot be written", &error))?;
     let detail: ModuleDetail = client.post("/modules", Some(&body))?;
-    told(&detail, context)?;
-    let name = printable(&detail.module.name);
-    let Some(refused) = &detail.refused else { return Ok(()) };
-    let text = format!("{name} refused its desired properties: {}", printable(&refused.error));
-    if request.force || args.set.is_empty() {
-        context.out.note(format_args!("note: {text}"));
-        return Ok(());
-    }
-    let hint = format!("it goes on without them; set others: dinrail twin patch {name} KEY=VALUE --wait");
-    Err(Failure::new(text).hint(hint))
-}
-
-fn told(detail: &ModuleDetail, context: &mut Context) -> Result<(), Failure> {
     if context.out.is_json() {
-        return context.out.document(detail);
+        return context.out.document(&detail);
     }
     detail.notes.iter().for_each(|note| context.out.note(format_args!("note: {}", printable(note))));
-    lifecycle::tell(detail, context)
+    lifecycle::tell(&detail, context)
 }
 
 /// Uploads a library and names its bytes.

@@ -15,13 +15,10 @@ use crate::instance::spec::InstanceSpec;
 use crate::name::Identity;
 use crate::twin::patch::merge;
 use crate::twin::{Part, TwinError};
-use crate::view::{AddRequest, LossView, ModuleDetail, RemovedView, Status};
+use crate::view::{AddRequest, LossView, ModuleDetail, RemovedView};
 
 /// Beyond its stop grace, until an instance that is given up has gone.
 const REMOVAL_MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// For so long one that is added with desired properties may think about them before whoever added it is answered.
-const JUDGEMENT: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Handle {
     /// One instance, with what is known of it on disk too.
@@ -44,19 +41,10 @@ impl Handle {
     pub async fn add(&self, request: AddRequest, by: &str) -> Answer<ModuleDetail> {
         self.check_fit(&request).await?;
         let (by, name) = (by.to_owned(), request.name.clone());
-        let is_judged = request.desired.as_ref().is_some_and(|desired| !desired.is_empty());
-        let mut changes = self.changes();
         let added = self.ask(move |control, _| control.add_instance(request, &by)).await??;
         self.committed().await?;
-        // What it has come to meanwhile says more. What it says of its properties it says before it runs.
-        let until = clock::now() + JUDGEMENT;
-        loop {
-            let Ok(detail) = self.module(&name).await else { return Ok(added) };
-            let is_open = is_judged && detail.module.status == Status::Starting;
-            if !is_open || tokio::time::timeout_at(until.into(), changes.changed()).await.is_err() {
-                return Ok(detail);
-            }
-        }
+        // What it has come to meanwhile says more.
+        Ok(self.module(&name).await.unwrap_or(added))
     }
 
     /// Refuses desired properties that the image, where it is here, does not take.
