@@ -121,6 +121,9 @@ fn gap_that_kill_9_leaves_in_the_sequences_is_in_the_ledger() {
     assert!(table.stdout.contains("≤ "), "{}", table.stdout);
     assert!(runtime.log().contains("the last run ended without a word"), "{}", runtime.log());
     assert_eq!(runtime.json(&["losses", "a"]), told, "and stays so");
+    // It may have been for b, to which the route leads.
+    let of_receiver = runtime.json(&["losses", "b"])["entries"].clone();
+    assert!(of_receiver.as_array().unwrap().contains(died), "{of_receiver:#}");
 }
 
 /// Bodies of the messages on the input `in` of `b`, as JSON.

@@ -347,7 +347,6 @@ impl Handle {
     }
 }
 
-/// What is wrong with a route that somebody wants to follow, all of it.
 /// What became of a change, for whoever asked for what it stores.
 fn stored(outcome: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> Answer<()> {
     outcome.map_err(|_| Refusal::ending())?.map_err(|error| Refusal {
@@ -358,6 +357,7 @@ fn stored(outcome: Result<Result<(), StoreError>, oneshot::error::RecvError>) ->
     })
 }
 
+/// What is wrong with a route that somebody wants to follow, all of it.
 fn no_selection(text: &str, errors: &[RouteError]) -> Refusal {
     let (message, hint) = match errors {
         [only] => (format!("not a route to follow: {only}"), only.hint.clone()),

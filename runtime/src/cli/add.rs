@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use serde_json::Value;
 
 use super::out::printable;
@@ -24,8 +24,10 @@ Examples:
   dinrail add pump filter --stopped && dinrail twin patch pump @pump.json && dinrail start pump")]
 pub struct AddArgs {
     /// Name of the module
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Image reference, or a library file
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     image: String,
     /// Desired property, there before its first start; may be repeated. Dots nest; @FILE and JSON are taken too
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -327,19 +327,7 @@ pub(super) fn store_losses(
     losses: Vec<Loss>,
     mut also: Option<Job>,
 ) {
-    let rows: Vec<LossRow> = losses
-        .iter()
-        .map(|loss| LossRow {
-            sender: loss.sender.to_string(),
-            output: loss.output.to_string(),
-            endpoint: loss.endpoint.to_string(),
-            reason: loss.reason.to_owned(),
-            first: (loss.epoch, loss.first),
-            last: (loss.epoch, loss.last),
-            count: loss.count,
-            is_upper_bound: false,
-        })
-        .collect();
+    let rows: Vec<LossRow> = losses.iter().map(Loss::row).collect();
     let (ingest, own, rows) = (ingest.clone(), own.clone(), Arc::new(rows));
     let told = rows.clone();
     database.submit_now(

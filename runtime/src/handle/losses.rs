@@ -4,7 +4,9 @@ use super::{Answer, Handle, Refusal, RefusalKind};
 use crate::clock;
 use crate::database::StoreError;
 use crate::database::tables::loss::LossLine;
+use crate::name::Identity;
 use crate::queue::losses::BOOK_LOST;
+use crate::routing::{Sink, SourcePath};
 use crate::view::{DeadLetterChoice, LossEntry, LossPlace, LossesView};
 
 impl Handle {
@@ -14,7 +16,12 @@ impl Handle {
         self.ask(|control, _| control.keep_losses()).await?;
         self.committed().await?;
         let rows = self.services.disk.losses().map_err(|error| unread(&error))?;
-        let all: Vec<LossEntry> = rows.into_iter().map(entry).collect();
+        let mut all: Vec<LossEntry> = rows.into_iter().map(entry).collect();
+        // A disk that takes nothing is no reason to keep silent.
+        all.extend(self.services.ingest.losses().not_stored().iter().map(|loss| {
+            let times = (None, None);
+            entry(LossLine { row: loss.row(), times })
+        }));
         let entries = match name {
             None => all,
             Some(name) => {
@@ -54,6 +61,24 @@ impl Handle {
             || entry.sender == path
             || entry.endpoint.strip_prefix(&path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             || is_output()
+            || (entry.endpoint.is_empty() && self.may_have_been_for(entry, name))
+    }
+
+    /// Whether what died with the runtime in memory, of which nobody knows where it was, can have been for `name`: as far as the routes
+    /// of now tell. What a person sent went anywhere.
+    fn may_have_been_for(&self, entry: &LossEntry, name: &str) -> bool {
+        let Ok(sender) = entry.sender.parse::<Identity>() else { return false };
+        let Some(module) = sender.module_id() else { return true };
+        let module_of_name = name.split_once('/').map_or(name, |(module, _)| module);
+        let path = self.path_of(module_of_name);
+        let (deployed, local) = self.listeners.routes();
+        let output = Some(&*entry.output).filter(|output| !output.is_empty());
+        let routes = deployed.with(&local);
+        let candidates = routes.candidates_for(&SourcePath::module(module, output));
+        candidates.iter().flatten().any(|route| match &route.target.sink {
+            Sink::Upstream => name == "$upstream",
+            Sink::Input { module, .. } => self.path_of(module) == path,
+        })
     }
 }
 

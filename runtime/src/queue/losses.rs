@@ -35,6 +35,22 @@ pub struct Loss {
     pub count: u64,
 }
 
+impl Loss {
+    /// As it stands in the ledger.
+    pub fn row(&self) -> LossRow {
+        LossRow {
+            sender: self.sender.to_string(),
+            output: self.output.to_string(),
+            endpoint: self.endpoint.to_string(),
+            reason: self.reason.to_owned(),
+            first: (self.epoch, self.first),
+            last: (self.epoch, self.last),
+            count: self.count,
+            is_upper_bound: false,
+        }
+    }
+}
+
 type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
 
 /// The ledger of this run; what was counted since the last [`Losses::take`] is not on disk yet.
@@ -110,6 +126,11 @@ impl Losses {
     /// Whether something was counted since the last [`Losses::take`].
     pub fn is_any_fresh(&self) -> bool {
         lock(&self.fresh).values().flatten().any(|loss| loss.count > 0)
+    }
+
+    /// What was counted and is not on disk, because the disk takes nothing or it was just now.
+    pub fn not_stored(&self) -> Vec<Loss> {
+        lock(&self.fresh).values().flatten().cloned().collect()
     }
 
     /// What was counted since the last call.
