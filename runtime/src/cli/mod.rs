@@ -323,7 +323,6 @@ mod tests {
             "secret set _",
             "secret allow s _",
             "secret remove _",
-            "new _",
             "try x.so --name _",
         ];
         for line in lines {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -32,7 +31,6 @@ Examples:
   dinrail new hello --path ~/dinrail/plugin-api")]
 pub struct NewArgs {
     /// Name of the module
-    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// What it is written in
     #[arg(long, value_enum, default_value = "rust")]
