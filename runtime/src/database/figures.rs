@@ -62,7 +62,8 @@ impl Figures {
                     is_ill.store(false, Ordering::Relaxed);
                 }
             }
-            Err(error @ (StoreError::Full(_) | StoreError::Io { .. } | StoreError::Corrupt { .. })) => {
+            // That the disk is full is found, and found to be over, by looking at it.
+            Err(error @ (StoreError::Io { .. } | StoreError::Corrupt { .. })) => {
                 lock(&self.troubles)[file as usize] = Some(error.clone());
                 is_ill.store(true, Ordering::Relaxed);
             }
