@@ -17,7 +17,7 @@ const IMPORTS: [(&str, &[&str]); 33] = [
     ("written", &[]),
     ("query", &["spelling", "written"]),
     ("message", &["clock", "name"]),
-    ("database", &["clock", "message"]),
+    ("database", &["clock", "memory", "message"]),
     ("identity", &["clock", "database", "name", "twin"]),
     ("twin", &["clock", "database", "identity", "name"]),
     ("log", &["clock", "name"]),

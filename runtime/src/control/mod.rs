@@ -231,6 +231,9 @@ impl Control {
         let settled =
             if is_due { self.services.ingest.settled(&|module| self.holds_messages(module)) } else { Vec::new() };
         self.keep_losses_and(self.services.ingest.noting_settled(settled));
+        if is_due {
+            self.services.ingest.rest();
+        }
     }
 
     /// Whether the instance of a module has taken messages out of their lanes without having decided about them.

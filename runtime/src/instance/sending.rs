@@ -254,15 +254,15 @@ unsafe fn carry(
             });
         }
         let (ingest, source, hearer) = (link.services.ingest.clone(), output.source().clone(), hearer());
-        // Where an endpoint was full, the end is that of the whole: not every receiver has it.
-        let short = short.map(ToString::to_string);
+        // Where another receiver does not have it, the end is that of the whole.
+        let short = short.map(|error| (status_of(error).unwrap_or(DR_FULL), error.to_string()));
         let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
         let attends = matches!(&hearer, Hearer::Thread(Waker(waiting)) if waiting.attends);
         link.services.disk.enqueue_from(rows, attends, move |outcome| {
             match outcome {
                 Ok(_) => match short {
                     None => hearer.hear(DR_OK, ""),
-                    Some(why) => hearer.hear(DR_FULL, &why),
+                    Some((status, why)) => hearer.hear(status, &why),
                 },
                 Err(error) => {
                     for (endpoint, sequence) in &lost {
@@ -280,10 +280,17 @@ unsafe fn carry(
     let outgoing = Outgoing { meta_len: parts.meta_len, fill: &fill, body: parts.body };
     match link.services.ingest.send(output, &outgoing, &mut disk) {
         Ok(()) => status,
-        // Whoever waits for a completion is called by it; the status of the memory targets is told to nobody else.
+        // Whoever waits for a completion is called by it, and hears there of every receiver.
         Err(_) if status == DR_PENDING => DR_PENDING,
-        Err(SendError::TooLarge { .. }) => DR_TOO_LARGE,
-        Err(SendError::Full { .. } | SendError::StoreFull { .. } | SendError::NotStored { .. }) => DR_FULL,
-        Err(SendError::Refused(_)) => not_staged.map_or(DR_DENIED, refused_stage),
+        Err(error) => status_of(&error).unwrap_or_else(|| not_staged.map_or(DR_DENIED, refused_stage)),
+    }
+}
+
+/// What a module hears of messages that not every receiver has; `None` where it may not send.
+fn status_of(error: &SendError) -> Option<DrStatus> {
+    match error {
+        SendError::TooLarge { .. } => Some(DR_TOO_LARGE),
+        SendError::Full { .. } | SendError::StoreFull { .. } | SendError::NotStored { .. } => Some(DR_FULL),
+        SendError::Refused(_) => None,
     }
 }

@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::budget;
 use super::disk::{Disk, ReadLimits};
 use super::lane::{self, Body, Entry, INLINE_BODY, Lane, LaneLimits, NEVER, RowOf, Source, lock};
-use crate::clock;
 use crate::database::StoreError;
 use crate::database::tables::queue::{ReadMessage, StoredMessage};
+use crate::{clock, memory};
 
 /// How much is read from disk at a time: little enough to be of use soon, and not to fill memory.
 const READ: ReadLimits = ReadLimits { messages: 256, bytes: 1 << 20 };
@@ -363,7 +363,7 @@ impl Backlog {
         };
         let body = match &message.body[..] {
             small if small.len() <= INLINE_BODY => Body::Inline(small),
-            large => Body::Buffer(lane::host_buffer(large.to_vec())),
+            large => Body::Buffer(lane::host_buffer(memory::copied(large))),
         };
         // SAFETY: only whoever holds the lock of the state pushes into this lane.
         let pushed = unsafe { self.lane().push(&entry, body) };

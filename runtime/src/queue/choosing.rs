@@ -37,6 +37,18 @@ impl<'t> Chosen<'t> {
         Chosen { among: targets, only: None }
     }
 
+    /// Places of those that `wanted` is true of.
+    pub fn places(self, wanted: impl Fn(&Target) -> bool) -> Vec<usize> {
+        let place = |at: usize| self.only.map_or(Some(at), |only| only.get(at).copied());
+        let places = (0..self.len()).filter_map(place);
+        places.filter(|at| self.among.get(*at).is_some_and(&wanted)).collect()
+    }
+
+    /// The ones at `places`.
+    pub fn only(self, places: &'t [usize]) -> Chosen<'t> {
+        Chosen { among: self.among, only: Some(places) }
+    }
+
     /// In their order.
     pub fn iter(self) -> impl Iterator<Item = &'t Target> {
         (0..self.len()).filter_map(move |at| self.get(at))

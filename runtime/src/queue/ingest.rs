@@ -114,7 +114,7 @@ type OutputKey = (Arc<str>, Arc<str>);
 /// All outputs, queues and inboxes of the runtime.
 pub struct Ingest {
     pub(super) device: Arc<str>,
-    book: Book,
+    pub(super) book: Book,
     limits: LaneLimits,
     router: ArcSwap<Box<Router>>,
     pub(super) version: AtomicU64,
@@ -286,12 +286,6 @@ impl Ingest {
                 (chosen, Some(meta))
             }
         };
-        let bytes = message.body.bytes().len() + message.meta_len;
-        if let Some(target) = chosen.iter().find(|target| bytes > target.max_bytes) {
-            sequences.give_back();
-            let endpoint = target.endpoint().to_owned();
-            return Some(Err(Box::new(SendError::TooLarge { bytes, limit: target.max_bytes, endpoint })));
-        }
         count(&output.sent);
         if chosen.is_empty() {
             count(&output.unrouted);
@@ -307,10 +301,20 @@ impl Ingest {
                 &again
             }
         };
-        if self.place_at_once(chosen, message, stamp) {
+        let bytes = message.body.bytes().len() + message.meta_len;
+        let fitting;
+        let (chosen, refused) = match chosen.iter().any(|target| bytes > target.max_bytes) {
+            false => (chosen, Ok(())),
+            true => {
+                fitting = chosen.places(|target| bytes <= target.max_bytes);
+                let refused = self.too_large(output, chosen, bytes, sequence);
+                (chosen.only(&fitting), refused)
+            }
+        };
+        if refused.is_ok() && self.place_at_once(chosen, message, stamp) {
             return Some(Ok(()));
         }
-        let outcome = self.place(output, chosen, message, stamp, held, disk);
+        let outcome = self.place(output, chosen, message, stamp, (held, refused), disk);
         if outcome.is_err() {
             // Else this thread, sending again at once, would get the lock before those that it has kept waiting.
             FairGuard::unlock_fair(sending);
@@ -343,7 +347,7 @@ impl Ingest {
         };
         let stamp = (sequence, clock::coarse_wall_us());
         // Whoever asks for this serves others too, and is not to be held.
-        self.place(&output, Chosen::all(&[target]), message, stamp, MAX_HOLD, &mut |_, _, _| Ok(()))
+        self.place(&output, Chosen::all(&[target]), message, stamp, (MAX_HOLD, Ok(())), &mut |_, _, _| Ok(()))
     }
 
     #[cold]
@@ -398,11 +402,14 @@ impl Ingest {
         sending.version = version;
     }
 
+    pub(super) fn all_outputs(&self) -> Vec<Arc<Output>> {
+        lock(&self.outputs).values().cloned().collect()
+    }
+
     /// Outputs that have sent something in this run and do not send just now, and their last numbers.
     pub(super) fn outputs_in_use(&self) -> Vec<(Arc<Source>, u64)> {
-        let outputs: Vec<Arc<Output>> = lock(&self.outputs).values().cloned().collect();
         let last = |output: &Arc<Output>| Some((output.source.clone(), output.sending.try_lock()?.sequence.last()?));
-        outputs.iter().filter_map(last).collect()
+        self.all_outputs().iter().filter_map(last).collect()
     }
 
     /// Whether a module has put messages back that are in no lane.
@@ -418,13 +425,12 @@ impl Ingest {
     /// Ends all sequences at their last numbers; nothing can be sent any more. For the end of the runtime.
     pub fn close_sequences(&self) {
         self.book.end();
-        let outputs: Vec<Arc<Output>> = lock(&self.outputs).values().cloned().collect();
         let close = |output: &Arc<Output>| {
             // One that is sending all the same is left to the next start, which goes on behind its block.
             let mut sending = output.sending.try_lock_for(LAST_WAIT)?;
             Some((output.source.clone(), sending.sequence.close()?))
         };
-        self.book.close(outputs.iter().filter_map(close).collect());
+        self.book.close(self.all_outputs().iter().filter_map(close).collect());
     }
 
     /// What all endpoints of a module's inputs begin with.

@@ -12,9 +12,9 @@ use super::ingest::{
     To, WhenFull, count,
 };
 use super::lane::{self, Body, Entry, INLINE_BODY, MetaWriter, NEVER};
-use super::losses::{DROP_NEWEST, DROP_OLDEST, EXPIRED, FULL, NOT_STORED, STORE_FULL};
+use super::losses::{DROP_NEWEST, DROP_OLDEST, EXPIRED, FULL, NOT_STORED, STORE_FULL, TOO_LARGE};
 use super::{Queue, QueueLane};
-use crate::clock;
+use crate::{clock, memory};
 
 impl Ingest {
     /// [`Ingest::send`] of what nearly every message is. False where it is not; then nothing has happened.
@@ -48,20 +48,39 @@ impl Ingest {
         true
     }
 
-    /// The caller holds the output's lock; `held` says how long it waited for it.
+    /// Counts a message for the targets that do not take one of so many bytes, and says so.
+    #[cold]
+    pub(super) fn too_large(
+        &self,
+        output: &Output,
+        chosen: Chosen<'_>,
+        bytes: usize,
+        sequence: u64,
+    ) -> Result<(), SendError> {
+        let mut refused = Ok(());
+        for target in chosen.iter().filter(|target| bytes > target.max_bytes) {
+            self.losses.count(&output.source, target.endpoint(), TOO_LARGE, sequence);
+            let (limit, endpoint) = (target.max_bytes, target.endpoint().to_string());
+            refused = refused.and(Err(SendError::TooLarge { bytes, limit, endpoint }));
+        }
+        refused
+    }
+
+    /// The caller holds the output's lock. `so_far`: how long it waited for it, and what is to be said even if every one of `chosen`
+    /// takes the message.
     pub(super) fn place(
         self: &Arc<Self>,
         output: &Output,
         chosen: Chosen<'_>,
         message: &Outgoing<'_>,
         stamp: (u64, i64),
-        held: Duration,
+        (held, outcome): (Duration, Result<(), SendError>),
         disk: &mut Store<'_>,
     ) -> Result<(), SendError> {
         let bytes = message.body.bytes();
         // A body that is too large for a lane and came as bytes is copied once, for all targets.
         let own = match message.body {
-            OutgoingBody::Bytes(bytes) if bytes.len() > INLINE_BODY => Some(lane::host_buffer(bytes.to_vec())),
+            OutgoingBody::Bytes(bytes) if bytes.len() > INLINE_BODY => Some(lane::host_buffer(memory::copied(bytes))),
             _ => None,
         };
         let body = || match (&own, message.body) {
@@ -70,7 +89,7 @@ impl Ingest {
             (None, OutgoingBody::Buffer(buffer, _)) => Body::Buffer(lane::retained(buffer)),
             (None, OutgoingBody::Bytes(_)) => Body::Inline(bytes),
         };
-        let mut placing = Placing { ingest: self, output, message, stamp, held, outcome: Ok(()) };
+        let mut placing = Placing { ingest: self, output, message, stamp, held, outcome };
         let (mut rows, mut line) = (Vec::new(), InLine::default());
         // Lanes that have room first, and all of them together: nobody waits for what the others may have to wait for.
         let mut is_put = 0_u64;
@@ -281,7 +300,8 @@ impl Placing<'_> {
     }
 
     fn row(&self, target: &Target, endpoint: &Arc<str>) -> DiskMessage {
-        let mut meta = vec![0; self.message.meta_len];
+        let mut meta = memory::room_for(self.message.meta_len);
+        meta.resize(self.message.meta_len, 0);
         (self.message.fill)(&mut MetaWriter::new(&mut meta));
         let source = &self.output.source;
         DiskMessage {
@@ -294,11 +314,11 @@ impl Placing<'_> {
             sequence: self.stamp.0,
             created_us: self.stamp.1,
             meta,
-            body: self.message.body.bytes().to_vec(),
+            body: memory::copied(self.message.body.bytes()),
         }
     }
 
-    /// Hands rows of durable routes to `disk`. An endpoint that is full costs the others nothing.
+    /// Hands rows of durable routes to `disk`, after all else. An endpoint that is full costs the others nothing.
     fn store(&mut self, rows: Vec<DiskMessage>, line: InLine, disk: &mut Store<'_>) {
         let (rows, refused) = match self.ingest.disk() {
             // A single one is taken or refused as it is.
@@ -306,14 +326,14 @@ impl Placing<'_> {
             _ => (rows, Vec::new()),
         };
         refused.iter().for_each(|(endpoint, error)| self.refused(error, endpoint));
-        let short = refused.into_iter().next().map(|(_, error)| error);
+        if let Some((_, error)) = refused.into_iter().next() {
+            self.outcome = Err(error);
+        }
         let endpoints: Vec<_> = rows.iter().map(|row| row.endpoint.clone()).collect();
         if !rows.is_empty()
-            && let Err(error) = disk(rows, line, short.as_ref())
+            && let Err(error) = disk(rows, line, self.outcome.as_ref().err())
         {
             endpoints.iter().for_each(|endpoint| self.refused(&error, endpoint));
-            self.outcome = Err(error);
-        } else if let Some(error) = short {
             self.outcome = Err(error);
         }
     }

@@ -12,16 +12,18 @@
 //! ```
 //!
 //! While the book cannot be written, as on a full disk, blocks are noted in a spare file whose room was taken before; the next start
-//! brings them into the book. Only where that fails too are numbers given out that no file knows of, and the next start begins another
-//! epoch.
+//! brings them into the book. Only where that fails too are numbers given out that no file knows of; a marker says so, and the next
+//! start begins another epoch.
 //!
 //! Blocks last `BLOCK_LASTS` at the rate of the output, so a sender waits for the disk with its first message, and for moments while
-//! it becomes very fast. Guarantee: what is given out costs a comparison.
+//! it becomes very fast. An output that rests gives most of its block back. Guarantee: what is given out costs a comparison.
 
 mod left;
+mod marker;
+mod resting;
 mod spare;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,6 +34,7 @@ use crate::clock;
 use crate::database::tables::loss::LossRow;
 use crate::database::tables::{sequence, setting};
 use crate::database::{Database, File, Job, StoreError};
+use marker::Marker;
 use spare::{Note, Spare};
 
 /// For how long a block lasts, at the rate of the one before.
@@ -49,9 +52,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// While no block can be had: numbers between two looks at it.
 const BESIDE: u64 = 1024;
 
-/// Name of the file which says that numbers were given out beside the book, because the disk did not take it.
-const MARKER: &str = "sequences.behind";
-
 /// The book. Clones are the same.
 #[derive(Clone)]
 pub struct Book(Arc<Inner>);
@@ -59,7 +59,7 @@ pub struct Book(Arc<Inner>);
 struct Inner {
     epoch: u64,
     /// `None`: nothing is kept, for tests and tryouts.
-    file: Option<(Database, PathBuf)>,
+    file: Option<(Database, Marker)>,
     /// `None` with `file`.
     spare: Option<Mutex<Spare>>,
     is_behind: AtomicBool,
@@ -75,6 +75,8 @@ pub struct Sequence {
     has_memory: bool,
     is_closed: bool,
     block: Option<Arc<Block>>,
+    /// The last number when it was looked at whether the output rests.
+    at_last_look: u64,
 }
 
 /// What is on disk of an output's numbers. The writer's thread tells of it.
@@ -116,12 +118,12 @@ impl Book {
     /// Opens the book in `folder`, the state directory, and closes what an end without a word left open. Second: what the ledger has
     /// of that; it is stored. `own`: the identity in whose name the book itself speaks.
     pub fn open(database: &Database, folder: &Path, own: &str) -> Result<(Book, Vec<LossRow>), StoreError> {
-        let marker = folder.join(MARKER);
+        let marker = Marker::of(folder);
         let known = database.read(File::Main, |conn| setting::get(conn, setting::key::SEQUENCE_BOOK))?;
         let known: Option<u64> = known.and_then(|text| text.parse().ok());
         let (found, is_any_open) =
             database.read(File::Queue, |conn| Ok((sequence::epoch(conn)?, sequence::is_any_open(conn)?)))?;
-        let was_behind = marker.exists();
+        let was_behind = marker.is_set();
         let (mut spare, mut noted) = Spare::open(folder);
         // What belongs to another book was brought into it, or is lost with it.
         noted.retain(|note| found == Some(note.epoch));
@@ -139,8 +141,8 @@ impl Book {
             let text = epoch.to_string();
             database.call(File::Main, move |tx| setting::set(tx, setting::key::SEQUENCE_BOOK, &text))?;
         }
-        if was_behind && let Err(error) = std::fs::remove_file(&marker) {
-            tracing::warn!("{} cannot be removed, so the next start begins another epoch: {error}", marker.display());
+        if was_behind && let Err(error) = marker.clear() {
+            tracing::warn!("{} cannot be removed, so the next start begins another epoch: {error}", marker::NAME);
         }
         let file = Some((database.clone(), marker));
         let (is_behind, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -177,7 +179,7 @@ impl Book {
             Box::new(move |outcome| match outcome {
                 Ok(()) => {
                     if book.0.is_behind.load(Ordering::Acquire) {
-                        let _ = std::fs::remove_file(&marker);
+                        let _ = marker.clear();
                     }
                     if let Some(spare) = &book.0.spare {
                         lock(spare).forget(of_spare.iter().map(|(of, _)| (&*of.identity, &*of.output)));
@@ -220,8 +222,8 @@ impl Book {
         tracing::error!(
             "sequences cannot be reserved on disk and go on without; should the runtime end now without a word, the next start begins another epoch: {error}"
         );
-        if let Err(error) = std::fs::write(marker, b"") {
-            tracing::error!("{} cannot be written: {error}", marker.display());
+        if let Err(error) = marker.set() {
+            tracing::error!("the next start will not know of that either: {error}");
         }
     }
 
@@ -311,11 +313,6 @@ impl Sequence {
     /// [`Sequence::take`] for whoever must not wait: `None` where that would have to. What it takes is on its way then.
     pub fn take_now(&mut self, book: &Book, source: &Arc<Source>) -> Option<u64> {
         self.take_slowly(book, source, Duration::ZERO).ok()
-    }
-
-    /// Takes back the number that was given out last, of a message that is not sent after all.
-    pub fn give_back(&mut self) {
-        self.last = self.last.saturating_sub(1);
     }
 
     /// The last number; `None` where this run has given out none.

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::ingest::Ingest;
+use super::ingest::{Ingest, Output};
 use super::lane::{Source, lock};
 use super::{Lane, Queue};
 
@@ -60,6 +60,12 @@ impl Ingest {
             }
         }
         settled
+    }
+
+    /// Outputs that rest give most of their numbers back, see [`Sequence::rest`](super::sequences::Sequence::rest).
+    pub fn rest(&self) {
+        let rest = |output: &Arc<Output>| output.sending.try_lock()?.sequence.rest(&output.source);
+        self.book.shrink(self.all_outputs().iter().filter_map(rest).collect());
     }
 
     /// Lanes of each source, and the sources of which messages may be in somebody's hands.

@@ -140,7 +140,7 @@ impl Target {
         }
     }
 
-    pub(super) fn endpoint(&self) -> &str {
+    pub(super) fn endpoint(&self) -> &Arc<str> {
         match &self.to {
             To::Lane(lane) => lane.queue.endpoint(),
             To::Rows(queue, _) => queue.endpoint(),

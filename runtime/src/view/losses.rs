@@ -31,9 +31,9 @@ pub struct LossEntry {
     pub output: String,
     /// The endpoint that did not get the messages.
     pub endpoint: String,
-    /// `full`, `expired`, `storeFull`, `notStored`, `parked`, `purged`, `stopped`, `runtimeDied`, `dropOldest` or `dropNewest`;
-    /// `notAcknowledged`: numbers skipped at an unclean end, which no acknowledged message has; `withdrawn`: numbers of what a
-    /// handler staged that failed; `bookLost`: another epoch began.
+    /// `full`, `tooLarge`, `expired`, `storeFull`, `notStored`, `parked`, `purged`, `stopped`, `runtimeDied`, `dropOldest` or
+    /// `dropNewest`; `notAcknowledged`: numbers skipped at an unclean end, which no acknowledged message has; `withdrawn`: numbers of
+    /// what a handler staged that failed; `bookLost`: another epoch began.
     pub reason: String,
     /// How many.
     pub count: u64,

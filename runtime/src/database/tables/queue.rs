@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, param
 
 use super::ids::{self, Ids};
 use super::loss::{self, LossRow};
+use crate::memory;
 
 /// Format of `meta` and `body` that this release writes.
 const FORMAT: u8 = 1;
@@ -383,8 +384,8 @@ fn read(
             epoch: row.get::<_, i64>(3)? as u64,
             sequence: row.get::<_, i64>(4)? as u64,
             created_us: row.get(5)?,
-            meta: row.get(8)?,
-            body: row.get(9)?,
+            meta: memory::copied(row.get_ref(8)?.as_blob()?),
+            body: memory::copied(row.get_ref(9)?.as_blob()?),
         },
         ttl_from_us: row.get(7)?,
         left_us: None,

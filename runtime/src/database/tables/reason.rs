@@ -2,6 +2,8 @@
 
 /// A queue had no room, and the sender was told.
 pub const FULL: &str = "full";
+/// Larger than its route takes, and the sender was told.
+pub const TOO_LARGE: &str = "tooLarge";
 /// It waited longer than its time to live.
 pub const EXPIRED: &str = "expired";
 /// The byte budget of the store is spent.

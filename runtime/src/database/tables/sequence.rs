@@ -92,6 +92,15 @@ pub fn reserve(
     .map(drop)
 }
 
+/// Notes that nothing above `reserved` was given out, or will be without another [`reserve`].
+pub fn shrink(conn: &Connection, sender: &str, output: &str, reserved: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE sequence SET reserved = min(reserved, ?3) WHERE sender = ?1 AND output = ?2 AND is_open",
+    )?
+    .execute(params![sender, output, reserved as i64])
+    .map(drop)
+}
+
 /// Notes up to where an output has nothing in memory.
 pub fn settle(conn: &Connection, sender: &str, output: &str, settled: u64) -> rusqlite::Result<()> {
     conn.prepare_cached("UPDATE sequence SET settled = max(settled, ?3) WHERE sender = ?1 AND output = ?2 AND is_open")?

@@ -189,9 +189,36 @@ fn a_message_that_no_condition_wants_is_counted_as_unrouted() {
     send_level(&ingest, &output, "low").unwrap();
 
     let (_, sent, unrouted) = ingest.counts().remove(0);
-    assert_eq!((sent, unrouted, ingest.waiting("a").0), (2, 2, 0));
-    let sequence = output.lock().0.sequence.last();
-    assert_eq!(sequence, Some(2), "the message that was too large has none");
+    assert_eq!((sent, unrouted, ingest.waiting("a").0), (3, 2, 0));
+}
+
+#[test]
+fn a_message_that_is_too_large_for_a_route_is_counted_there_and_goes_along_the_others() {
+    for condition in [None, Some("high")] {
+        let ingest = Arc::new(Ingest::new("d", Book::unkept(1), LIMITS));
+        ingest.set_router(Box::new(move |_| {
+            let to = |module: &str, max_bytes| TargetSpec { max_bytes, ..conditional(module, condition) };
+            vec![to("wide", 1000), to("narrow", 4), to("wider", 2000), to("narrower", 3)]
+        }));
+        let output = ingest.output(&identity(), "out");
+
+        let Err(SendError::TooLarge { limit, endpoint, .. }) = send_level(&ingest, &output, "high") else { panic!() };
+
+        assert_eq!((limit, &*endpoint), (4, "/devices/d/modules/narrow/inputs/in"));
+        assert_eq!(["wide", "narrow", "wider", "narrower"].map(|module| ingest.waiting(module).0), [1, 0, 1, 0]);
+        let mut losses: Vec<_> = ingest.losses().take();
+        losses.sort_by_key(|loss| loss.endpoint.clone());
+        let losses: Vec<_> = losses.iter().map(|loss| (&*loss.endpoint, loss.reason, loss.first, loss.count)).collect();
+        assert_eq!(
+            losses,
+            [
+                ("/devices/d/modules/narrow/inputs/in", "tooLarge", 1, 1),
+                ("/devices/d/modules/narrower/inputs/in", "tooLarge", 1, 1)
+            ]
+        );
+        let (_, sent, unrouted) = ingest.counts().remove(0);
+        assert_eq!((sent, unrouted), (1, 0));
+    }
 }
 
 #[test]

@@ -199,6 +199,26 @@ fn numbers_that_no_file_knows_of_are_never_given_out_again() {
     assert_eq!(house.again().book.epoch(), epoch + 1);
 }
 
+#[cfg(unix)]
+#[test]
+fn numbers_are_not_given_out_again_where_the_disk_takes_nothing_at_all_when_the_runtime_dies() {
+    let house = House::without_spare();
+    // As on a file system that has become read-only: nothing can be made beside the book.
+    let beside = house.folder.path().join("sequences.behind");
+    std::os::unix::fs::symlink(house.folder.path().join("nowhere").join("at all"), &beside).unwrap();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 10);
+    let epoch = house.book.epoch();
+    house.fail(NO_UPDATE);
+    house.take(&mut sequence, 100_000);
+    std::fs::remove_file(beside).unwrap();
+
+    let house = house.heal();
+    assert_eq!(house.book.epoch(), epoch + 1);
+    assert_eq!(house.again().book.epoch(), epoch + 1, "once");
+}
+
 #[test]
 fn output_whose_line_is_not_in_the_book_is_opened_anew_with_its_next_block() {
     let house = House::new();
@@ -242,6 +262,50 @@ fn who_must_not_wait_is_told_and_gets_its_number_soon() {
     assert_eq!(sequence.take_now(&house.book, &source()), None);
     house.database.flush().unwrap();
     assert_eq!(sequence.take_now(&house.book, &source()), Some(1));
+}
+
+#[test]
+fn output_that_rests_claims_little_after_an_end_without_a_word_and_goes_on_without_a_gap() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    let last = house.take(&mut sequence, 1_000_000);
+    assert!(sequence.rest(&source()).is_none(), "it was busy since the last look, if there was any");
+    let rest = sequence.rest(&source()).unwrap();
+    house.book.shrink(vec![rest]);
+    assert!(sequence.rest(&source()).is_none(), "once");
+    assert_eq!(house.take(&mut sequence, 10), last + 10, "it may go on at any time");
+    house.database.flush().unwrap();
+
+    let house = house.again();
+    let [("runtimeDied", 1, end, _)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert!((last + 10..last + 1000).contains(&end), "{last} {end}");
+
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    let last = house.take(&mut sequence, 1_000_000);
+    sequence.rest(&source());
+    house.book.shrink(sequence.rest(&source()).into_iter().collect());
+    assert_eq!(house.take(&mut sequence, 1_000_000), last + 1_000_000, "another block follows the one that was shrunk");
+    let house = house.again();
+    let [("runtimeDied", _, end, _)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert!(end >= last + 1_000_000, "{end}");
+}
+
+#[test]
+fn block_stays_known_where_the_disk_does_not_take_that_it_is_shrunk() {
+    let house = House::new();
+    let mut sequence = Sequence::default();
+    sequence.goes_to_memory();
+    house.take(&mut sequence, 1_000_000);
+    sequence.rest(&source());
+    let rest = sequence.rest(&source()).unwrap();
+    house.fail(NO_UPDATE);
+    house.book.shrink(vec![rest]);
+    let last = house.take(&mut sequence, 100_000);
+    let house = house.heal();
+    let [("runtimeDied", 1, end, _)] = house.ranges()[..] else { panic!("{:?}", house.lines) };
+    assert!(end >= last, "{end}");
 }
 
 #[test]
