@@ -12,7 +12,8 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let amount: u64 = rest[..digits].parse().map_err(|_| wrong("it does not start with a number"))?;
+        let why = if digits == 0 { "it does not start with a number" } else { "it is too long" };
+        let amount: u64 = rest[..digits].parse().map_err(|_| wrong(why))?;
         rest = rest[digits..].trim_start();
         let letters = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
         let unit_ms = unit_ms(&rest[..letters]).ok_or_else(|| wrong("the number has no unit"))?;
@@ -76,5 +77,6 @@ mod tests {
         for text in ["", "30", "s", "-1s", "1.5h", "30 fortnights", "99999999999999999999d", "18446744073709551615h"] {
             assert!(parse(text).is_err(), "{text}");
         }
+        assert!(parse("99999999999999999999s").unwrap_err().contains("too long"));
     }
 }

@@ -1,5 +1,7 @@
 //! What clients are shown of the loop's state.
 
+use std::collections::BTreeMap;
+
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
@@ -188,6 +190,9 @@ impl Control {
         let held = self.services.disk.budget().by_endpoint();
         let upstream = held.iter().find(|held| &*held.endpoint == "$upstream").map_or(0, |held| held.bytes);
         notes.extend(upstream_note(messages, bytes, upstream));
+        notes.extend(stranded_notes(self.services.ingest.waiting_inputs(), |module| {
+            self.instances.contains_key(module)
+        }));
         if parked > 0 {
             let are = if parked == 1 { "1 message is".to_owned() } else { format!("{parked} messages are") };
             notes.push(format!("{are} parked as poisonous: dinrail dead-letter list"));
@@ -265,7 +270,7 @@ fn upstream_note(messages: u64, bytes: u64, upstream: u64) -> Option<String> {
     if messages == 0 || upstream == 0 {
         return None;
     }
-    let wait = if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+    let wait = wait(messages);
     let what = if upstream == bytes {
         format!("{wait} on disk for $upstream, {bytes} bytes")
     } else {
@@ -274,9 +279,41 @@ fn upstream_note(messages: u64, bytes: u64, upstream: u64) -> Option<String> {
     Some(format!("{what}; there is no hub above this device"))
 }
 
+/// What waits for modules that there are not, from what waits by module and input.
+fn stranded_notes(waiting: BTreeMap<(String, String), u64>, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut by_module: BTreeMap<String, u64> = BTreeMap::new();
+    for ((module, _), messages) in waiting {
+        *by_module.entry(module).or_default() += messages;
+    }
+    let stranded = by_module.into_iter().filter(|(module, _)| !is_there(module));
+    let note = |(module, messages): (String, u64)| {
+        format!(
+            "{} for {module}, which is not among the modules: kept until a module of this name takes them, or until dinrail remove \
+             {module} --purge discards them",
+            wait(messages)
+        )
+    };
+    stranded.map(note).collect()
+}
+
+fn wait(messages: u64) -> String {
+    if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_a_module_that_is_gone_is_told_by_its_name() {
+        let at = |module: &str, input: &str| (module.to_owned(), input.to_owned());
+        let waiting = [(at("gone", "a"), 2), (at("gone", "b"), 1), (at("here", "a"), 7), (at("lost", "a"), 1)];
+        let notes = stranded_notes(waiting.into(), |module| module == "here");
+        assert_eq!(notes.len(), 2);
+        assert!(
+            notes[0].starts_with("3 messages wait for gone, ") && notes[1].starts_with("1 message waits for lost, ")
+        );
+    }
 
     #[test]
     fn what_waits_for_an_input_is_not_said_to_wait_for_a_hub() {

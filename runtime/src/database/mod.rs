@@ -353,10 +353,12 @@ fn open_files(folder: &Path, found: &mut recovery::Found) -> Result<[Connection;
     let main = folder.join(File::Main.name());
     let queue = folder.join(File::Queue.name());
     let suspect = suspect_marker(folder);
+    let were_there = (main.exists(), queue.exists());
     let conns = [
         recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), found)?,
         recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), found)?,
     ];
+    recovery::note_missing(were_there, &conns[0], found);
     let _ = std::fs::remove_file(&suspect);
     Ok(conns)
 }

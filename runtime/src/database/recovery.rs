@@ -12,6 +12,7 @@ use super::migrate::migrate;
 use super::tables::ids::LOWEST;
 use super::tables::loss::{self, LossRow};
 use super::tables::reason::DAMAGED;
+use super::tables::setting;
 use super::{DatabaseError, File, open};
 use crate::clock;
 
@@ -90,6 +91,25 @@ pub(super) fn open_sound(
     tracing::error!("{note}");
     found.notes.push(note);
     Ok(conn)
+}
+
+/// Notes a file that was not there although the other one was, which no start of ours leaves behind. `main`: opened by now.
+pub(super) fn note_missing((had_main, had_queue): (bool, bool), main: &Connection, found: &mut Found) {
+    let is_known = setting::get(main, setting::key::SEQUENCE_BOOK).is_ok_and(|book| book.is_some());
+    let note = match (had_main, had_queue) {
+        (false, true) => {
+            "dinrail.db was not there at the start, though queue.db was: identities, instances, twins and routes begin anew, under \
+             this machine's name unless another is given; if they should be there, stop dinrail, put the file and its -wal back, or \
+             a backup, and start it again"
+        }
+        (true, false) if is_known => {
+            "queue.db was not there at the start, though dinrail.db was: what waited in it and the ledger of losses are gone; if it \
+             was moved, stop dinrail, put it and its -wal back, and start it again"
+        }
+        _ => return,
+    };
+    tracing::error!("{note}");
+    found.notes.push(note.to_owned());
 }
 
 fn open_as_it_is(path: &Path, check: bool) -> Result<Connection, Trouble> {

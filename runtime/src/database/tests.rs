@@ -433,6 +433,25 @@ fn a_file_that_is_no_database_or_cut_off_is_set_aside_and_the_runtime_starts() {
 }
 
 #[test]
+fn a_file_that_is_not_there_though_the_other_one_is_is_told() {
+    for file in File::ALL {
+        let (dir, database) = opened();
+        database.call(File::Main, |tx| setting::set(tx, setting::key::SEQUENCE_BOOK, "1")).unwrap();
+        assert_eq!(database.notes(), [] as [String; 0], "the first start");
+        drop(database);
+        for name in names(&dir, file.name()) {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+
+        let database = Database::open(dir.path()).unwrap();
+
+        assert!(database.notes()[0].starts_with(&format!("{file} was not there")), "{:?}", database.notes());
+        drop(database);
+        assert_eq!(Database::open(dir.path()).unwrap().notes(), [] as [String; 0], "once");
+    }
+}
+
+#[test]
 fn damage_seen_in_the_queue_has_it_checked_at_the_next_start() {
     let (dir, database) = opened();
     let rows: Vec<StoredMessage> = (0..2000).map(|i| message("$upstream", i)).collect();

@@ -349,7 +349,9 @@ fn what_waits_where_a_route_no_longer_leads_is_named_with_the_route() {
     let mut current = actual(vec![
         (spec("a", |_| {}), Origin::Deployment, Status::Running),
         (spec("gone", |_| {}), Origin::Deployment, Status::Running),
+        (spec("off", |_| {}), Origin::Deployment, Status::Running),
     ]);
+    current.fed_locally = [Sink::Input { module: "gone".into(), input: "y".into() }].into();
     current.routes = vec![
         route("removed", "/modules/a/inputs/x"),
         route("moved", "/modules/a/inputs/x"),
@@ -359,9 +361,17 @@ fn what_waits_where_a_route_no_longer_leads_is_named_with_the_route() {
         route("to-gone", "/modules/gone/inputs/x"),
     ];
     let at = |module: &str, input: &str| (module.to_owned(), input.to_owned());
-    current.waiting =
-        [(at("a", "x"), 3), (at("a", "y"), 1), (at("a", "z"), 7), (at("a", "w"), 2), (at("gone", "x"), 5)].into();
-    let mut wanted = manifest(vec![spec("a", |_| {})]);
+    current.waiting = [
+        (at("a", "x"), 3),
+        (at("a", "y"), 1),
+        (at("a", "z"), 7),
+        (at("a", "w"), 2),
+        (at("gone", "x"), 5),
+        (at("gone", "y"), 6),
+        (at("off", "x"), 8),
+    ]
+    .into();
+    let mut wanted = manifest(vec![spec("a", |_| {}), spec("off", |spec| spec.status = DesiredStatus::Stopped)]);
     wanted.routes = vec![
         route("moved", "/modules/a/inputs/z"),
         route("other", "/modules/a/inputs/y"),
@@ -379,6 +389,9 @@ fn what_waits_where_a_route_no_longer_leads_is_named_with_the_route() {
             "1 message waits at input y of a, to which route one led so far: still delivered, in order",
             "5 messages wait at input x of gone, which is not among the modules: kept until a module of this name takes them, or \
          until dinrail remove gone --purge discards them",
+            "6 messages wait at input y of gone, which is not among the modules: kept until a module of this name takes them, or \
+         until dinrail remove gone --purge discards them",
+            "8 messages wait at input x of off, to which no route leads any more: delivered, in order, once it is started",
         ]
     );
 }

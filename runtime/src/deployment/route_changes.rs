@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::manifest::Manifest;
 use super::plan::Actual;
 use super::step::Step;
-use crate::instance::spec::Origin;
+use crate::instance::spec::{DesiredStatus, Origin};
 use crate::routing::{Route, RouteSpec, Sink};
 
 /// The one step that puts `wanted` in force; `None` where that is so already.
@@ -50,23 +50,23 @@ pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
         let count = if *messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
         let sink = Sink::Input { module: module.clone(), input: input.clone() };
         let led = no_longer_leading(current, wanted, &sink);
-        if fed.contains(&sink) {
-            return (!led.is_empty()).then(|| {
-                format!("{count} at input {input} of {module}, to which {led} led so far: still delivered, in order")
-            });
-        }
-        let led = if led.is_empty() { led } else { format!(" ({led} did)") };
         let stays = wanted.modules.contains_key(module)
             || current.instances.get(module).is_some_and(|actual| actual.origin != Origin::Deployment);
-        Some(match stays {
-            true => format!(
-                "{count} at input {input} of {module}, to which no route leads any more{led}: still delivered, in order"
-            ),
-            false => format!(
-                "{count} at input {input} of {module}, which is not among the modules: kept until a module of this name takes \
-                 them, or until dinrail remove {module} --purge discards them"
-            ),
-        })
+        let place = format!("{count} at input {input} of {module}");
+        if !stays {
+            return Some(format!(
+                "{place}, which is not among the modules: kept until a module of this name takes them, or until dinrail remove \
+                 {module} --purge discards them"
+            ));
+        }
+        let is_stopped = wanted.modules.get(module).is_some_and(|spec| spec.status == DesiredStatus::Stopped);
+        let then = if is_stopped { "delivered, in order, once it is started" } else { "still delivered, in order" };
+        match (fed.contains(&sink), led.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(format!("{place}, to which {led} led so far: {then}")),
+            (false, true) => Some(format!("{place}, to which no route leads any more: {then}")),
+            (false, false) => Some(format!("{place}, to which no route leads any more ({led} did): {then}")),
+        }
     };
     let mut notes: Vec<String> = waiting.filter_map(note).collect();
     if current.upstream_bytes > 0 && !fed.contains(&Sink::Upstream) {
