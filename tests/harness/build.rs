@@ -46,7 +46,7 @@ pub fn c_fixture(source: &str, name: &str, arguments: &[&str]) -> PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join(library(name));
     // Tests may want the same one at the same time: each builds its own and puts it in place whole.
-    let own = folder.join(format!("{name}.{:?}.so", std::thread::current().id()));
+    let own = folder.join(format!("{name}.{}.{:?}.so", std::process::id(), std::thread::current().id()));
     let include = workspace().join("plugin-api/include");
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-I"]).arg(include);

@@ -4,7 +4,8 @@
 //! accepted, or is parked, or lies in ranges of the ledger that are large enough for all that are missing there, with a reason that
 //! its route may have. Without a kill the ledger says no more than what is missing. Numbers come in order for each priority. A
 //! number comes twice only where it was being handled when the runtime was killed, or at a further attempt, and then it is the same
-//! message: with the same place in what its sender sent. What was staged under a message that was not accepted is nowhere.
+//! message: with the same place in what its sender sent. One that its receiver parked when the runtime was killed may be accepted
+//! afterwards, behind those that came after it: its turn was the first time. What was staged under a message that was not accepted is nowhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::BufRead;
@@ -53,6 +54,8 @@ pub struct Evidence {
     refused: HashMap<(String, String), u64>,
     /// Receiver, origin, output: accepted messages in the order of their delivery.
     accepted: HashMap<(String, String, String), Vec<Accepted>>,
+    /// The same: numbers that the receiver had parked before it accepted anything later, with the process.
+    parked_before: HashMap<(String, String, String), HashMap<u64, u32>>,
     wrong: Vec<String>,
     /// Processes of the runtime that were killed.
     pub killed: HashSet<u32>,
@@ -107,6 +110,7 @@ impl Evidence {
             acknowledged: HashMap::new(),
             refused: HashMap::new(),
             accepted: HashMap::new(),
+            parked_before: HashMap::new(),
             wrong: Vec::new(),
             killed: HashSet::new(),
             kills: 0,
@@ -142,6 +146,10 @@ impl Evidence {
                     };
                     evidence.accepted.entry((receiver.to_owned(), d.origin, d.output)).or_default().push(accepted);
                 }
+                Some(Handled::Delivery(d)) if d.verdict == 'p' => {
+                    let of = (receiver.to_owned(), d.origin, d.output);
+                    evidence.parked_before.entry(of).or_default().entry(d.number).or_insert(*process);
+                }
                 Some(Handled::Delivery(_)) | None => {}
             });
         }
@@ -175,9 +183,15 @@ impl Evidence {
         let parked_before = flow.via.map(|via| self.parked_at(flow, via)).unwrap_or_default();
         figures.parked += acknowledged.iter().filter(|number| parked.contains(number)).count() as u64;
         let no_one = Vec::new();
-        let deliveries = self.accepted.get(&(receiver.to_owned(), origin.0, origin.1)).unwrap_or(&no_one);
+        let at = (receiver.to_owned(), origin.0, origin.1);
+        let deliveries = self.accepted.get(&at).unwrap_or(&no_one);
         if FLOWS.iter().find(|other| is_beside(flow, other)) == Some(&flow) {
-            self.check_order(flow, &name, deliveries, findings);
+            let had_its_turn = |now: &Accepted| {
+                let parked_in = self.parked_before.get(&at).and_then(|parked| parked.get(&now.number));
+                parked_in.is_some_and(|process| *process != now.process && self.killed.contains(process))
+            };
+            let in_turn: Vec<Accepted> = deliveries.iter().copied().filter(|now| !had_its_turn(now)).collect();
+            self.check_order(flow, &name, &in_turn, findings);
         }
         let of_level: Vec<Accepted> = deliveries.iter().copied().filter(|accepted| is_meant(accepted.level)).collect();
         let first_ones = self.first_ones(&name, &of_level, findings, figures);

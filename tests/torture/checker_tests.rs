@@ -86,6 +86,20 @@ fn messages_out_of_order_and_repeated_without_a_cause_are_found() {
 }
 
 #[test]
+fn message_that_was_parked_at_a_kill_may_be_accepted_later_and_no_other_one() {
+    let sent = "+ b 1 0 5, + b 2 0 5";
+    let handled = |verdict: char, again: &str| {
+        format!("{verdict} mixed b 1 0 mixed 1 11 1, h mixed b 2 0 mixed 1 12 1, {again} h mixed b 1 0 mixed 1 11 1")
+    };
+    assert_eq!(evidence(sent, &handled('p', "s 8,")).compare().0, Vec::<String>::new());
+    assert_finds(&evidence(sent, &handled('p', "")), "out of order");
+    assert_finds(&evidence(sent, &handled('r', "s 8,")), "out of order");
+    let mut without_a_kill = evidence(sent, &handled('p', "s 8,"));
+    without_a_kill.killed.clear();
+    assert_finds(&without_a_kill, "out of order");
+}
+
+#[test]
 fn body_that_was_changed_on_its_way_is_found() {
     assert_finds(&evidence("+ b 1 0 5", "h mixed b 1 0 mixed 1 11 1, x wrong checksum"), "first got wrong checksum");
 }
