@@ -203,6 +203,20 @@ fn long_paths_are_not_kept_for_every_element() {
 }
 
 #[test]
+fn block_text_at_the_margin_that_begins_like_a_quoted_one_has_places() {
+    for (text, offset, column) in [(">\n''ä", 2, 3), (">\n''ä", 4, 4), ("|\n\"\\xä", 3, 4)] {
+        let document = Document::read(text, Some(Format::Yaml)).unwrap();
+        let place = document.place_within("", offset).unwrap();
+        assert_eq!((place.line, place.column), (2, column), "{text:?} {offset}");
+    }
+    // As far as it can be told: nothing panics.
+    for text in ["|\n\"\\xä\"", ">\n''ä'"] {
+        let document = Document::read(text, Some(Format::Yaml)).unwrap();
+        assert!((0..9).all(|offset| document.place_within("", offset).is_none_or(|place| place.line > 0)));
+    }
+}
+
+#[test]
 fn the_text_decides_where_nothing_else_does() {
     let read = |text| Document::read(text, None).map(|document| (document.format, document.value));
     assert_eq!(read("{\"a\": 1}"), Ok((Format::Json, json!({"a": 1}))));

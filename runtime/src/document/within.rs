@@ -8,7 +8,8 @@ pub(super) fn written_offset(written: &str, decoded: &str, offset: usize) -> Opt
     let blank = |text: &str| text.len() - text.trim_start_matches(is_space).len();
     let (quote, mut at) = match written.chars().next()? {
         '*' => return None,
-        quote @ ('"' | '\'') => (Some(quote), 1),
+        // A block text at the margin may begin with a quote too.
+        quote @ ('"' | '\'') if written.len() > 1 && written.ends_with(quote) => (Some(quote), 1),
         '|' | '>' => {
             let header = written.find('\n')? + 1;
             (None, header + blank(&written[header..]))
@@ -17,7 +18,7 @@ pub(super) fn written_offset(written: &str, decoded: &str, offset: usize) -> Opt
     };
     let mut passed = 0;
     while passed < offset {
-        let rest = &written[at..];
+        let rest = written.get(at..)?;
         let (Some(c), Some(means)) = (rest.chars().next(), decoded.get(passed..)?.chars().next()) else { break };
         let run = blank(rest);
         if rest[..run].contains('\n') {
@@ -40,7 +41,7 @@ pub(super) fn written_offset(written: &str, decoded: &str, offset: usize) -> Opt
                 }
                 escape_length(after)
             }
-            (Some('\''), '\'') => 2,
+            (Some('\''), '\'') if rest.starts_with("''") => 2,
             _ => c.len_utf8(),
         };
         at = at.min(written.len());
