@@ -333,11 +333,14 @@ fn sender_that_may_be_held_does_not_wait_behind_what_has_outlived_its_time_for_a
     send(&runtime, "sender", ROOM + 1);
 
     assert!(sent(&runtime, "sender").iter().all(|outcome| outcome == "ok"), "{:?}", runtime.events("sender"));
-    wait_until(SOON, "they are counted", || {
-        losses(&runtime).iter().any(|(reason, count)| reason == "expired" && *count >= ROOM as u64)
-    });
+    // How many were over by then depends on how fast they came.
+    let expired = || -> u64 { losses(&runtime).iter().filter(|(reason, _)| reason == "expired").map(|(_, n)| n).sum() };
+    wait_until(SOON, "the first ones are counted", || expired() > 0);
     std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
     wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
-    // Of those that were over none is delivered.
-    assert!(received(&runtime, "receiver").iter().all(|number| *number == ROOM), "{:?}", runtime.events("receiver"));
+    // What is over is not delivered, and the rest is.
+    let got = || received(&runtime, "receiver");
+    wait_until(SOON, "each is delivered or counted", || got().len() as u64 + expired() == ROOM as u64 + 1);
+    assert_eq!(losses(&runtime).len(), 1, "{:?}", losses(&runtime));
+    assert!(got().first().is_none_or(|first| *first > 0) && got().is_sorted(), "{:?}", got());
 }
