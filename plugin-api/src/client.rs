@@ -233,7 +233,7 @@ impl Client {
     /// disk. May hold the caller for up to 50 ms while a receiver's queue is full.
     ///
     /// # Errors
-    /// [`ErrorKind::Full`]: not every receiver has it. [`ErrorKind::TooLarge`]: over the limit.
+    /// [`ErrorKind::Full`]: not every receiver has it. [`ErrorKind::TooLarge`]: over the limit of a route; the others have it.
     #[inline]
     pub fn send_message_to_output<'m>(
         &self,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Control;
 use super::instances::{Entry, origin_word};
 use crate::clock;
+use crate::deployment::{kept_for, wait};
 use crate::image::Library;
 use crate::instance::link::Link;
 use crate::instance::spec::{Isolation, RestartPolicy};
@@ -286,18 +287,8 @@ fn stranded_notes(waiting: BTreeMap<(String, String), u64>, is_there: impl Fn(&s
         *by_module.entry(module).or_default() += messages;
     }
     let stranded = by_module.into_iter().filter(|(module, _)| !is_there(module));
-    let note = |(module, messages): (String, u64)| {
-        format!(
-            "{} for {module}, which is not among the modules: kept until a module of this name takes them, or until dinrail remove \
-             {module} --purge discards them",
-            wait(messages)
-        )
-    };
+    let note = |(module, messages): (String, u64)| format!("{} for {module}, {}", wait(messages), kept_for(&module));
     stranded.map(note).collect()
-}
-
-fn wait(messages: u64) -> String {
-    if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") }
 }
 
 #[cfg(test)]

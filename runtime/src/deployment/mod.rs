@@ -23,6 +23,7 @@ pub use hub::read_single as read_route;
 pub use manifest::{DesiredSection, Manifest, Parsed, own_section};
 pub use plan::{Actual, ActualInstance, Image, Meaning, plan};
 pub use rollout::{Order, Rollout, Standing, StepRecord, StepState};
+pub use route_changes::{kept_for, wait};
 pub use step::{Plan, Step};
 pub use store::{EndpointConfiguration, Order as EndpointOrder, StoreConfiguration};
 

@@ -47,17 +47,14 @@ pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
     let fed: BTreeSet<Sink> = sinks.chain(current.fed_locally.iter().cloned()).collect();
     let waiting = current.waiting.iter().filter(|(_, messages)| **messages > 0);
     let note = |((module, input), messages): (&(String, String), &u64)| {
-        let count = if *messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") };
+        let count = wait(*messages);
         let sink = Sink::Input { module: module.clone(), input: input.clone() };
         let led = no_longer_leading(current, wanted, &sink);
         let stays = wanted.modules.contains_key(module)
             || current.instances.get(module).is_some_and(|actual| actual.origin != Origin::Deployment);
         let place = format!("{count} at input {input} of {module}");
         if !stays {
-            return Some(format!(
-                "{place}, which is not among the modules: kept until a module of this name takes them, or until dinrail remove \
-                 {module} --purge discards them"
-            ));
+            return Some(format!("{place}, {}", kept_for(module)));
         }
         let is_stopped = wanted.modules.get(module).is_some_and(|spec| spec.status == DesiredStatus::Stopped);
         let then = if is_stopped { "delivered, in order, once it is started" } else { "still delivered, in order" };
@@ -78,6 +75,19 @@ pub(super) fn note_unfed(current: &Actual, wanted: &Manifest) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// So many messages wait, in words.
+pub fn wait(messages: u64) -> String {
+    if messages == 1 { "1 message waits".to_owned() } else { format!("{messages} messages wait") }
+}
+
+/// What becomes of messages for a module that there is not.
+pub fn kept_for(module: &str) -> String {
+    format!(
+        "which is not among the modules: kept until a module of this name takes them, or until dinrail remove {module} --purge \
+         discards them"
+    )
 }
 
 /// Routes in force to this endpoint that the manifest removes or leads elsewhere, by name; empty where there are none.
