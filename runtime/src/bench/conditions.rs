@@ -5,9 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::processors::pin_threads;
 use super::relay::{Relay, Shape};
+use super::rounds::{self, Processors};
 use super::stage::Stage;
-use super::{BenchError, Extent, Scratch, median};
+use super::{BenchError, Extent, Scratch};
 
 /// The routes: the name of the source, and its condition, which is true for every message.
 const ROUTES: [(&str, &str); 3] = [
@@ -31,6 +33,8 @@ pub struct Conditions {
     pub lost: u64,
     /// Messages that arrived out of order.
     pub reordered: u64,
+    /// Of the rounds that count.
+    pub processors: Processors,
 }
 
 /// Measures; `say` hears of the progress.
@@ -49,6 +53,8 @@ pub(super) fn measure(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -
         relays.push(Relay::new(source, &[sink], Shape::Document)?);
     }
     let stage = Stage::start(&scratch.0, probe, &modules, Value::Object(routes))?;
+    ROUTES.iter().for_each(|(source, _)| pin_threads(source, 0));
+    sinks.iter().for_each(|sink| pin_threads(sink, 1));
     let outcome = compare(&stage, &mut relays, extent, say);
     stage.end();
     outcome
@@ -60,23 +66,20 @@ fn compare(
     extent: Extent,
     say: &mut dyn FnMut(&str),
 ) -> Result<Conditions, BenchError> {
-    let (mut plain, mut dearer) = (Vec::new(), [Vec::new(), Vec::new()]);
     let (mut lost, mut reordered) = (0_u64, 0_u64);
-    for round in 0..=extent.rounds {
-        say(&format!("hop, conditions of routes: round {round} of {}", extent.rounds));
-        let mut costs = Vec::new();
-        for relay in &mut *relays {
-            let run = relay.run(stage, "windowed", (extent.messages / SHARE).max(1))?;
-            lost = run.lost.saturating_add(lost);
-            reordered = run.reordered.saturating_add(reordered);
-            costs.push(1e9 / run.per_s);
-        }
-        // The first round warms up all three. Differences are within a round: what else the device does hits all of it.
-        if let ([first, others @ ..], 1..) = (costs.as_slice(), round) {
-            plain.push(*first);
-            dearer.iter_mut().zip(others).for_each(|(all, cost)| all.push(cost - first));
-        }
-    }
-    let [properties_ns, body_ns] = dearer.map(median);
-    Ok(Conditions { plain_ns: median(plain), properties_ns, body_ns, lost, reordered })
+    let rounds = rounds::measure::<3>(extent.rounds, |piece, where_it_stands| {
+        say(&format!("hop, conditions of routes: {where_it_stands}"));
+        let run = relays[piece].run(stage, "windowed", (extent.messages / SHARE).max(1))?;
+        lost = run.lost.saturating_add(lost);
+        reordered = run.reordered.saturating_add(reordered);
+        Ok(1e9 / run.per_s)
+    })?;
+    Ok(Conditions {
+        plain_ns: rounds.median(0),
+        properties_ns: rounds.difference(1, 0),
+        body_ns: rounds.difference(2, 0),
+        lost,
+        reordered,
+        processors: rounds.processors,
+    })
 }

@@ -9,6 +9,7 @@ use super::conditions::{self, Conditions};
 use super::processors::pin_threads;
 use super::raw::{self, BODY_BYTES};
 use super::relay::{RATE, Relay, Run, Shape, WINDOW};
+use super::rounds::{self, Processors};
 use super::stage::Stage;
 use super::{BenchError, Extent, Scratch, median};
 
@@ -51,6 +52,8 @@ pub struct FanOut {
     pub lost: u64,
     /// Messages that arrived out of order.
     pub reordered: u64,
+    /// Of the rounds that count.
+    pub processors: Processors,
 }
 
 /// Messages per second, ours and raw.
@@ -70,6 +73,8 @@ pub struct Throughput {
     pub lost: u64,
     /// Messages that arrived out of order.
     pub reordered: u64,
+    /// Of the rounds that count.
+    pub processors: Processors,
 }
 
 /// One-way latencies in microseconds, ours and raw.
@@ -105,39 +110,58 @@ pub fn measure(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -> Resul
     let outcome = bench.measure(extent, say);
     bench.stage.end();
     let (windowed, flood, paced) = outcome?;
-    let fan_out = fan_out(probe, extent, flood.ours_per_s, say)?;
+    let fan_out = fan_out(probe, extent, say)?;
     let conditions = conditions::measure(probe, extent, say)?;
     Ok(Hop { isolation: "thread", windowed, flood, paced, fan_out, conditions })
 }
 
-fn fan_out(probe: &Path, extent: Extent, single_per_s: f64, say: &mut dyn FnMut(&str)) -> Result<FanOut, BenchError> {
+fn fan_out(probe: &Path, extent: Extent, say: &mut dyn FnMut(&str)) -> Result<FanOut, BenchError> {
     let scratch = Scratch::new("fan-out")?;
     let names: Vec<String> = (0..FAN_OUT).map(|n| format!("sink{n}")).collect();
     let sinks: Vec<&str> = names.iter().map(String::as_str).collect();
-    let route = |sink: &&str| {
+    let route = |source: &str, sink: &str| {
         let into = format!("BrokeredEndpoint(\"/modules/{sink}/inputs/in\")");
-        ((*sink).to_owned(), format!("FROM /messages/modules/source/outputs/out INTO {into}").into())
+        (sink.to_owned(), format!("FROM /messages/modules/{source}/outputs/out INTO {into}").into())
     };
-    let routes: serde_json::Map<String, Value> = sinks.iter().map(route).collect();
-    let mut bench = Bench::start(&scratch.0, probe, &sinks, routes.into())?;
-    let mut measure = || {
-        let (mut per_s, mut lost, mut reordered) = (Vec::new(), 0, 0);
-        for round in 0..=extent.rounds {
-            say(&format!("hop, fan-out: round {round} of {}", extent.rounds));
-            let run = bench.run("flood", (extent.messages / FAN_OUT).max(1))?;
-            lost += run.lost;
-            reordered += run.reordered;
-            if round > 0 {
-                per_s.push(run.per_s * FAN_OUT as f64);
-            }
-        }
-        let deliveries_per_s = median(per_s);
-        let ratio = deliveries_per_s / single_per_s;
-        Ok(FanOut { inputs: FAN_OUT, deliveries_per_s, single_per_s, ratio, lost, reordered })
-    };
-    let outcome = measure();
-    bench.stage.end();
+    let routes = sinks.iter().map(|sink| route("source", sink)).chain([route("single", "sink")]);
+    let modules: Vec<&str> = sinks.iter().copied().chain(["source", "single", "sink"]).collect();
+    let stage = Stage::start(&scratch.0, probe, &modules, Value::Object(routes.collect()))?;
+    pin_threads("single", 0);
+    pin_threads("sink", 1);
+    let outcome = compare_fan_out(&stage, &sinks, extent, say);
+    stage.end();
     outcome
+}
+
+fn compare_fan_out(
+    stage: &Stage,
+    sinks: &[&str],
+    extent: Extent,
+    say: &mut dyn FnMut(&str),
+) -> Result<FanOut, BenchError> {
+    let (mut many, mut single) =
+        (Relay::new("source", sinks, Shape::Bytes)?, Relay::new("single", &["sink"], Shape::Bytes)?);
+    let (mut lost, mut reordered) = (0, 0);
+    let rounds = rounds::measure::<2>(extent.rounds, |piece, where_it_stands| {
+        say(&format!("hop, fan-out: {where_it_stands}"));
+        let (relay, messages, inputs) = match piece {
+            0 => (&mut many, (extent.messages / FAN_OUT).max(1), FAN_OUT),
+            _ => (&mut single, extent.messages, 1),
+        };
+        let run = relay.run(stage, "flood", messages)?;
+        lost += run.lost;
+        reordered += run.reordered;
+        Ok(run.per_s * inputs as f64)
+    })?;
+    Ok(FanOut {
+        inputs: FAN_OUT,
+        deliveries_per_s: rounds.median(0),
+        single_per_s: rounds.median(1),
+        ratio: rounds.ratio(0, 1),
+        lost,
+        reordered,
+        processors: rounds.processors,
+    })
 }
 
 struct Bench {
@@ -174,32 +198,30 @@ impl Bench {
         extent: Extent,
         say: &mut dyn FnMut(&str),
     ) -> Result<Throughput, BenchError> {
-        let (mut ours, mut refcounted, mut inline) = (Vec::new(), Vec::new(), Vec::new());
         let (mut lost, mut reordered) = (0, 0);
         let raw_failed = || BenchError::around("the raw channel could not be measured");
-        for round in 0..=extent.rounds {
-            say(&format!("hop, {mode}: round {round} of {}", extent.rounds));
-            let run = self.run(mode, extent.messages)?;
-            let raw = raw::throughput::<std::sync::Arc<[u8]>>(extent.messages, window).ok_or_else(raw_failed)?;
-            let raw_inline = raw::throughput::<[u8; BODY_BYTES]>(extent.messages, window).ok_or_else(raw_failed)?;
-            lost += run.lost;
-            reordered += run.reordered;
-            // The first round warms up all three.
-            if round > 0 {
-                ours.push(run.per_s);
-                refcounted.push(raw);
-                inline.push(raw_inline);
+        let rounds = rounds::measure::<3>(extent.rounds, |piece, where_it_stands| {
+            say(&format!("hop, {mode}: {where_it_stands}"));
+            match piece {
+                0 => {
+                    let run = self.run(mode, extent.messages)?;
+                    lost += run.lost;
+                    reordered += run.reordered;
+                    Ok(run.per_s)
+                }
+                1 => raw::throughput::<std::sync::Arc<[u8]>>(extent.messages, window).ok_or_else(raw_failed),
+                _ => raw::throughput::<[u8; BODY_BYTES]>(extent.messages, window).ok_or_else(raw_failed),
             }
-        }
-        let (ours_per_s, raw_per_s, raw_inline_per_s) = (median(ours), median(refcounted), median(inline));
+        })?;
         Ok(Throughput {
-            ours_per_s,
-            raw_per_s,
-            ratio: ours_per_s / raw_per_s,
-            raw_inline_per_s,
-            ratio_inline: ours_per_s / raw_inline_per_s,
+            ours_per_s: rounds.median(0),
+            raw_per_s: rounds.median(1),
+            ratio: rounds.ratio(0, 1),
+            raw_inline_per_s: rounds.median(2),
+            ratio_inline: rounds.ratio(0, 2),
             lost,
             reordered,
+            processors: rounds.processors,
         })
     }
 

@@ -16,12 +16,14 @@ mod raw;
 mod raw_queue;
 mod raw_store;
 mod relay;
+mod rounds;
 mod stage;
 pub mod twin;
 
 use std::path::PathBuf;
 
 pub use clearing::clear_up;
+pub use rounds::Processors;
 use serde::Serialize;
 
 /// Why nothing could be measured.

@@ -143,7 +143,8 @@ fn leave_nothing_behind(is_told_to_end: &'static AtomicBool) -> Result<(), Failu
 fn tables(report: &bench::Report) -> Vec<String> {
     let mut tables = Vec::new();
     if let Some(hop) = &report.hop {
-        let mut table = Table::new(&["HOP", "OURS", "RAW", "RATIO", "RAW INLINE", "RATIO", "LOST", "REORDERED"]);
+        let mut table =
+            Table::new(&["HOP", "OURS", "RAW", "RATIO", "RAW INLINE", "RATIO", "LOST", "REORDERED", "PROCESSORS"]);
         for (name, figures) in [("windowed", &hop.windowed), ("flood", &hop.flood)] {
             table.row(vec![
                 name.into(),
@@ -154,6 +155,7 @@ fn tables(report: &bench::Report) -> Vec<String> {
                 format!("{:.2}", figures.ratio_inline).into(),
                 figures.lost.to_string().into(),
                 figures.reordered.to_string().into(),
+                stood(&figures.processors).into(),
             ]);
         }
         tables.push(table.render(None, false));
@@ -174,7 +176,8 @@ fn tables(report: &bench::Report) -> Vec<String> {
         tables.push(table.render(None, false));
     }
     if let Some(fan_out) = report.hop.as_ref().map(|hop| &hop.fan_out) {
-        let mut table = Table::new(&["FAN-OUT", "DELIVERIES", "TO A SINGLE ONE", "RATIO", "LOST", "REORDERED"]);
+        let mut table =
+            Table::new(&["FAN-OUT", "DELIVERIES", "TO A SINGLE ONE", "RATIO", "LOST", "REORDERED", "PROCESSORS"]);
         table.row(vec![
             format!("to {} inputs", fan_out.inputs).into(),
             format!("{:.2} M/s", fan_out.deliveries_per_s / 1e6).into(),
@@ -182,12 +185,20 @@ fn tables(report: &bench::Report) -> Vec<String> {
             format!("{:.2}", fan_out.ratio).into(),
             fan_out.lost.to_string().into(),
             fan_out.reordered.to_string().into(),
+            stood(&fan_out.processors).into(),
         ]);
         tables.push(table.render(None, false));
     }
     if let Some(conditions) = report.hop.as_ref().map(|hop| &hop.conditions) {
-        let mut table =
-            Table::new(&["CONDITIONS", "PLAIN ROUTE", "3 PROPERTIES", "$BODY OF 256 B", "LOST", "REORDERED"]);
+        let mut table = Table::new(&[
+            "CONDITIONS",
+            "PLAIN ROUTE",
+            "3 PROPERTIES",
+            "$BODY OF 256 B",
+            "LOST",
+            "REORDERED",
+            "PROCESSORS",
+        ]);
         table.row(vec![
             "a message".into(),
             format!("{:.0} ns", conditions.plain_ns).into(),
@@ -195,6 +206,7 @@ fn tables(report: &bench::Report) -> Vec<String> {
             format!("{:+.0} ns", conditions.body_ns).into(),
             conditions.lost.to_string().into(),
             conditions.reordered.to_string().into(),
+            stood(&conditions.processors).into(),
         ]);
         tables.push(table.render(None, false));
     }
@@ -261,4 +273,8 @@ fn tables(report: &bench::Report) -> Vec<String> {
         tables.push(table.render(None, false));
     }
     tables
+}
+
+fn stood(processors: &bench::Processors) -> String {
+    processors.apart_ns.map_or_else(|| "-".to_owned(), |apart| format!("{apart:.0} ns apart"))
 }
