@@ -109,7 +109,8 @@ pub struct Health {
 
 type OutputSlot = OnceLock<(Box<str>, Arc<Output>)>;
 
-/// See the module's documentation.
+/// See the module's documentation. On cache lines of its own: its worker writes to it with every message.
+#[repr(align(128))]
 pub struct Link {
     /// Handle of the instance.
     pub ticket: Ticket,

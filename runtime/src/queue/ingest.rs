@@ -38,7 +38,9 @@ const LAST_WAIT: Duration = Duration::from_millis(100);
 /// Name of the output that stands for what an operator sends straight to an input. No module can have it.
 const OPERATOR: &str = "$operator";
 
-/// An output of a sender: where sequences and targets live.
+/// An output of a sender: where sequences and targets live. On cache lines of its own: every message writes to it, and what the
+/// receiver of the message writes elsewhere is not to take them away.
+#[repr(align(128))]
 pub struct Output {
     pub(super) source: Arc<Source>,
     /// Handed on in turn where senders are held.
