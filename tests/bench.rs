@@ -30,8 +30,17 @@ fn bench_hop_measures_every_mode_and_loses_and_reorders_nothing() {
     let hop = &report["hop"];
 
     assert_eq!(hop["isolation"], "thread");
+    // How far they are apart can be known where the test may use two, and the system says where a thread runs.
+    let has_two_processors =
+        cfg!(target_os = "linux") && std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     for mode in ["windowed", "flood", "fan_out", "conditions"] {
         assert_eq!((&hop[mode]["lost"], &hop[mode]["reordered"]), (&0.into(), &0.into()), "{mode}: {hop}");
+        assert_eq!(
+            hop[mode]["processors"]["apart_ns"].as_f64().is_some_and(|apart| apart > 0.0),
+            has_two_processors,
+            "{mode}: {hop}"
+        );
+        assert!(hop[mode]["processors"]["rounds_set_aside"].is_u64(), "{mode}: {hop}");
     }
     let throughput = ["ours_per_s", "raw_per_s", "ratio", "raw_inline_per_s", "ratio_inline"];
     let paced = ["rate_per_s", "ours_p50_us", "ours_p99_us", "raw_p50_us", "raw_p99_us", "ratio_p50", "ratio_p99"];
