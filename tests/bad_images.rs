@@ -223,6 +223,33 @@ fn adding_a_bad_file_by_hand_is_refused_with_file_fault_and_next_step() {
 }
 
 #[test]
+fn refused_library_that_was_sent_is_forgotten_on_demand_and_one_that_lies_in_a_folder_stays() {
+    let runtime = Runtime::new().start();
+    let lying = put(&runtime.state().join("drop"), "lying.so", b"no library");
+    assert_eq!(verdict_on(&runtime, &lying).0, "refused");
+    let sent = runtime.write("sent.so", b"no library");
+    runtime.cli(&["image", "add", sent.to_str().unwrap()]).refused(1, &["sent.so"]);
+    let check = runtime.cli(&["check"]).stdout;
+    assert!(check.contains("to forget it: dinrail image remove sent.so"), "{check}");
+
+    assert_eq!(runtime.cli(&["image", "remove", "sent.so"]).ok().stdout, "sent.so is forgotten\n");
+    runtime.cli(&["image", "remove", "sent.so"]).refused(1, &["sent.so", "dinrail image list"]);
+    runtime.cli(&["image", "remove", "lying.so"]).refused(1, &["lying.so"]);
+    let left = runtime.json(&["image", "list"]);
+    assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
+}
+
+#[test]
+fn pipe_is_named_and_nobody_waits_for_who_writes_to_it() {
+    let runtime = Runtime::new().start();
+    let pipe = runtime.folder().join("pipe.so");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    runtime.cli(&["image", "add", pipe]).refused(1, &[pipe, "it is not a file"]);
+    runtime.cli(&["image", "inspect", pipe]).refused(1, &[pipe, "not a regular file"]);
+}
+
+#[test]
 fn what_is_no_file_of_its_own_is_named_and_not_followed() {
     let runtime = Runtime::new().start();
     let drop = runtime.state().join("drop");

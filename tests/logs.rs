@@ -218,7 +218,7 @@ fn lines_are_chosen_by_number_time_level_and_text() {
     assert_eq!(own(&["--since", &second]), ["second", "third"]);
     assert_eq!(own(&["--until", &second]), ["first"]);
 
-    runtime.cli(&["logs", "--grep", "a(b"]).refused(1, &["not a regular expression", "unclosed group", "a(b", "^"]);
+    runtime.cli(&["logs", "--grep", "a(b"]).refused(2, &["not a regular expression", "unclosed group", "a(b", "^"]);
     runtime.cli(&["logs", "--since", "soon"]).refused(2, &["'soon' is not a time", "90s"]);
     runtime.cli(&["logs", "--level", "loud"]).refused(2, &["loud"]);
     runtime.cli(&["logs", "b"]).refused(1, &["there is no module 'b'"]);

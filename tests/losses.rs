@@ -64,6 +64,10 @@ fn parked_messages_are_told_apart_from_lost_ones() {
 fn unknown_name_is_refused_with_the_nearest_also_of_one_that_is_gone() {
     let runtime = started();
     runtime.cli(&["losses", "wx"]).refused(1, &["there is no module 'wx'", "did you mean 'w'?"]);
+    runtime.cli(&["losses", "w/inn"]).refused(1, &["w has no input or output 'inn'", "in"]);
+    for known in ["w/in", "w/inputs/in", "/devices/Hannover01/modules/w/inputs/in"] {
+        assert_eq!(runtime.cli(&["losses", known]).ok().stdout, "nothing of it or for it was lost or set aside\n");
+    }
     runtime.cli(&["add", "pressure", "wayward", "--stopped"]).ok();
     runtime.cli(&["send", "pressure", "in", "m"]).ok();
     runtime.cli(&["remove", "pressure", "--purge"]).ok();

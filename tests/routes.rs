@@ -36,7 +36,9 @@ fn routes(runtime: &Runtime) -> Vec<Value> {
 fn an_added_route_is_in_force_at_once_and_over_reboots_and_deployments() {
     let mut runtime = runtime();
     let added = runtime.json(&["route", "add", "up", A_TO_B, "--priority", "3", "--ttl", "2h"]);
-    assert_eq!((&added["origin"], &added["inForce"], &added["notes"]), (&json!("cli"), &json!(true), &json!([])));
+    assert_eq!((&added["origin"], &added["inForce"]), (&json!("cli"), &json!(true)));
+    let notes = added["notes"].as_array().unwrap();
+    assert!(notes.len() == 1 && notes[0].to_string().contains("after a weekend without connection"), "{added}");
     pass(&runtime, "b");
 
     runtime.kill9_and_launch();
@@ -62,6 +64,8 @@ fn removing_it_ends_it_for_good() {
     runtime.cli(&["route", "remove", "zero"]).ok();
     runtime.cli(&["route", "add", "one", A_TO_B]).ok();
     runtime.cli(&["route", "add", "one", A_TO_C]).refused(1, &["there is a route one already", "--replace"]);
+    let held = runtime.cli(&["route", "add", "one", A_TO_C, "--replace", "--on-full", "block"]).ok();
+    assert!(held.stderr.contains("warning: one: onFull block: a full receiver holds its senders"), "{}", held.stderr);
     runtime.cli(&["route", "add", "one", A_TO_C, "--replace"]).ok();
     pass(&runtime, "c");
     assert_eq!(messages(&runtime, "b"), 0);

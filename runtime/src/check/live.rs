@@ -98,8 +98,15 @@ fn images(images: &[ImageView]) -> Finding {
     };
     let is_bad = |image: &&ImageView| image.verdict != "admitted";
     let bad = images.iter().filter(is_bad).map(|image| {
+        let text = match &image.source {
+            // Nothing of it is left but its name.
+            Some(sent) if image.verdict == "refused" && !sent.contains(['/', '\\']) => {
+                format!("{}; to forget it: dinrail image remove {sent}", line(image))
+            }
+            _ => line(image),
+        };
         Problem::warning(
-            line(image),
+            text,
             "supply a library that is admitted, or take the file away; details: dinrail image inspect FILE",
         )
     });

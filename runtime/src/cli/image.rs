@@ -35,7 +35,7 @@ enum ImageVerb {
     Add(ImageAddArgs),
     /// Print a library's descriptor and verdict, without running any of its code (offline)
     Inspect(ImageInspectArgs),
-    /// Remove an image that nothing uses
+    /// Remove an image that nothing uses, or forget one that was sent and refused
     Remove(ImageRemoveArgs),
 }
 
@@ -71,9 +71,10 @@ struct ImageInspectArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  dinrail image remove filter:1.2.0")]
+  dinrail image remove filter:1.2.0
+  dinrail image remove libfilter.so    (was sent and refused)")]
 struct ImageRemoveArgs {
-    /// Reference of the image
+    /// Reference of the image, or the file name of one that was refused
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     reference: String,
 }
@@ -118,7 +119,8 @@ fn remove(reference: &str, context: &mut Context) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.document(&image);
     }
-    context.out.line(printable(&format!("{} removed", title(&image))))
+    let what = if image.verdict == "refused" { "is forgotten" } else { "removed" };
+    context.out.line(printable(&format!("{} {what}", title(&image))))
 }
 
 /// Prints what a library says of itself and whether it is admitted; runs none of its code.

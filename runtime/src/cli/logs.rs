@@ -12,7 +12,7 @@ use super::out::{Out, Paint};
 use super::{Context, Failure};
 use crate::admin::client::{LinesEnd, path, query};
 use crate::clock;
-use crate::log::{Level, RUNTIME, Stored, parse_time};
+use crate::log::{Level, RUNTIME, Stored, parse_pattern, parse_time};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -100,6 +100,9 @@ fn route(args: &LogsArgs, now_us: i64) -> Result<String, Failure> {
     let time = |text: &Option<String>| text.as_deref().map(|text| time(text, now_us, &TimeZone::system())).transpose();
     let tail = args.tail.map(|tail| tail.to_string());
     let (since, until) = (time(&args.since)?, time(&args.until)?);
+    if let Some(Err(bad)) = args.grep.as_deref().map(parse_pattern) {
+        return Err(Failure::usage(bad.message).hint(bad.hint).details(bad.details));
+    }
     let words = [
         ("tail", tail.as_deref()),
         ("since", since.as_deref()),

@@ -237,7 +237,7 @@ impl Control {
         })
     }
 
-    /// Removes an image that nothing uses, from catalog, database and disk.
+    /// Removes an image that nothing uses, from catalog, database and disk; or forgets that an upload of this file name was refused.
     pub(crate) fn image_remove(&mut self, text: &str) -> Result<ImageView, Refusal> {
         let refuse = |kind, message: String, hint: &str| Refusal {
             kind,
@@ -245,6 +245,10 @@ impl Control {
             hint: Some(hint.to_owned()),
             details: Vec::new(),
         };
+        if let Some(forgotten) = self.catalog.forget_upload(text) {
+            self.changed();
+            return Ok(forgotten);
+        }
         let digest = match text.parse::<Digest>() {
             Ok(digest) => digest,
             Err(_) => {

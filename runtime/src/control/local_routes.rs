@@ -64,7 +64,7 @@ impl Control {
         replace: bool,
         by: &str,
     ) -> Result<RouteView, Refusal> {
-        let spec = read(name, entry)?;
+        let (spec, notes) = read(name, entry)?;
         if self.listeners.routes().0.find(name).is_some() {
             let message = format!("route {name} belongs to the deployment in force");
             return Err(Refusal::new(RefusalKind::Conflict, message, "choose another name, or change the manifest"));
@@ -84,8 +84,11 @@ impl Control {
         tracing::info!(route = name, "added by {by}: {}", spec.text);
         self.local_routes.insert(name.to_owned(), LocalRoute { spec, by: by.to_owned(), at_us });
         self.put_local_routes_in_force();
-        let views = self.route_views();
-        views.into_iter().rfind(|view| view.name == name).ok_or_else(|| self.unknown_route(name))
+        let view = self.route_views().into_iter().rfind(|view| view.name == name);
+        let mut view = view.ok_or_else(|| self.unknown_route(name))?;
+        let others: Vec<String> = notes.into_iter().filter(|note| !view.notes.contains(note)).collect();
+        view.notes.extend(others);
+        Ok(view)
     }
 
     /// Ends a route that a person added. It is out of force for good when this returns.
@@ -160,6 +163,21 @@ impl Control {
         Some(Refusal::new(RefusalKind::NotFound, format!("{name} has no output '{output}'"), hint))
     }
 
+    /// Why a module has nothing of this name, where its image is here.
+    pub(crate) fn unknown_end(&self, module: &str, end: &str) -> Option<Refusal> {
+        let image = self.instances.get(module)?.life.digest.as_ref().and_then(|digest| digest.parse().ok());
+        let descriptor = &self.catalog.get(&image?)?.descriptor;
+        let known: Vec<&str> = descriptor.inputs.iter().chain(&descriptor.outputs).map(String::as_str).collect();
+        if known.contains(&end) {
+            return None;
+        }
+        let hint = match &known[..] {
+            [] => format!("{module} has none"),
+            known => suggestion(end, known),
+        };
+        Some(Refusal::new(RefusalKind::NotFound, format!("{module} has no input or output '{end}'"), hint))
+    }
+
     /// What a route names and is not there, or not yet.
     fn ends_missing(&self, route: &CompiledRoute) -> Vec<String> {
         let mut missing = Vec::new();
@@ -219,20 +237,20 @@ impl Control {
 }
 
 /// Reads a route as a manifest has it, with every problem of it.
-fn read(name: &str, entry: &Value) -> Result<RouteSpec, Refusal> {
+fn read(name: &str, entry: &Value) -> Result<(RouteSpec, Vec<String>), Refusal> {
     let mut problems: Vec<Problem> = Vec::new();
     if let Some(problem) = route_name_problem(name) {
         problems.push(Problem::at("name", problem, "choose another name for the route"));
     }
-    let spec = match read_route(name, entry) {
-        Ok(spec) => Some(spec),
+    let read = match read_route(name, entry) {
+        Ok(read) => Some(read),
         Err(found) => {
             problems.extend(found);
             None
         }
     };
-    match spec {
-        Some(spec) if problems.is_empty() => Ok(spec),
+    match read {
+        Some(read) if problems.is_empty() => Ok(read),
         _ => {
             let count =
                 if problems.len() == 1 { "1 problem".to_owned() } else { format!("{} problems", problems.len()) };

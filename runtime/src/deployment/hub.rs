@@ -72,11 +72,11 @@ pub fn read_hub(reader: &mut Reader<'_>, hub: &Object<'_>, modules: &BTreeMap<St
     section
 }
 
-/// Reads a route outside a manifest: a text, or an object with its settings.
+/// Reads a route outside a manifest: a text, or an object with its settings. Gives with it what whoever wrote it should know.
 ///
 /// # Errors
 /// Every problem of it; paths are those of the entry.
-pub fn read_single(name: &str, entry: &Value) -> Result<RouteSpec, Vec<Problem>> {
+pub fn read_single(name: &str, entry: &Value) -> Result<(RouteSpec, Vec<String>), Vec<Problem>> {
     let text = entry.to_string();
     let document = Document::read(&text, Some(Format::Json)).map_err(|problem| vec![problem])?;
     let mut reader = Reader::new(&document);
@@ -99,7 +99,9 @@ pub fn read_single(name: &str, entry: &Value) -> Result<RouteSpec, Vec<Problem>>
     // The text was made here: its lines tell nobody anything.
     let problems = reader.problems.into_iter().map(|problem| Problem { place: None, ..problem });
     let problems: Vec<Problem> = problems.collect();
-    spec.filter(|_| problems.is_empty()).ok_or(problems)
+    let prefix = format!("route {name}: ");
+    let notes = reader.notes.iter().map(|note| note.strip_prefix(&prefix).unwrap_or(note).to_owned()).collect();
+    spec.filter(|_| problems.is_empty()).map(|spec| (spec, notes)).ok_or(problems)
 }
 
 fn read_route(reader: &mut Reader<'_>, path: &str, name: &str, entry: &Value) -> Option<(RouteSpec, Route)> {

@@ -21,11 +21,15 @@ impl Handle {
         }
         let is_registered =
             identity.parse::<Identity>().is_ok_and(|identity| self.identities.require(&identity).is_ok());
+        let of_device = format!("/devices/{}/modules/", self.device_id());
         if name == "$upstream" || is_registered || self.twins.list().iter().any(|t| t.identity.to_string() == identity)
         {
-            return Ok(());
+            let end = path.strip_prefix(&identity).and_then(|rest| rest.strip_prefix("/inputs/"));
+            return match identity.strip_prefix(&of_device).zip(end) {
+                Some((module, end)) => self.end_is_known(module, end).await,
+                None => Ok(()),
+            };
         }
-        let of_device = format!("/devices/{}/modules/", self.device_id());
         let Some(module) = identity.strip_prefix(&of_device) else {
             let hint = "a module is given by its name, others by their path; `dinrail identity list` has them";
             return Err(Refusal::new(RefusalKind::NotFound, format!("there is nobody of the name '{name}'"), hint));
@@ -37,6 +41,15 @@ impl Handle {
                 Err(Refusal { hint: Some(format!("did you mean '{near}'?")), ..unknown })
             }
             _ => Err(unknown),
+        }
+    }
+
+    /// Refused where a module whose image is here has neither an input nor an output of this name.
+    async fn end_is_known(&self, module: &str, end: &str) -> Answer<()> {
+        let (module, end) = (module.to_owned(), end.to_owned());
+        match self.ask(move |control, _| control.unknown_end(&module, &end)).await? {
+            Some(unknown) => Err(unknown),
+            None => Ok(()),
         }
     }
 

@@ -60,6 +60,27 @@ pub struct RefusedFile {
     pub at_us: i64,
 }
 
+impl RefusedFile {
+    /// Whether it was sent: then all that is left of it is the name that it came with.
+    fn is_upload(&self) -> bool {
+        self.file.parent() == Some(Path::new(""))
+    }
+
+    fn view(&self) -> ImageView {
+        ImageView {
+            name: None,
+            version: None,
+            digest: None,
+            verdict: "refused".to_owned(),
+            reason: self.refusal.line(),
+            used_by: Vec::new(),
+            source: Some(self.file.display().to_string()),
+            arrived_utc: Some(clock::rfc3339(self.at_us)),
+            bytes: None,
+        }
+    }
+}
+
 /// What the arrival of a file changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
@@ -171,6 +192,12 @@ impl Catalog {
         self.refused.retain(|refused| refused.file != file);
     }
 
+    /// Forgets that an upload of this file name was refused. A file in a folder is refused for as long as it is there.
+    pub fn forget_upload(&mut self, name: &str) -> Option<ImageView> {
+        let at = self.refused.iter().position(|refused| refused.is_upload() && refused.file == Path::new(name))?;
+        self.refused.remove(at).as_ref().map(RefusedFile::view)
+    }
+
     /// Changes whether instances may use an image; false where it is not known.
     pub fn judge(&mut self, digest: &Digest, verdict: Verdict) -> bool {
         self.images.get_mut(digest).map(|record| record.verdict = verdict).is_some()
@@ -271,17 +298,7 @@ impl Catalog {
         removed: impl Fn(&str) -> Option<String>,
     ) -> Vec<ImageView> {
         let images = self.images().into_iter().map(|record| self.view(record, used_by(&record.digest), &removed));
-        let refused = self.refused.iter().map(|refused| ImageView {
-            name: None,
-            version: None,
-            digest: None,
-            verdict: "refused".to_owned(),
-            reason: refused.refusal.line(),
-            used_by: Vec::new(),
-            source: Some(refused.file.display().to_string()),
-            arrived_utc: Some(clock::rfc3339(refused.at_us)),
-            bytes: None,
-        });
+        let refused = self.refused.iter().map(RefusedFile::view);
         images.chain(refused).collect()
     }
 

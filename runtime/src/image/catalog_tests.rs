@@ -173,6 +173,10 @@ fn refused_files_are_kept_once_each_bounded_and_cleared_by_success() {
 
     catalog.arrive(Some(&last), &taken("f", "1.0.0", "a"), false, 2);
     catalog.forget_file(Path::new("/drop/50.so"));
+    assert!(catalog.forget_upload("/drop/51.so").is_none(), "it lies there");
+    catalog.refuse(Path::new("51.so"), refusal("sent"), 2);
+    assert_eq!(catalog.forget_upload("51.so").unwrap().source.as_deref(), Some("51.so"));
+    assert!(catalog.forget_upload("51.so").is_none());
 
     assert_eq!(catalog.refused().count(), MAX_REFUSED - 2);
 }

@@ -42,7 +42,7 @@ pub use console::{Console, ConsoleForm};
 pub use journal::{Journal, SOCKET as JOURNAL_SOCKET};
 pub use line::{Level, Line, Place, RUNTIME, Stored};
 pub use panics::log_panics;
-pub use query::{BadQuery, Query, Which, parse_time};
+pub use query::{BadQuery, Query, Which, parse_pattern, parse_time};
 pub use speaker::{Dropped, Speaker};
 use speaker::{Offer, Turn};
 pub use subscriber::LogSubscriber;

@@ -125,7 +125,8 @@ fn parse_level(word: &str) -> Result<Level, BadQuery> {
     })
 }
 
-fn parse_pattern(pattern: &str) -> Result<Regex, BadQuery> {
+/// A regular expression that lines are searched for.
+pub fn parse_pattern(pattern: &str) -> Result<Regex, BadQuery> {
     RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build().map_err(|error| {
         let mut details: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
         let last = details.pop().unwrap_or_default();

@@ -25,11 +25,12 @@ pub(super) struct FileBody {
 
 impl FileBody {
     pub(super) fn open(path: &Path, progress: Box<dyn FnMut(u64, u64) + Send>) -> io::Result<FileBody> {
-        let file = File::open(path)?;
-        let found = file.metadata()?;
-        if !found.is_file() {
+        // Looked at before: to open a pipe is to wait for who writes to it.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
         }
+        let file = File::open(path)?;
+        let found = file.metadata()?;
         Ok(FileBody { file, sent: 0, total: found.len(), progress })
     }
 }
