@@ -234,6 +234,36 @@ fn a_really_full_disk_loses_nothing_and_refuses_a_new_start_clearly() {
     drop(database);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_needs_no_further_page_is_stored_on_a_full_disk_for_as_long_as_it_is_full() {
+    let Some(disk) = TinyDisk::mount("size=4m") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let database = Database::open(disk.0.path()).unwrap();
+    let set = |round: u32| submit_setting(&database, "number", &format!("{round:05}")).recv().unwrap();
+    let fill = || {
+        let mut filler = fs::File::options().append(true).create(true).open(disk.0.path().join("filler")).unwrap();
+        while std::io::Write::write_all(&mut filler, &[b'x'; 512]).is_ok() {}
+    };
+    // Some room in the log, less than it has when it is folded.
+    (0..100).for_each(|round| set(round).unwrap());
+    fill();
+    let ballast = || disk.0.path().join("ballast").exists();
+    let mut round = 100;
+    while ballast() {
+        set(round).unwrap();
+        round += 1;
+    }
+    fill();
+
+    for round in round..round + 2000 {
+        assert_eq!(set(round), Ok(()), "round {round}");
+    }
+    assert!(disk_space(disk.0.path()).is_some_and(|(free, _)| free < 8192), "it has been full all the time");
+}
+
 #[test]
 fn after_close_changes_are_refused_and_nothing_accepted_is_missing() {
     let (dir, database) = opened();

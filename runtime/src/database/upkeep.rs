@@ -162,7 +162,9 @@ impl Upkeep {
         }
         self.room.note(Some(Shortage::Disk { free, low_water: shares.low_water }));
         if self.ballast.bytes() == 0 {
-            return false;
+            // A log that is folded is written from its beginning again, in the room that it has: enough for removals.
+            self.fold(conn, file, "PRAGMA wal_checkpoint(PASSIVE)");
+            return self.logs[file as usize].is_folded;
         }
         if file == File::Queue {
             // The room is not for more messages: only what fits into its pages, such as removals.
