@@ -149,6 +149,9 @@ fn log_is_rotated_within_its_bound_and_a_follower_misses_nothing() {
     let config = "[log]\ninstance_bytes = 262144\nlines_per_sec = 1000000\nburst_lines = 1000000\n";
     let runtime = with(Runtime::new().config(config), &["a"]);
     let follower = runtime.follow(&["logs", "a", "-f", "--grep", "^(0 |last)", "--json"]);
+    // Else it might begin behind the flood, with the newest lines only.
+    say(&runtime, "a", "last before", "info");
+    assert_eq!(follower.json()["text"], "last before");
     let order = json!({ "threads": 1, "lines": 1500, "bytes": 300 }).to_string();
     runtime.cli(&["send", "a", "flood", &order]).ok();
     let mut heard = 0;
