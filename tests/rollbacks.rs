@@ -293,6 +293,25 @@ fn desired_properties_that_a_module_refuses_do_not_pass_for_good() {
 }
 
 #[test]
+fn the_gate_waits_for_the_answer_of_a_module_that_is_busy_for_longer() {
+    let runtime = runtime();
+    runtime.deploy(&Manifest::new().module("w", "wayward").desired("w", json!({"note": 1})));
+    runtime.cli(&["send", "w", "in", "block"]).ok();
+    wait_until(SOON, "it blocks", || runtime.events("w").iter().any(|event| event.ends_with("block")));
+    let refused = Manifest::new().module("w", "wayward").desired("w", json!({"note": 2, "panicIn": 7})).health(1);
+    let file = runtime.write("refused.json", refused.text());
+
+    runtime.cli(&["deploy", &file.to_string_lossy(), "--force"]).ok();
+
+    wait_until(SOON, "the gate would be over", || {
+        runtime.json(&["deployment"])["steps"].to_string().contains("has not answered to its desired properties")
+    });
+    std::fs::write(runtime.data("w").join("go"), "").unwrap();
+    wait_until(SOON, "it is rolled back", || runtime.json(&["deployment"])["rolledBack"]["id"] == 2);
+    assert_eq!(note(&runtime, "w"), 1, "what it had is back");
+}
+
+#[test]
 fn a_deployment_that_ends_the_runtime_again_and_again_is_taken_back() {
     let mut runtime = runtime();
     runtime.deploy(&Manifest::new().module("keeper", "wayward"));

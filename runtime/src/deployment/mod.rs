@@ -15,6 +15,7 @@ pub mod rollout;
 mod route_changes;
 pub mod schema;
 pub mod step;
+mod step_record;
 mod store;
 
 pub use crate::document::{Format, Place, Problem};
@@ -22,9 +23,10 @@ pub use export::{Export, export};
 pub use hub::read_single as read_route;
 pub use manifest::{DesiredSection, Manifest, Parsed, own_section};
 pub use plan::{Actual, ActualInstance, Image, Meaning, plan};
-pub use rollout::{Order, Rollout, Standing, StepRecord, StepState};
+pub use rollout::{Order, Rollout, Standing};
 pub use route_changes::{kept_for, wait};
 pub use step::{Plan, Step};
+pub use step_record::{StepRecord, StepState, records};
 pub use store::{EndpointConfiguration, Order as EndpointOrder, StoreConfiguration};
 
 /// A manifest to plan or to apply.

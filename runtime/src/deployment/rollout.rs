@@ -14,71 +14,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::step::{Plan, Step};
-use crate::view::DeploymentStep;
+use super::step_record::{StepRecord, StepState, Turn};
 
 /// Longest that a group waits for the one before it: what hangs in its start must not keep the others down.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How far a step is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum StepState {
-    /// Not begun, or waiting for an image.
-    Pending,
-    /// Begun; for what starts: until it has stayed up for the time of the gate.
-    Running,
-    /// Done for good.
-    Done,
-    /// It did not succeed.
-    Failed,
-}
-
-/// A step and what became of it, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct StepRecord {
-    /// As in [`PlanStep`](crate::view::PlanStep).
-    pub action: String,
-    /// Whose.
-    pub name: String,
-    /// Why it is done.
-    pub reason: String,
-    /// How far it is.
-    pub state: StepState,
-    /// Why it failed, or what it waits for; empty where there is nothing to say.
-    #[serde(default)]
-    pub outcome: String,
-    /// Start order in which it goes down, if it does.
-    #[serde(default)]
-    pub down: Option<u32>,
-    /// Start order in which it comes up, if it does.
-    #[serde(default)]
-    pub up: Option<u32>,
-    /// The health gate looks at it.
-    #[serde(default)]
-    pub is_gated: bool,
-    #[serde(skip)]
-    turn: Turn,
-    /// Up since then.
-    #[serde(skip)]
-    since: Option<Instant>,
-}
-
-/// What was done about a step in this run of the runtime.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Turn {
-    #[default]
-    Ahead,
-    AskedDown,
-    Down,
-    /// Its start is being carried out: what is seen of it meanwhile is what it was before.
-    Ordered,
-    AskedUp,
-    Up,
-}
 
 /// Where an instance stands, as far as a rollout is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +28,8 @@ pub enum Standing {
     OnItsWay,
     /// It runs, and has since then.
     Up(Instant),
+    /// The same, but what it makes of the desired properties that were set is not known yet.
+    Answering(Instant),
     /// It waits for its image, or runs another until that is here.
     Waits(String),
     /// It failed in one way or another.
@@ -133,73 +74,6 @@ pub struct Rollout {
     /// Since when the group whose turn it is has been coming up.
     group_since: Option<Instant>,
     is_changed: bool,
-}
-
-impl StepRecord {
-    fn new(action: &str, name: &str, reason: &str) -> StepRecord {
-        StepRecord {
-            action: action.to_owned(),
-            name: name.to_owned(),
-            reason: reason.to_owned(),
-            state: StepState::Pending,
-            outcome: String::new(),
-            down: None,
-            up: None,
-            is_gated: false,
-            turn: Turn::Ahead,
-            since: None,
-        }
-    }
-
-    /// As clients are shown it.
-    pub fn view(&self) -> DeploymentStep {
-        let state = match self.state {
-            StepState::Pending => "pending",
-            StepState::Running => "running",
-            StepState::Done => "done",
-            StepState::Failed => "failed",
-        };
-        DeploymentStep {
-            action: self.action.clone(),
-            name: self.name.clone(),
-            reason: self.reason.clone(),
-            state: state.to_owned(),
-            outcome: self.outcome.clone(),
-        }
-    }
-
-    /// Whether the gate has still to say something about it.
-    fn is_open(&self) -> bool {
-        matches!(self.state, StepState::Pending | StepState::Running)
-    }
-}
-
-/// The steps of a plan that do something.
-///
-/// `order_now`: start orders of the instances that there are.
-pub fn records(plan: &Plan, order_now: impl Fn(&str) -> Option<u32>) -> Vec<StepRecord> {
-    let mut records = Vec::new();
-    for step in &plan.steps {
-        let lines = step.view().into_iter().map(|line| StepRecord::new(&line.action, &line.name, &line.reason));
-        records.extend(lines.map(|record| match step {
-            Step::Stop { spec, .. } => {
-                StepRecord { down: Some(order_now(&spec.name).unwrap_or(spec.startup_order)), ..record }
-            }
-            Step::Remove { name, .. } => StepRecord { down: Some(order_now(name).unwrap_or(u32::MAX)), ..record },
-            Step::Start { spec, is_retry, .. } => {
-                StepRecord { up: Some(spec.startup_order), is_gated: !is_retry, ..record }
-            }
-            Step::Restart { spec, .. } => StepRecord {
-                down: Some(order_now(&spec.name).unwrap_or(spec.startup_order)),
-                up: Some(spec.startup_order),
-                is_gated: true,
-                ..record
-            },
-            Step::SetDesired { .. } | Step::SetRoutes { .. } | Step::Keep { .. } => record,
-        }));
-    }
-    records.retain(|record| record.action != "keep");
-    records
 }
 
 impl Rollout {
@@ -254,8 +128,8 @@ impl Rollout {
 
     /// When time alone changes something; `None`: not before something happens.
     pub fn deadline(&self) -> Option<Instant> {
-        let gates =
-            self.steps.iter().filter(|step| step.is_open()).filter_map(|step| step.since?.checked_add(self.health));
+        let open = self.steps.iter().filter(|step| step.is_open());
+        let gates = open.filter_map(|step| step.since?.checked_add(step.gate(self.health)));
         let group = self.group_since.filter(|_| self.phase == Phase::Up).and_then(|since| since.checked_add(PATIENCE));
         gates.chain(group).min().filter(|_| self.phase != Phase::Over)
     }
@@ -359,8 +233,10 @@ impl Rollout {
                 match look(&step.name) {
                     Standing::OnItsWay => is_waiting = true,
                     // Somebody started it meanwhile.
-                    Standing::Up(_) if step.action == "remove" => orders.push(Order::Remove(index)),
-                    Standing::Up(_) => orders.push(Order::Stop(index)),
+                    Standing::Up(_) | Standing::Answering(_) if step.action == "remove" => {
+                        orders.push(Order::Remove(index))
+                    }
+                    Standing::Up(_) | Standing::Answering(_) => orders.push(Order::Stop(index)),
                     standing => {
                         step.turn = Turn::Down;
                         match (step.up.is_some(), standing) {
@@ -424,14 +300,17 @@ impl Rollout {
             if step.state == StepState::Failed && step.is_gated {
                 continue;
             }
+            step.is_answering = matches!(standing, Standing::Answering(_));
             match standing {
-                Standing::Up(since) => {
+                Standing::Up(since) | Standing::Answering(since) => {
                     // A twin is watched from the time of its change.
                     let since = if step.action == "twin" { step.since.unwrap_or(since).max(since) } else { since };
                     step.since = Some(since);
-                    let left = (since + self.health).saturating_duration_since(now);
-                    if left.is_zero() || !step.is_gated {
+                    let passed = now.saturating_duration_since(since);
+                    if !step.is_gated || passed >= step.gate(self.health) {
                         self.mark(index, StepState::Done, "");
+                    } else if passed >= self.health {
+                        self.mark(index, StepState::Running, "up; it has not answered to its desired properties yet");
                     } else {
                         self.mark(index, StepState::Running, "up; the health gate is not over");
                     }

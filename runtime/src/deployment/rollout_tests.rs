@@ -253,3 +253,30 @@ fn what_had_failed_before_is_judged_by_its_start_alone() {
 
     assert_eq!(plant.orders(), ["succeed"]);
 }
+
+#[test]
+fn what_has_not_answered_to_its_desired_properties_keeps_the_gate_open_but_not_for_ever() {
+    let twin = || Plant::new(vec![step("twin", "a", None, None)], GATE, true);
+    let begun = || {
+        let mut plant = twin();
+        plant.stands("a", Standing::Up(plant.start));
+        assert_eq!(plant.orders(), ["set"]);
+        plant.stands("a", Standing::Answering(plant.start));
+        plant.pass(6);
+        assert_eq!(plant.orders(), [] as [&str; 0]);
+        assert_eq!(plant.rollout.deadline(), Some(plant.start + PATIENCE));
+        plant
+    };
+
+    let mut refusing = begun();
+    refusing.stands("a", Standing::Failed("it refuses".into()));
+    assert_eq!(refusing.orders(), ["give up: a: it refuses"]);
+
+    let mut answering = begun();
+    answering.stands("a", Standing::Up(answering.start));
+    assert_eq!(answering.orders(), ["succeed"]);
+
+    let mut silent = begun();
+    silent.pass(24);
+    assert_eq!(silent.orders(), ["succeed"]);
+}

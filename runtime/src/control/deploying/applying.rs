@@ -18,7 +18,15 @@ use crate::instance::spec::{InstanceSpec, Origin};
 use crate::instance::state::{By, Input, State};
 use crate::name::Identity;
 use crate::routing::RouteTable;
-use crate::twin::{Change, Part, TwinError};
+use crate::twin::{Acknowledgement, Change, Part, TwinError};
+
+/// What a module makes of desired properties that a deployment set.
+enum Answer {
+    Given,
+    /// It has not said it yet.
+    Awaited,
+    Refused(String),
+}
 
 impl Control {
     /// When the rollout needs to be looked at.
@@ -109,9 +117,10 @@ impl Control {
             State::Waiting { reason } if reason.starts_with("secret ") => Standing::Waits(format!("waits: {reason}")),
             State::Waiting { reason } => Standing::Waits(format!("waits for its image: {reason}")),
             State::Starting | State::Stopping { .. } => Standing::OnItsWay,
-            State::Running { since } => match self.refusal_of(name) {
-                Some(why) => Standing::Failed(format!("it refuses its desired properties: {why}")),
-                None => Standing::Up(*since),
+            State::Running { since } => match self.answer_of(name) {
+                Answer::Refused(why) => Standing::Failed(format!("it refuses its desired properties: {why}")),
+                Answer::Awaited => Standing::Answering(*since),
+                Answer::Given => Standing::Up(*since),
             },
             State::Unhealthy { reason, .. } => Standing::Failed(format!("unhealthy: {reason}")),
             State::Backoff { reason, .. } | State::Failed { reason, .. } => Standing::Failed(reason.clone()),
@@ -121,25 +130,29 @@ impl Control {
         }
     }
 
-    /// Why a module does not take what this deployment set, if it has said so.
-    fn refusal_of(&self, name: &str) -> Option<String> {
-        let deployment = self.deployment.as_ref().filter(|deployment| deployment.sets.contains(name))?;
-        let twin = self.twins.get(&Identity::module(self.identities.device_id(), name).ok()?)?;
-        // Most have nothing like it, and are not read.
-        if !twin.reported.document.contains("\"ok\":false") {
-            return None;
-        }
-        let said = twin.acknowledged().filter(|said| !said.ok && said.version == twin.desired.version)?;
+    /// What a module says to what this deployment set.
+    fn answer_of(&self, name: &str) -> Answer {
+        let Some(deployment) = self.deployment.as_ref().filter(|deployment| deployment.sets.contains(name)) else {
+            return Answer::Given;
+        };
+        let identity = Identity::module(self.identities.device_id(), name);
+        let Some(twin) = identity.ok().and_then(|identity| self.twins.get(&identity)) else { return Answer::Given };
+        let said = twin.acknowledged();
+        let is_of_this = |said: &Acknowledgement| said.version == twin.desired.version;
+        let answer = match said {
+            // Nobody answers to nothing.
+            None if &*twin.desired.document == "{}" => return Answer::Given,
+            Some(said) if is_of_this(&said) && said.ok => return Answer::Given,
+            Some(said) if is_of_this(&said) => Answer::Refused(said.error.unwrap_or_default()),
+            _ => Answer::Awaited,
+        };
         // What somebody has written since is none of the deployment's business.
         let set = match (deployment.document.restore.get(name), deployment.manifest.desired.get(name)) {
             (Some(before), _) => before,
             (None, Some(DesiredSection::Replace(properties))) => properties,
-            (None, _) => return None,
+            (None, _) => return Answer::Given,
         };
-        if twin.section(Part::Desired).parse() != *set {
-            return None;
-        }
-        Some(said.error.unwrap_or_default())
+        if twin.section(Part::Desired).parse() == *set { answer } else { Answer::Given }
     }
 
     fn carry_out(&mut self, order: Order) {

@@ -26,8 +26,8 @@ use crate::database::tables::barred::{self, BarredRow};
 use crate::database::tables::deployment::{self as deployment_table, DeploymentRow};
 use crate::database::tables::setting;
 use crate::deployment::manifest::{Manifest, Parsed};
-use crate::deployment::rollout::{self, Rollout};
-use crate::deployment::{DeployRequest, Plan, Step};
+use crate::deployment::rollout::Rollout;
+use crate::deployment::{self, DeployRequest, Plan, Step};
 use crate::image::Digest;
 use crate::instance::spec::Origin;
 use crate::name::Identity;
@@ -111,7 +111,7 @@ impl Control {
         document.before = self.before(&plan);
         document.taken = self.taken(&parsed.manifest);
         let order_now = |name: &str| self.instances.get(name).map(|entry| entry.spec.startup_order);
-        let records = rollout::records(&plan, order_now);
+        let records = deployment::records(&plan, order_now);
         let written = |error| failed("the deployment cannot be written; nothing was changed", &error);
         let row = DeploymentRow {
             id: 0,
