@@ -134,6 +134,14 @@ fn too_large_a_message_is_refused_and_a_large_one_arrives() {
         refused.refused(1, &[&format!("the body has {bytes} bytes; a message has at most 262144"), "send it in parts"]);
     }
     runtime.cli_with_input(&["send", "insight", "in", "-"], &vec![b'x'; limit]).ok();
+    let (one, two) = (format!("a={}", "y".repeat(100_000)), format!("b={}", "z".repeat(100_000)));
+    let with_properties = ["send", "insight", "in", "-", "-p", &one, "-p", &two];
+    let told = "has 262144 bytes and its properties have 200017; a message has at most 262144";
+    runtime.cli_with_input(&with_properties, &vec![b'x'; limit]).refused(1, &[told, "send it in parts"]);
+    let document = json!({"bodyText": "x".repeat(limit), "properties": {"a": ""}});
+    let (status, answer) = runtime.api().ask("POST", "/modules/insight/inputs/in", Some(&document)).unwrap();
+    assert_eq!(status, 413, "{answer}");
+    assert!(answer.to_string().contains("has 262144 bytes and its properties have 9"), "{answer}");
 
     let is_there = || runtime.events("insight").iter().any(|event| event.len() > limit);
     crate::harness::wait_until(crate::harness::SOON, "the large one arrives", is_there);

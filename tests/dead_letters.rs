@@ -183,10 +183,22 @@ fn removal_says_what_is_set_aside() {
     runtime.cli(&["route", "add", "r", "FROM /messages/* INTO BrokeredEndpoint(\"/modules/v/inputs/in\")"]).ok();
 
     let route = runtime.cli(&["route", "remove", "r"]).ok();
-    assert!(route.stderr.contains("1 message that are set aside"), "{}", route.stderr);
+    assert!(route.stderr.contains("1 message that is set aside"), "{}", route.stderr);
     let removed = runtime.cli(&["remove", "v"]).ok();
-    assert!(removed.stdout.contains("1 message that are set aside (dinrail dead-letter list v)"), "{}", removed.stdout);
+    assert!(removed.stdout.contains("1 message that is set aside (dinrail dead-letter list v)"), "{}", removed.stdout);
     let purged = runtime.cli(&["remove", "v", "--purge"]).ok();
     assert!(purged.stdout.contains("1 message (see `dinrail losses`)"), "{}", purged.stdout);
     assert_eq!(runtime.json(&["losses"])["lost"], 1);
+}
+
+#[test]
+fn what_was_set_aside_is_in_the_ledger_however_soon_the_runtime_is_killed() {
+    for count in 1..=5 {
+        let mut runtime = parked(count);
+
+        runtime.kill9_and_launch();
+
+        let losses = runtime.json(&["losses"]);
+        assert_eq!((&losses["parked"], &losses["deadLetters"]), (&json!(count), &json!(count)), "{losses}");
+    }
 }

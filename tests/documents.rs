@@ -188,7 +188,7 @@ fn tail_ends_after_its_count_or_its_time_and_says_when_the_runtime_has_gone() {
     let mut runtime = Runtime::new().supply(&[fixture("wayward")]).start();
     runtime.deploy(&Manifest::new().module("w", "wayward"));
 
-    let nothing = runtime.cli(&["tail", "--timeout", "50ms"]).ok();
+    let nothing = runtime.cli(&["tail", "w", "--timeout", "50ms"]).ok();
     assert_eq!(nothing.stdout, "");
     runtime.cli(&["tail", "FROM nowhere"]).refused(1, &["nowhere", "hint:"]);
 

@@ -100,3 +100,98 @@ fn full_disk_refuses_durable_messages_spares_the_twins_and_goes_on_by_itself() {
     runtime.launch();
     assert_eq!(runtime.json(&["twin", "get", "w"])["properties"]["desired"]["number"], json!(19));
 }
+
+/// A runtime on a disk of 96 MiB that has stopped; its disk is as it left it.
+fn stopped(mount: &Mount) -> Runtime {
+    let mut runtime = Runtime::new().state_at(mount.path().to_owned()).supply(&[fixture("wayward")]).start();
+    let manifest = Manifest::new().module("w", "wayward");
+    runtime.deploy(&manifest.route("up", "FROM /messages/modules/w/outputs/out INTO $upstream"));
+    runtime.cli(&["twin", "patch", "w", "number=1", "--wait"]).ok();
+    wait_until(SOON, "the ballast is there", || ballast(mount.path()));
+    runtime.stop();
+    runtime
+}
+
+fn ballast(state: &Path) -> bool {
+    state.join("ballast").exists()
+}
+
+/// Starts, as on any full disk.
+fn assert_starts_on_the_full_disk(runtime: &mut Runtime) {
+    runtime.launch();
+    runtime.wait_for("w", "running");
+    wait_until(SOON, "its health says so", || health(runtime)["status"] == "degraded");
+    let told = health(runtime)["notes"].to_string();
+    assert!(told.contains("takes no more messages") && told.contains("free some space"), "{told}");
+}
+
+#[test]
+fn runtime_starts_on_a_disk_that_was_filled_while_it_was_stopped() {
+    let Some(mount) = Mount::tmpfs("size=96m") else { return };
+    let mut runtime = stopped(&mount);
+    fill(mount.path());
+
+    assert_starts_on_the_full_disk(&mut runtime);
+
+    assert!(!ballast(mount.path()), "it was given up");
+    for number in 2..30 {
+        runtime.cli(&["twin", "patch", "w", &format!("number={number}"), &format!("text={}", "x".repeat(4000))]).ok();
+    }
+    std::fs::remove_file(mount.path().join("filler")).unwrap();
+    wait_until(SOON, "the ballast is there again", || ballast(mount.path()));
+    wait_until(SOON, "it takes messages again", || !store_full(&runtime));
+    assert_eq!(health(&runtime)["status"], "ok");
+    runtime.stop();
+    assert_sound(mount.path());
+}
+
+#[test]
+fn runtime_starts_again_on_a_disk_that_stays_full_without_a_ballast() {
+    let Some(mount) = Mount::tmpfs("size=96m") else { return };
+    let mut runtime = stopped(&mount);
+    fill(mount.path());
+    assert_starts_on_the_full_disk(&mut runtime);
+    // What the ballast had goes too.
+    fill(mount.path());
+
+    for turn in 0..3 {
+        runtime.kill9();
+        fill(mount.path());
+        assert_starts_on_the_full_disk(&mut runtime);
+        fill(mount.path());
+        runtime.stop();
+        fill(mount.path());
+        assert_starts_on_the_full_disk(&mut runtime);
+        fill(mount.path());
+        let kept = runtime.json(&["twin", "get", "w"])["properties"]["desired"]["number"].clone();
+        assert_eq!(kept, json!(1), "turn {turn}");
+    }
+
+    std::fs::remove_file(mount.path().join("filler")).unwrap();
+    wait_until(SOON, "the ballast is there again", || ballast(mount.path()));
+    wait_until(SOON, "so is the reserve", || mount.path().join("ballast-start").exists());
+    runtime.stop();
+    assert_sound(mount.path());
+}
+
+#[test]
+fn start_without_any_room_says_that_the_disk_is_full_and_what_is_free() {
+    let Some(mount) = Mount::tmpfs("size=96m") else { return };
+    let mut runtime = stopped(&mount);
+    for reserve in ["ballast", "ballast-start"] {
+        std::fs::remove_file(mount.path().join(reserve)).unwrap();
+    }
+    fill(mount.path());
+
+    let output = runtime.run_command().stderr(std::process::Stdio::piped()).output().unwrap();
+
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for words in ["the disk is full", "bytes are free", "hint: free some space"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert!(!told.contains("writable"), "{told}");
+    std::fs::remove_file(mount.path().join("filler")).unwrap();
+    runtime.launch();
+    runtime.wait_for("w", "running");
+}

@@ -234,6 +234,44 @@ fn what_waited_at_an_orderly_end_comes_before_what_is_sent_since_on_every_kind_o
 }
 
 #[test]
+fn order_holds_over_an_orderly_end_where_the_way_of_a_route_changed_twice_while_messages_waited() {
+    for on_full in ["dropOldest", "dropNewest", "block", "spill"] {
+        let config = format!("[queue]\nlane_messages = {ROOM}\n");
+        let mut runtime = Runtime::new().supply(&[fixture("wayward")]).config(&config).start();
+        let deploy = |runtime: &Runtime, route: Value| {
+            let manifest = Manifest::new().module("sender", "wayward").module("receiver", "wayward");
+            runtime.deploy(&manifest.any_route("r", route));
+        };
+        let on_disk = json!({"route": INTO, "durability": "disk"});
+        deploy(&runtime, on_disk.clone());
+        runtime.cli(&["stop", "receiver"]).ok();
+        runtime.wait_for("receiver", "stopped");
+        let in_memory = json!({"route": INTO, "onFull": on_full});
+        // The lane has room for all that goes there.
+        let count = ROOM / 2;
+        for (bytes, way) in (1..).zip([&on_disk, &in_memory, &on_disk, &in_memory]) {
+            deploy(&runtime, way.clone());
+            let before = sent(&runtime, "sender").len();
+            runtime.cli(&["send", "sender", "send", &format!(r#"{{"count": {count}, "bytes": {bytes}}}"#)]).ok();
+            wait_until(SOON, "all are sent", || sent(&runtime, "sender").len() == before + count);
+        }
+        runtime.stop();
+        runtime.launch();
+        runtime.cli(&["start", "receiver"]).ok();
+
+        let got = || -> Vec<String> {
+            let events = runtime.events("receiver");
+            events.iter().filter_map(|event| event.strip_prefix("message in 1 ")).map(str::to_owned).collect()
+        };
+        let sent = (1..=4).flat_map(|bytes| (0..count).map(move |number| format!("{number} {}", "x".repeat(bytes))));
+        let expected: Vec<String> = sent.collect();
+        wait_until(SOON, "everything has arrived", || got().len() >= expected.len());
+        assert_eq!(got(), expected, "{on_full}");
+        assert_eq!(losses(&runtime), []);
+    }
+}
+
+#[test]
 fn better_priority_is_served_first() {
     let into = |from: &str, priority: u32| {
         let text = INTO.replace("sender", from);
@@ -266,6 +304,31 @@ fn what_has_waited_longer_than_its_time_to_live_is_not_delivered_but_counted() {
     send(&runtime, "sender", 2);
 
     receives(&runtime, 0..2);
+}
+
+#[test]
+fn what_is_sent_now_comes_through_a_backlog_that_is_over_and_each_of_that_is_counted_once() {
+    let over = 3_000;
+    let into = |from: &str, secs: u64| json!({"route": INTO.replace("sender", from), "durability": "disk", "timeToLiveSecs": secs});
+    let mut runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+    let modules = Manifest::new().module("sender", "wayward").module("fresh", "wayward").module("receiver", "wayward");
+    runtime.deploy(&modules.any_route("s", into("sender", 1)).any_route("f", into("fresh", 3600)));
+    runtime.cli(&["stop", "receiver"]).ok();
+    runtime.wait_for("receiver", "stopped");
+    send(&runtime, "sender", over);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(2);
+    wait_until(SOON, "they are over", || std::time::Instant::now() > until);
+    runtime.kill9_and_launch();
+
+    send(&runtime, "fresh", 2);
+    runtime.cli(&["start", "receiver"]).ok();
+
+    receives(&runtime, 0..2);
+    let expired = || -> u64 { losses(&runtime).iter().filter(|(reason, _)| reason == "expired").map(|(_, n)| n).sum() };
+    wait_until(5 * SOON, "what is over is counted", || expired() >= over as u64);
+    assert_eq!(expired(), over as u64, "{:?}", losses(&runtime));
+    send(&runtime, "fresh", 1);
+    wait_until(SOON, "it goes on", || received(&runtime, "receiver") == [0, 1, 0]);
 }
 
 /// What the receiver got while it had been held up by one message: bodies in order. `early` numbers wait on disk when `late` sends.
@@ -317,6 +380,49 @@ fn live_first_lets_what_is_sent_now_go_before_the_backlog_and_loses_nothing() {
         assert_eq!(numbers(false), (0..COUNT).collect::<Vec<_>>(), "{order}: {got:?}");
         assert_eq!(numbers(true), [0, 1, 2], "{order}: {got:?}");
         assert_eq!(got[places].iter().filter(is_late).count(), 3, "{order}: {got:?}");
+    }
+}
+
+#[test]
+fn live_first_holds_for_every_kind_of_route_and_after_a_restart() {
+    for way in [json!({"durability": "disk"}), json!({"onFull": "dropOldest"}), json!({"onFull": "block"})] {
+        let into = |name: &str| {
+            let mut route = way.clone();
+            route["route"] = json!(INTO.replace("sender", name));
+            route
+        };
+        let mut runtime = Runtime::new().supply(&[fixture("wayward")]).start();
+        let manifest = Manifest::new()
+            .store(json!({"endpoints": {"/modules/receiver/inputs/in": {"order": "liveFirst"}}}))
+            .module("receiver", "wayward")
+            .option("receiver", "watchdogSecs", json!(0))
+            .module("early", "wayward")
+            .module("late", "wayward");
+        runtime.deploy(&manifest.any_route("e", into("early")).any_route("l", into("late")));
+        runtime.cli(&["stop", "receiver"]).ok();
+        runtime.wait_for("receiver", "stopped");
+        send(&runtime, "early", COUNT);
+        runtime.stop();
+        runtime.launch();
+        runtime.cli(&["send", "receiver", "in", "block"]).ok();
+        runtime.cli(&["start", "receiver"]).ok();
+        wait_until(SOON, "it is held up", || runtime.events("receiver").iter().any(|event| event.ends_with(" block")));
+
+        runtime.cli(&["send", "late", "send", r#"{"count": 3, "bytes": 1}"#]).ok();
+        wait_until(SOON, "late has sent", || sent(&runtime, "late").len() == 3);
+        std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
+
+        let got = || -> Vec<String> {
+            let events = runtime.events("receiver");
+            let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
+            bodies.filter(|body| *body != "block").map(str::to_owned).collect()
+        };
+        wait_until(SOON, "everything has arrived", || got().len() >= COUNT + 3);
+        let late = (0..3).map(|number| format!("{number} x"));
+        let expected: Vec<String> = late.chain((0..COUNT).map(|number| format!("{number} "))).collect();
+        assert_eq!(got(), expected, "{way}");
+        wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
+        assert_eq!(losses(&runtime), []);
     }
 }
 

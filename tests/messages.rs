@@ -167,9 +167,30 @@ fn send_tells_programs_the_same_of_one_message_as_of_many() {
         assert_eq!(told["reasons"][0]["message"], "w has no input 'nosuch'");
         refused.refused(1, &["w has no input 'nosuch'", "it has in"]);
     }
-    runtime
-        .cli(&["send", "w", "in", "x", "--system", "connectionDeviceId=other"])
-        .refused(2, &["stamped by the runtime"]);
+}
+
+#[test]
+fn system_properties_that_no_message_carries_are_refused_with_those_that_it_does() {
+    let runtime = started(&Manifest::new().module("w", "wayward"));
+    let known = "known here: messageId, correlationId, contentType, contentEncoding";
+    let table = [
+        ("connectionDeviceId=other", "stamped by the runtime"),
+        ("dt-subject=/line/3", known),
+        ("to=x", known),
+        ("contentTyp=x", "did you mean contentType?"),
+    ];
+    for (given, told) in table {
+        runtime.cli(&["send", "w", "in", "x", "--system", given]).refused(2, &[told]);
+    }
+    for (name, told) in [("userId", "known here"), ("messageID", "did you mean messageId?")] {
+        let document = json!({"body": "x", "systemProperties": {name: "y", "sequenceNumber": 3}});
+        let (status, answer) = runtime.api().ask("POST", "/modules/w/inputs/in", Some(&document)).unwrap();
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer.to_string().contains(name) && answer.to_string().contains(told), "{answer}");
+    }
+
+    runtime.cli(&["send", "w", "in", "x", "--system", "messageId=m", "--system", "contentType=text/plain"]).ok();
+    wait_until(SOON, "it alone is delivered", || messages(&runtime, "w") == ["1 x"]);
 }
 
 #[test]

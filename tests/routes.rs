@@ -213,13 +213,29 @@ fn tail_shows_what_a_condition_selects_each_so_manieth_and_no_more_than_asked_fo
 }
 
 #[test]
+fn a_json_string_and_the_text_in_it_are_told_apart_in_what_tail_shows_and_sent_again_as_they_were() {
+    let runtime = runtime();
+    let mut passing = runtime.listen("FROM /messages/modules/a/*");
+    let said = ["plain", "\"plain\""];
+    said.iter().for_each(|body| pass_on(&runtime, "x", body));
+
+    for body in said {
+        let shown = passing.next();
+        assert_eq!(shown["body"], body);
+        let (status, answer) = runtime.api().ask("POST", "/modules/b/inputs/in", Some(&shown)).unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+    wait_until(SOON, "both arrive", || bodies(&runtime, "b") == said);
+}
+
+#[test]
 fn route_test_says_what_a_route_makes_of_a_message_without_a_runtime() {
     let runtime = Runtime::new();
     let file = runtime.write(
         "message.json",
         json!({
             "body": {"value": 81.5}, "properties": {"level": "high"},
-            "systemProperties": {"contentType": "application/json", "contentEncoding": "utf-8", "dt-subject": "/line/3"}
+            "systemProperties": {"contentType": "application/json", "contentEncoding": "utf-8", "dt-subject": "/line/3", "bogus": "x"}
         })
         .to_string(),
     );
@@ -236,6 +252,7 @@ fn route_test_says_what_a_route_makes_of_a_message_without_a_runtime() {
         said(true, "true")
     );
     assert_eq!(verdict("FROM /messages/* WHERE {$dt-subject} = '/line/3'"), said(true, "true"));
+    assert_eq!(verdict("FROM /messages/* WHERE $bogus = 'x'"), said(true, "true"));
     assert_eq!(verdict("FROM /messages/* WHERE level = 'low'"), said(false, "false"));
     assert_eq!(verdict("FROM /messages/* WHERE $body.missing > 5"), said(false, "undefined"));
     assert_eq!(test("FROM /messages/*")["error"], json!(null));
@@ -275,6 +292,22 @@ fn ends_that_are_not_there_are_warned_of() {
         assert!(told.stderr.contains(&format!("warning: {name}: {warning}")), "{}", told.stderr);
     }
     assert_eq!(runtime.cli(&["route", "list"]).ok().stderr.lines().count(), 4);
+}
+
+#[test]
+fn an_output_that_a_module_has_opened_is_there_though_its_image_does_not_name_it() {
+    let runtime = Runtime::new().supply(&[fixture("numbering_sender")]).start();
+    runtime.deploy(&Manifest::new().numbering_sender("s", &["surprise"], json!({})));
+    let taken = |name: &str, output: &str| {
+        let route = format!("FROM /messages/modules/s/outputs/{output} INTO $upstream");
+        runtime.cli(&["route", "add", name, &route, "--ttl", "1h", "--replace"]).ok().stderr
+    };
+    wait_until(SOON, "it is open", || !taken("opened", "Surprise").contains("there is no such output"));
+
+    assert!(taken("missing", "surprize").contains("takes from output surprize of s: there is no such output"));
+    let listed = runtime.cli(&["route", "list"]).ok().stderr;
+    assert!(listed.contains("surprize of s") && !listed.contains("Surprise of s"), "{listed}");
+    assert_eq!(runtime.cli(&["tail", "s/surprise", "--timeout", "50ms"]).ok().stderr, "");
 }
 
 #[test]

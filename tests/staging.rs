@@ -117,3 +117,25 @@ fn what_a_handler_staged_is_neither_lost_nor_doubled_where_the_kill_comes_before
     // What was being written is whole, as the disk has it.
     comes_once(&mut runtime, &disk, &["next"], 2);
 }
+
+#[test]
+fn what_a_handler_could_not_stage_is_in_the_ledger_so_that_nobody_waits_for_its_number() {
+    let (runtime, _disk) = chain();
+    runtime.cli(&["send", "relay", "in", "stage too much"]).ok();
+    let staged = || {
+        let events = runtime.events("relay");
+        let staged = events.iter().find_map(|event| event.strip_prefix("staged ")?.strip_suffix(" of 80"));
+        staged.map(|count| count.parse::<u64>().unwrap())
+    };
+    wait_until(SOON, "it has staged", || staged().is_some());
+    let staged = staged().unwrap();
+    assert!((1..80).contains(&staged), "{staged}");
+    wait_until(SOON, "what was staged is through", || received(&runtime).len() as u64 == 1 + staged);
+
+    let full = || -> u64 {
+        let told = runtime.json(&["losses", "relay/out"]);
+        let entries = told["entries"].as_array().unwrap().iter().filter(|entry| entry["reason"] == "full");
+        entries.map(|entry| entry["count"].as_u64().unwrap()).sum()
+    };
+    wait_until(SOON, "the ledger has the rest", || full() == 80 - staged);
+}

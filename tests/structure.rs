@@ -16,7 +16,7 @@ const IMPORTS: [(&str, &[&str]); 33] = [
     ("view", &[]),
     ("written", &[]),
     ("query", &["spelling", "written"]),
-    ("message", &["clock", "name"]),
+    ("message", &["clock", "name", "spelling"]),
     ("database", &["clock", "memory", "message"]),
     ("identity", &["clock", "database", "name", "twin"]),
     ("twin", &["clock", "database", "identity", "name"]),

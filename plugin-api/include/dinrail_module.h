@@ -239,7 +239,7 @@ typedef struct DrHost {
   DrStatus (*output)(uint64_t ticket, struct DrText name, uint32_t *id);
   // Sends a message from `output` (`DR_NO_OUTPUT`: to the hub) along the routes.
   //
-  // Memory routes: done on return; may hold the caller for up to 50 ms while a receiver's queue is full, then
+  // Memory routes: done on return, whatever the verdict; may hold the caller for up to 50 ms while a receiver's queue is full, then
   // `DR_FULL`. Durable routes: with a `delivery`, staged until its verdict, done on return; without, `DR_PENDING` until
   // the message is committed and synced to disk, then `completion` (which may be null).
   DrStatus (*send)(uint64_t ticket,
@@ -380,7 +380,8 @@ typedef struct DrModule {
   void (*destroy)(void *instance);
   // Opens ports, sockets and threads. May be null. `[worker]`
   DrStatus (*start)(void *instance, const struct DrSink *error);
-  // Handles a message. `delivery` goes into what the handler sends and reports so that it is committed with the verdict.
+  // Handles a message. `delivery` goes into what the handler sends and reports so that what is sent along durable routes or
+  // reported is committed with the verdict. What is sent along memory routes stays sent, and is sent again by the next try.
   // `message`, with all that it points to, is borrowed for the call; `message_keep` gives it a longer life. May be null:
   // messages then wait. `[worker]`
   struct DrVerdict (*on_message)(void *instance, uint64_t delivery, const struct DrMessage *message, const struct DrSink *reason);
@@ -514,8 +515,8 @@ typedef struct DrDeviceHandler {
 // Larger than the limit allows; nothing was done.
 #define DR_TOO_LARGE 4
 
-// A receiver's queue stayed full for the time that a sender may be held (50 ms), or the store's byte budget is spent.
-// Receivers that had room did get the message.
+// A receiver's queue stayed full for the time that a sender may be held (50 ms), or the store's byte budget is spent,
+// or the delivery has staged 16 MiB. Receivers that had room did get the message.
 #define DR_FULL 5
 
 // Not within the time allowed.
@@ -539,10 +540,10 @@ typedef struct DrDeviceHandler {
 // The call panicked and was caught at the border; the instance's state is not trusted any more.
 #define DR_PANICKED 12
 
-// Handled: the message is removed, and what the handler staged is committed with it.
+// Handled: the message is removed, and what the handler staged is committed with it. What went along memory routes was not staged.
 #define DR_ACCEPT 0
 
-// Not now: delivered again after `retry_after_ms`; what was staged is discarded.
+// Not now: delivered again after `retry_after_ms`; what was staged is discarded. What went along memory routes stays sent.
 #define DR_RETRY 1
 
 // Never again by itself: set aside as poisonous, counted, with the reason.

@@ -58,8 +58,8 @@ pub const DR_GONE: DrStatus = 2;
 pub const DR_INVALID: DrStatus = 3;
 /// Larger than the limit allows; nothing was done.
 pub const DR_TOO_LARGE: DrStatus = 4;
-/// A receiver's queue stayed full for the time that a sender may be held (50 ms), or the store's byte budget is spent.
-/// Receivers that had room did get the message.
+/// A receiver's queue stayed full for the time that a sender may be held (50 ms), or the store's byte budget is spent,
+/// or the delivery has staged 16 MiB. Receivers that had room did get the message.
 pub const DR_FULL: DrStatus = 5;
 /// Not within the time allowed.
 pub const DR_TIMEOUT: DrStatus = 6;
@@ -78,9 +78,9 @@ pub const DR_PANICKED: DrStatus = 12;
 
 /// What becomes of a message after its handler: the `kind` of a [`DrVerdict`].
 pub type DrVerdictKind = u32;
-/// Handled: the message is removed, and what the handler staged is committed with it.
+/// Handled: the message is removed, and what the handler staged is committed with it. What went along memory routes was not staged.
 pub const DR_ACCEPT: DrVerdictKind = 0;
-/// Not now: delivered again after `retry_after_ms`; what was staged is discarded.
+/// Not now: delivered again after `retry_after_ms`; what was staged is discarded. What went along memory routes stays sent.
 pub const DR_RETRY: DrVerdictKind = 1;
 /// Never again by itself: set aside as poisonous, counted, with the reason.
 pub const DR_PARK: DrVerdictKind = 2;
@@ -503,7 +503,8 @@ pub struct DrModule {
     pub destroy: unsafe extern "C" fn(instance: *mut c_void),
     /// Opens ports, sockets and threads. May be null. `[worker]`
     pub start: Option<unsafe extern "C" fn(instance: *mut c_void, error: *const DrSink) -> DrStatus>,
-    /// Handles a message. `delivery` goes into what the handler sends and reports so that it is committed with the verdict.
+    /// Handles a message. `delivery` goes into what the handler sends and reports so that what is sent along durable routes or
+    /// reported is committed with the verdict. What is sent along memory routes stays sent, and is sent again by the next try.
     /// `message`, with all that it points to, is borrowed for the call; `message_keep` gives it a longer life. May be null:
     /// messages then wait. `[worker]`
     pub on_message: Option<
@@ -571,7 +572,7 @@ pub struct DrHost {
     pub output: unsafe extern "C" fn(ticket: u64, name: DrText, id: *mut u32) -> DrStatus,
     /// Sends a message from `output` ([`DR_NO_OUTPUT`]: to the hub) along the routes.
     ///
-    /// Memory routes: done on return; may hold the caller for up to 50 ms while a receiver's queue is full, then
+    /// Memory routes: done on return, whatever the verdict; may hold the caller for up to 50 ms while a receiver's queue is full, then
     /// [`DR_FULL`]. Durable routes: with a `delivery`, staged until its verdict, done on return; without, [`DR_PENDING`] until
     /// the message is committed and synced to disk, then `completion` (which may be null).
     pub send: unsafe extern "C" fn(

@@ -30,7 +30,8 @@ use crate::work::{Work, lock};
 /// answer [`ErrorKind::Gone`].
 ///
 /// Calls that wait for the disk (`patch_reported`, sends along durable routes) return when it is done. Inside a handler use
-/// the forms of [`crate::Delivery`] instead: they return at once and are committed with the handler's verdict.
+/// the forms of [`crate::Delivery`] instead: they return at once, and what goes to disk is committed with the handler's
+/// verdict.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! The end of a message: what a handler does under its delivery is committed with its verdict, or not at all.
+//! The end of a message: what a handler stages under its delivery is committed with its verdict, or not at all.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,9 +12,9 @@ use crate::error::Error;
 use crate::message::KeptMessage;
 use crate::outgoing::Outgoing;
 
-/// The message that a handler has in hand. What is sent and reported through it is **staged**: it returns at once and is
-/// committed together with the removal of the message when the handler accepts; any other verdict discards it.
-/// (Memory routes carry at once and are not called back.)
+/// The message that a handler has in hand. What is sent through it along durable routes, or reported, is **staged**: it returns at
+/// once and is committed together with the removal of the message when the handler accepts; any other verdict discards it.
+/// What goes along memory routes is sent at once and stays sent, whatever the verdict.
 pub struct Delivery<'a> {
     client: &'a Client,
     id: u64,
@@ -34,13 +34,13 @@ impl<'a> Delivery<'a> {
         self.deferred.get()
     }
 
-    /// Sends from an output, staged.
+    /// Sends from an output; along durable routes staged.
     #[inline]
     pub fn send<'m>(&self, output: impl IntoOutput, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.client.send_under(self.id, output, &message.into())
     }
 
-    /// Sends to the hub, staged.
+    /// Sends to the hub; along durable routes staged.
     pub fn send_message<'m>(&self, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.client.send_under(self.id, crate::client::NO_OUTPUT, &message.into())
     }
@@ -71,7 +71,7 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// Sends from an output, staged until the decision.
+    /// Sends from an output; along durable routes staged until the decision.
     pub fn send<'m>(&self, output: impl IntoOutput, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.client.send_under(self.id, output, &message.into())
     }
@@ -92,6 +92,11 @@ impl Deferred {
     /// Not now: delivered again, after the given time (an hour at most) or when the runtime thinks best.
     pub fn retry(mut self, after: Option<Duration>) -> Result<(), Error> {
         self.decide(DR_RETRY, after, "")
+    }
+
+    /// [`Deferred::retry`] with what it waits for, for the operator: `dinrail show` has it meanwhile.
+    pub fn retry_because(mut self, after: Option<Duration>, reason: impl fmt::Display) -> Result<(), Error> {
+        self.decide(DR_RETRY, after, &reason.to_string())
     }
 
     /// Never again by itself.

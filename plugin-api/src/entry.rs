@@ -198,7 +198,7 @@ unsafe extern "C" fn on_message<M: Module>(
     let (kind, after, text) = match unsafe { call(instance, handle) } {
         Ok(Ok(false)) => return verdict(DR_ACCEPT, 0),
         Ok(Ok(true)) => return verdict(DR_DEFER, 0),
-        Ok(Err(Fault::Retry { after })) => return verdict(DR_RETRY, retry_ms(after)),
+        Ok(Err(Fault::Retry { after, reason })) => (DR_RETRY, retry_ms(after), reason),
         Ok(Err(Fault::Park { reason })) => (DR_PARK, 0, reason),
         Ok(Err(Fault::Failed(error))) => (DR_FAULT, 0, error.to_string()),
         Err(Panicked(text)) => (DR_PANIC, 0, text),

@@ -160,7 +160,8 @@ impl<T, E: Into<Error>> Context<T> for Result<T, E> {
     }
 }
 
-/// Why a message was not handled, and what becomes of it. Whatever the handler staged is discarded.
+/// Why a message was not handled, and what becomes of it. Whatever the handler staged is discarded; what it sent along
+/// memory routes stays sent.
 ///
 /// `?` on any error gives [`Fault::Failed`].
 #[derive(Debug)]
@@ -169,6 +170,8 @@ pub enum Fault {
     Retry {
         /// Least time until then.
         after: Option<Duration>,
+        /// Why, for the operator: `dinrail show` has it while the message waits. May be empty.
+        reason: String,
     },
     /// Never again by itself: set aside, counted, to be seen in `dinrail losses`.
     Park {
@@ -182,12 +185,29 @@ pub enum Fault {
 impl Fault {
     /// Not now; the runtime chooses when.
     pub fn retry() -> Fault {
-        Fault::Retry { after: None }
+        Fault::Retry { after: None, reason: String::new() }
     }
 
     /// Not before `after` has passed, or an hour if that is less.
     pub fn retry_after(after: Duration) -> Fault {
-        Fault::Retry { after: Some(after) }
+        Fault::Retry { after: Some(after), reason: String::new() }
+    }
+
+    /// The same with a reason: what a retry waits for, why it is parked, or what was being done when it failed.
+    ///
+    /// ```
+    /// # use dinrail_plugin::Fault;
+    /// let fault = Fault::retry().because("the PLC is offline");
+    /// # assert!(matches!(fault, Fault::Retry { after: None, reason } if reason == "the PLC is offline"));
+    /// ```
+    #[must_use]
+    pub fn because(self, reason: impl fmt::Display) -> Fault {
+        let reason = reason.to_string();
+        match self {
+            Fault::Retry { after, .. } => Fault::Retry { after, reason },
+            Fault::Park { .. } => Fault::Park { reason },
+            Fault::Failed(error) => Fault::Failed(error.context(reason)),
+        }
     }
 
     /// Never again by itself.

@@ -123,10 +123,11 @@
 //! | `Ok(())` after [`Delivery::defer`] | ends when the [`Deferred`] says so |
 //!
 //! # Staging
-//! What is sent and reported **through the delivery** returns at once and is committed together with the removal of the message
-//! when the handler accepts; otherwise nothing of it remains. The same calls **on the client** stand alone and return when the
-//! message is safe on disk (durable routes) or in the receiver's queue (memory routes). Delivery is at least once: drop repeats by
-//! [`Message::sequence`] where that matters.
+//! What is sent along durable routes (`"durability": "disk"`) or reported **through the delivery** returns at once and is committed
+//! together with the removal of the message when the handler accepts; otherwise nothing of it remains. What goes along memory routes
+//! is sent at once, and stays sent if the handler fails: the next try sends it again. The same calls **on the client** stand alone
+//! and return when the message is safe on disk (durable routes) or in the receiver's queue (memory routes). Delivery is at least
+//! once: drop repeats by [`Message::sequence`] where that matters.
 //!
 //! | a send along a durable route | returns | who hears that it is committed and synced |
 //! |---|---|---|

@@ -49,7 +49,8 @@ pub trait Module: Sized + 'static {
         Ok(())
     }
 
-    /// Handles a message. `Ok` accepts it: what was sent and reported through `delivery` is committed together with its removal.
+    /// Handles a message. `Ok` accepts it: what was sent along durable routes or reported through `delivery` is committed together
+    /// with its removal. What was sent along memory routes was sent at once, and stays sent after an error.
     fn on_message(&mut self, message: &Message<'_>, delivery: &Delivery<'_>) -> Result<(), Fault> {
         let _ = delivery;
         Err(Fault::park(format!("this module does not handle messages (input '{}')", message.input())))

@@ -263,7 +263,8 @@ impl Handle {
                 "dinrail show NAME lists its inputs",
             )
         })?;
-        if let Some(text) = message::too_large(message.body.len()) {
+        let meta = message.encode_meta();
+        if let Some(text) = message::too_large(message.body.len(), meta.len()) {
             return Err(Refusal::new(RefusalKind::TooLarge, text, message::TOO_LARGE_HINT));
         }
         let module = name.to_owned();
@@ -273,7 +274,6 @@ impl Handle {
             .identities
             .device()
             .map_err(|error| Refusal::new(RefusalKind::Failed, error.to_string(), "see the log of the runtime"))?;
-        let meta = message.encode_meta();
         let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
         let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
         self.services.ingest.send_to(&device, name, input, &outgoing).map_err(|error| {
@@ -286,7 +286,7 @@ impl Handle {
     }
 
     /// Follows what passes `FROM … [WHERE …]`; `None` means everything. Of that each `sample`th message, and no more than `rate` in
-    /// a second.
+    /// any second.
     pub fn tail(&self, route: Option<&str>, sample: u64, rate: Option<u32>) -> Answer<Tail> {
         let text = route.unwrap_or("FROM /*");
         let selection = Selection::parse(text).map_err(|errors| no_selection(text, &errors))?;

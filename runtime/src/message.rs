@@ -7,13 +7,21 @@ mod document;
 
 use std::sync::Arc;
 
-/// Largest body of a message, in bytes, unless a memory route allows more.
+use crate::spelling::suggestion;
+
+/// Largest message, body and encoded properties together, in bytes, unless a memory route says otherwise.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
-/// Why a body of this size is none of a message's; `None` where it may be.
-pub fn too_large(body_bytes: usize) -> Option<String> {
-    (body_bytes > MAX_MESSAGE_BYTES)
-        .then(|| format!("the body has {body_bytes} bytes; a message has at most {MAX_MESSAGE_BYTES}"))
+/// Why there is no message of this size; `None` where there may be. `properties_bytes`: all properties, encoded.
+pub fn too_large(body_bytes: usize, properties_bytes: usize) -> Option<String> {
+    if body_bytes.saturating_add(properties_bytes) <= MAX_MESSAGE_BYTES {
+        return None;
+    }
+    let properties = match properties_bytes {
+        0 => String::new(),
+        bytes => format!(" and its properties have {bytes}"),
+    };
+    Some(format!("the body has {body_bytes} bytes{properties}; a message has at most {MAX_MESSAGE_BYTES}"))
 }
 
 /// What to do about [`too_large`].
@@ -33,28 +41,38 @@ pub struct SystemProperties {
     pub content_type: Option<String>,
     /// `contentEncoding`.
     pub content_encoding: Option<String>,
-    /// Further ones, by their names, such as `dt-subject`. None that the runtime stamps.
+    /// Further ones, by their names, such as `dt-subject`. None that the runtime stamps. For trials of routes: nobody can send them.
     pub other: Vec<(String, String)>,
 }
 
-/// System properties that have a meaning of their own here: the sender's four, and those that the runtime stamps. None of them is
-/// ever among the others.
-const OWN_SYSTEM_PROPERTIES: [&str; 10] = [
-    "messageId",
-    "correlationId",
-    "contentType",
-    "contentEncoding",
-    "connectionDeviceId",
-    "connectionModuleId",
-    "outputName",
-    "enqueuedTime",
-    "epoch",
-    "sequenceNumber",
-];
+/// System properties that a sender gives: the only ones that reach a module.
+pub const GIVEN_SYSTEM_PROPERTIES: [&str; 4] = ["messageId", "correlationId", "contentType", "contentEncoding"];
 
-/// Whether a sender may give a system property of this name beside the four that have a place of their own.
-pub fn is_other_system_property(name: &str) -> bool {
-    !name.is_empty() && !OWN_SYSTEM_PROPERTIES.iter().any(|own| own.eq_ignore_ascii_case(name))
+const STAMPED_SYSTEM_PROPERTIES: [&str; 6] =
+    ["connectionDeviceId", "connectionModuleId", "outputName", "enqueuedTime", "epoch", "sequenceNumber"];
+
+/// Whether the runtime stamps the system property of this name onto every message.
+pub fn is_stamped(name: &str) -> bool {
+    STAMPED_SYSTEM_PROPERTIES.iter().any(|stamped| stamped.eq_ignore_ascii_case(name))
+}
+
+/// Why no message can be sent with system properties of these names, and what to do; `None` where one can. Those that are stamped
+/// are for the caller to judge.
+pub fn not_carried<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<(String, String)> {
+    let is_unknown = |name: &&str| !GIVEN_SYSTEM_PROPERTIES.contains(name) && !is_stamped(name);
+    let unknown: Vec<&str> = names.into_iter().filter(is_unknown).collect();
+    let hint = match unknown[..] {
+        [] => return None,
+        [one] => suggestion(one, &GIVEN_SYSTEM_PROPERTIES),
+        _ => format!("known here: {}", GIVEN_SYSTEM_PROPERTIES.join(", ")),
+    };
+    let quoted: Vec<String> = unknown.iter().map(|name| format!("'{name}'")).collect();
+    Some((format!("a message carries no system property {}", quoted.join(", ")), hint))
+}
+
+/// Whether a system property of this name is none that has a place of its own in a [`Message`].
+fn is_other_system_property(name: &str) -> bool {
+    !name.is_empty() && !is_stamped(name) && !GIVEN_SYSTEM_PROPERTIES.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// What the runtime stamps onto a message when it takes it in.
@@ -240,11 +258,13 @@ impl Message {
 
     /// The message as `tail --json` and `route test` write it: `body` is JSON where it parses, else text, else base 16 in
     /// `bodyHex`.
+    ///
+    /// A body that is a JSON string is shown as text, with its quotes: a text in `body` is read as these characters.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::{Map, Value, json};
         let mut out = Map::new();
         match (serde_json::from_slice::<Value>(&self.body), std::str::from_utf8(&self.body)) {
-            (Ok(body), _) => out.insert("body".into(), body),
+            (Ok(body), _) if !body.is_string() => out.insert("body".into(), body),
             (_, Ok(text)) => out.insert("body".into(), text.into()),
             _ => out.insert("bodyHex".into(), self.body.iter().map(|b| format!("{b:02x}")).collect::<String>().into()),
         };
@@ -293,6 +313,30 @@ mod tests {
         let back = Message::from_parts(&message.encode_meta(), message.body.clone(), message.stamp.clone());
 
         assert_eq!(back, message);
+    }
+
+    #[test]
+    fn body_and_properties_together_are_what_may_be_too_large() {
+        assert_eq!(too_large(MAX_MESSAGE_BYTES, 0), None);
+        let told = |body, properties| too_large(body, properties).unwrap();
+        assert_eq!(told(MAX_MESSAGE_BYTES + 1, 0), "the body has 262145 bytes; a message has at most 262144");
+        assert_eq!(
+            told(MAX_MESSAGE_BYTES, 9),
+            "the body has 262144 bytes and its properties have 9; a message has at most 262144"
+        );
+    }
+
+    #[test]
+    fn system_properties_that_no_message_carries_are_told_with_those_that_it_does() {
+        assert_eq!(not_carried(["messageId", "contentType", "outputName"]), None);
+        let (message, hint) = not_carried(["contenttype"]).unwrap();
+        assert_eq!(
+            (&*message, &*hint),
+            ("a message carries no system property 'contenttype'", "did you mean contentType?")
+        );
+        let (message, hint) = not_carried(["to", "dt-subject"]).unwrap();
+        assert_eq!(message, "a message carries no system property 'to', 'dt-subject'");
+        assert_eq!(hint, "known here: messageId, correlationId, contentType, contentEncoding");
     }
 
     #[test]

@@ -123,7 +123,8 @@ pub fn start(options: Options) -> Result<Running, StartError> {
     let device = boot::Device { id: options.device_id.as_deref(), has_new_key: options.new_device_key };
     let reach = reach(&options.config.api);
     let Booted { mut control, inbox, events, parts } =
-        boot::boot(&folders, options.config, device, options.manifest.as_deref(), options.logs)?;
+        boot::boot(&folders, options.config, device, options.manifest.as_deref(), options.logs)
+            .map_err(|error| error.on_full_disk(&folders.state))?;
     let (database, store) = (parts.database.clone(), parts.store.clone());
     let handle = Handle::new(parts, events.clone(), folders.clone());
     let server = admin::serve(handle.clone(), &folders.state, options.session_folder.as_deref(), reach)?;

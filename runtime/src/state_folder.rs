@@ -76,8 +76,10 @@ pub fn lock(state: &Path) -> Result<File, StateFolderError> {
             std::fs::TryLockError::Error(source) => trouble(source),
         });
     }
-    file.set_len(0).map_err(trouble)?;
-    io::Write::write_all(&mut &file, format!("{}\n", std::process::id()).as_bytes()).map_err(trouble)?;
+    let pid = format!("{}\n", std::process::id());
+    // In place: on a full disk, what is given back first may not be had again.
+    io::Write::write_all(&mut &file, pid.as_bytes()).map_err(trouble)?;
+    file.set_len(pid.len() as u64).map_err(trouble)?;
     Ok(file)
 }
 

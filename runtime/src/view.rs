@@ -331,7 +331,7 @@ pub struct RouteView {
     /// With `block`: for how many milliseconds a sender is held at most.
     #[serde(default)]
     pub block_ms: Option<u32>,
-    /// Largest body; `None`: the device's limit.
+    /// Largest message, body and properties together; `None`: the device's limit.
     pub max_message_bytes: Option<u32>,
     /// `deployment`, or `cli` for one that a person added.
     pub origin: String,

@@ -10,7 +10,7 @@
 //! ```
 //! Each edge sends one message from the output `alarms`, an alarm with the property `state`, so that a route can ask
 //! for `WHERE state = 'raised'`; `reported.alarms` holds the last alarm of each name. Both are staged with the reading that
-//! caused them: an alarm is neither lost nor doubled when the power goes.
+//! caused them: along durable routes an alarm is neither lost nor doubled when the power goes.
 //!
 //! A change of the desired properties takes effect with the next reading, also for what is raised already.
 

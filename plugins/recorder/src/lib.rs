@@ -107,7 +107,7 @@ impl Module for Recorder {
             }
             Err(error) => {
                 self.is_ill(&error);
-                Err(Fault::retry_after(RETRY))
+                Err(Fault::retry_after(RETRY).because(error))
             }
         }
     }

@@ -4,7 +4,8 @@
 //! {"received":"2026-11-21T14:05:09.123456Z","sender":"/devices/d/modules/m","output":"readings","epoch":3,"n":42,"input":"records",
 //!  "properties":{"name":"cpu.usage"},"body":{"name":"cpu.usage","value":12.5}}
 //! ```
-//! on one line. A body that is no JSON stands as `bodyText`, one that is no text as `bodyHex`: the forms of `dinrail tail --json`.
+//! on one line. A body that is no JSON, or a JSON string, stands as `bodyText`, one that is no text as `bodyHex`: each is sent as it was
+//! where it is sent again.
 //! `(sender, output, epoch, n)` names a message for ever: what drops repeats and proves that nothing is missing.
 
 use std::fmt::Write;
@@ -140,7 +141,9 @@ pub fn json_line(message: &Message<'_>) -> Vec<u8> {
     }
     let body = message.body();
     let mut bytes = line.into_bytes();
-    if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+    // A text in `body` would be sent again without its quotes.
+    let is_string = body.trim_ascii_start().starts_with(b"\"");
+    if !is_string && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
         bytes.extend_from_slice(br#","body":"#);
         // JSON has line ends only between its tokens.
         bytes.extend(body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));

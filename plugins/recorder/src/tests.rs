@@ -60,6 +60,7 @@ fn a_line_holds_all_of_a_message() {
     assert_eq!(message.property("line", "3").created_us(AT).deliver(), Verdict::Accepted);
     assert_eq!(give(&mut bench, 43, "plain \"text\"\n"), Verdict::Accepted);
     assert_eq!(give(&mut bench, 44, [0xff, 0x00]), Verdict::Accepted);
+    assert_eq!(give(&mut bench, 45, " \"plain\""), Verdict::Accepted);
 
     let text = folder.texts().concat();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -71,6 +72,7 @@ fn a_line_holds_all_of_a_message() {
         })
     );
     assert_eq!((&lines[1]["bodyText"], &lines[2]["bodyHex"]), (&json!("plain \"text\"\n"), &json!("ff00")));
+    assert_eq!(lines[3]["bodyText"], " \"plain\"", "a JSON string keeps its quotes where it is sent again");
 }
 
 #[test]

@@ -16,8 +16,11 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::request;
 use crate::handle::Handle;
-use crate::message::{Message, SystemProperties, is_other_system_property};
+use crate::message::{Message, SystemProperties, not_carried};
 use crate::view::SendView;
+
+/// Longest name of a property that a stored message has room for.
+const MAX_NAME_BYTES: usize = u16::MAX as usize;
 
 /// Puts a message on an input, in the device's own name.
 #[utoipa::path(
@@ -52,7 +55,7 @@ struct MessageDocument {
     #[serde(default)]
     #[allow(dead_code, reason = "what was seen can be sent again as it is")]
     clock: Value,
-    /// What the runtime stamps may stand here too, and is ignored: identities are not claimed.
+    /// What the runtime stamps may stand here too, and is ignored: identities are not claimed. Any other name is refused.
     #[serde(default)]
     system_properties: SystemDocument,
 }
@@ -64,9 +67,9 @@ struct SystemDocument {
     correlation_id: Option<String>,
     content_type: Option<String>,
     content_encoding: Option<String>,
-    /// Further ones, such as `dt-subject`.
+    /// What the runtime stamps: ignored.
     #[serde(flatten)]
-    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    #[schema(value_type = std::collections::BTreeMap<String, Value>)]
     other: serde_json::Map<String, Value>,
 }
 
@@ -84,15 +87,14 @@ impl MessageDocument {
         };
         let SystemDocument { message_id, correlation_id, content_type, content_encoding, other } =
             self.system_properties;
-        let other = other
-            .into_iter()
-            .filter(|(name, _)| is_other_system_property(name))
-            .map(|(name, value)| match value {
-                Value::String(value) => Ok((name, value)),
-                _ => Err(ApiError::invalid(format!("the system property {name} is not a string"))),
-            })
-            .collect::<Result<_, _>>()?;
-        let system = SystemProperties { message_id, correlation_id, content_type, content_encoding, other };
+        if let Some((name, _)) = self.properties.0.iter().find(|(name, _)| name.len() > MAX_NAME_BYTES) {
+            let message = format!("the name of a property has {} bytes; it has at most {MAX_NAME_BYTES}", name.len());
+            return Err(ApiError::invalid(message));
+        }
+        if let Some((message, hint)) = not_carried(other.keys().map(String::as_str)) {
+            return Err(ApiError::invalid(message).hint(hint));
+        }
+        let system = SystemProperties { message_id, correlation_id, content_type, content_encoding, other: Vec::new() };
         Ok(Message { properties: self.properties.0, system, ..Message::new(body) })
     }
 }
@@ -177,6 +179,17 @@ mod tests {
         assert_eq!(message.properties, [("z".into(), "1".into()), ("a".into(), "2".into())]);
         assert_eq!(message.system.content_type.as_deref(), Some("text/plain"));
         assert_eq!(&*message.stamp.sender, "");
+    }
+
+    #[test]
+    fn what_no_stored_message_carries_is_refused() {
+        let refused = |text: &str| format!("{:?}", read(text).err());
+        let unknown = refused(r#"{"body": 1, "systemProperties": {"contenttype": "a", "epoch": 7}}"#);
+        assert!(unknown.contains("no system property 'contenttype'"), "{unknown}");
+        assert!(unknown.contains("did you mean contentType?"), "{unknown}");
+        let name = "n".repeat(MAX_NAME_BYTES + 1);
+        let long = refused(&format!(r#"{{"body": 1, "properties": {{"{name}": ""}}}}"#));
+        assert!(long.contains("65536 bytes"), "{long}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `GET /messages?route=FROM …`: messages as they pass, a JSON document a line, until the client goes or the runtime ends.
 //!
-//! `known=true` refuses a route whose source names what is not there; `sample=n` takes each nth of them, `rate=n` no more than n in a second. A line is
+//! `known=true` refuses a route whose source names what is not there; `sample=n` takes each nth of them, `rate=n` no more than n in any second. A line is
 //! [`Message::to_json`](crate::message::Message::to_json), or `{"skipped": n}` where the client was too slow for n messages, or
 //! `{"overRate": n}` where n were more than it wanted. While the
 //! device's clock is not trusted a message has `clock` with its `boot` and `monotonicUs`; once it is, a line `{"clock": {"isTrusted":
@@ -37,7 +37,7 @@ const CHUNK_BYTES: usize = 32 * 1024;
         ("route" = Option<String>, Query, description = "`FROM … [WHERE …]`; everything unless told"),
         ("known" = Option<bool>, Query, description = "`true`: refused where the route names a module or output that nobody has"),
         ("sample" = Option<u64>, Query, description = "Of that each so-manieth message"),
-        ("rate" = Option<u32>, Query, description = "No more than so many in a second")
+        ("rate" = Option<u32>, Query, description = "No more than so many in any second")
     ),
     responses((status = 200, body = Object, content_type = "application/x-ndjson"), (status = 404))
 )]

@@ -37,6 +37,8 @@ pub struct StoreSeen {
     pub endpoints: Vec<(String, u64, Option<u64>)>,
     /// Why nothing more is taken, and what to do.
     pub shortage: Option<(String, &'static str)>,
+    /// Why files cannot be written, and what to do.
+    pub faults: Vec<(String, &'static str)>,
     /// Half of all commits, and 99 of 100, took no longer.
     pub commits: Option<(Duration, Duration)>,
     /// Messages that were put on disk since the start, and bytes that this made the disk write.
@@ -173,6 +175,9 @@ fn store(seen: &StoreSeen) -> Finding {
     if let Some((shortage, hint)) = &seen.shortage {
         problems.push(Problem::error(format!("nothing more is taken: {shortage}"), *hint));
     }
+    problems.extend(seen.faults.iter().map(|(fault, hint)| Problem::error(fault.clone(), *hint)));
+    let ill =
+        if seen.faults.is_empty() { "the store has little room left for messages" } else { "not all can be stored" };
     let hint = "see why it is not delivered: dinrail list; or raise maxBytes in storeAndForwardConfiguration";
     if is_much(held, limit) {
         problems.push(Problem::warning(text.clone(), hint));
@@ -183,7 +188,7 @@ fn store(seen: &StoreSeen) -> Finding {
             problems.push(Problem::warning(text, hint));
         }
     }
-    let mut found = gathered("store", text, "the store has little room left for messages", problems);
+    let mut found = gathered("store", text, ill, problems);
     for (endpoint, held, _) in &seen.endpoints {
         found.details.push(format!("{endpoint}: {}", spoken_bytes(*held)));
     }
@@ -248,6 +253,7 @@ mod tests {
             (seen(80, Some(100)), Severity::Warning),
             (StoreSeen { held: (80, 100), ..StoreSeen::default() }, Severity::Warning),
             (full, Severity::Error),
+            (StoreSeen { faults: vec![("queue.db is gone".into(), "put it back")], ..seen(1, None) }, Severity::Error),
         ];
         for (seen, expected) in table {
             let found = store(&seen);

@@ -201,11 +201,16 @@ fn inodes(free: u64, all: u64) -> Finding {
 fn databases(state: &Path) -> Finding {
     let mut problems = Vec::new();
     let mut sizes = Vec::new();
-    for file in [File::Main, File::Queue] {
+    for (file, other) in [(File::Main, File::Queue), (File::Queue, File::Main)] {
         let path = state.join(file.name());
         match std::fs::metadata(&path) {
             Ok(metadata) => sizes.push(format!("{file} {}", spoken_bytes(metadata.len()))),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                if state.join(other.name()).exists() {
+                    problems.push(not_beside(&path, other));
+                }
+                continue;
+            }
             Err(_) => {}
         }
         match database::damage(&path) {
@@ -222,6 +227,14 @@ fn databases(state: &Path) -> Finding {
     }
     let well = if sizes.is_empty() { "none yet".to_owned() } else { format!("sound: {}", sizes.join(", ")) };
     gathered("databases", well, "not all is well with the databases", problems)
+}
+
+/// Every start makes both: somebody took one away.
+fn not_beside(path: &Path, other: File) -> Problem {
+    Problem::error(
+        format!("{} is not there, though {other} is: it was deleted or moved", path.display()),
+        "if it was moved, move it back, with its -wal; the next start begins with a new one otherwise, and says what is lost",
+    )
 }
 
 /// Files that were set aside because they were damaged.
@@ -307,6 +320,19 @@ mod tests {
         assert_eq!(found.status, Severity::Error);
         assert_eq!(found.details.len(), 2, "{found:?}");
         assert_eq!(found.hint, Some(format!("chmod 0600 {}", key.display())));
+    }
+
+    #[test]
+    fn a_database_that_is_not_there_though_the_other_one_is_is_found() {
+        for (missing, other) in [("queue.db", "dinrail.db"), ("dinrail.db", "queue.db")] {
+            let state = tempfile::tempdir().unwrap();
+            std::fs::write(state.path().join(other), "").unwrap();
+
+            let found = databases(state.path());
+
+            assert_eq!((found.status, found.details.len()), (Severity::Error, 1), "{found:?}");
+            assert!(found.details[0].contains(missing) && found.hint.unwrap().contains("move it back"));
+        }
     }
 
     #[test]

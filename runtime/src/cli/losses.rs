@@ -16,7 +16,7 @@ const BOOK_LOST: &str = "bookLost";
 #[command(after_help = "\
 FIRST and LAST are epoch.sequence: the sequence counts what a sender has sent to an output, over restarts too; the epoch changes \
 only when the book of sequences was lost. ≤ marks what nobody was left to count, ~ a range of which not every message was lost. \
-Messages that are parked are set aside as poisonous and not lost yet; notAcknowledged and withdrawn are numbers that no acknowledged message has.
+Messages that are parked are set aside as poisonous and not lost yet; withdrawn are numbers that no message has; notAcknowledged is a range in which an unclean end skipped some: what was acknowledged among them is not lost.
 
 Examples:
   dinrail losses
@@ -72,15 +72,15 @@ fn begins_again(entry: &LossEntry) -> String {
     )
 }
 
-/// The all-clear. `skipped`: ranges of numbers that no acknowledged message has.
+/// The all-clear. `skipped`: ranges in which numbers were skipped that no acknowledged message has.
 fn nothing(of_one: bool, skipped: usize) -> String {
     let nothing =
         if of_one { "nothing of it or for it was lost or set aside" } else { "nothing was lost or set aside" };
     match skipped {
         0 => nothing.to_owned(),
-        1 => format!("{nothing}; 1 range of numbers was skipped, which no acknowledged message has (--json has it)"),
+        1 => format!("{nothing}; in 1 range numbers were skipped, which no acknowledged message has (--json has it)"),
         count => format!(
-            "{nothing}; {count} ranges of numbers were skipped, which no acknowledged message has (--json has them)"
+            "{nothing}; in {count} ranges numbers were skipped, which no acknowledged message has (--json has them)"
         ),
     }
 }
@@ -138,8 +138,8 @@ mod tests {
         let text = begins_again(&entry);
         assert!(text.starts_with("bookLost (2026-11-22T09:00:00.000Z): ") && text.contains("in epoch 4"), "{text}");
         assert_eq!(nothing(false, 0), "nothing was lost or set aside");
-        assert!(nothing(true, 1).contains("1 range of numbers was skipped"));
-        assert!(nothing(false, 2).contains("2 ranges of numbers were skipped"));
+        assert!(nothing(true, 1).contains("in 1 range numbers were skipped"));
+        assert!(nothing(false, 2).contains("in 2 ranges numbers were skipped"));
     }
 
     #[test]

@@ -382,7 +382,7 @@ mod tests {
             "dead-letter resend 17 18",
             "dead-letter resend --of filter",
             "dead-letter purge --all --yes",
-            "send filter in @a @b --lines --count 3 --rate 10/s --message-id m --correlation-id c --system dt-subject=x",
+            "send filter in @a @b --lines --count 3 --rate 10/s --message-id m --correlation-id c --system contentType=x",
             "logs --audit -f",
             "-H line3 list",
             "list -H line3:8443",

@@ -69,9 +69,7 @@ pub(super) fn run(args: RemoveArgs, context: &mut Context) -> Result<(), Failure
 /// Says what there is to lose and asks. One that is gone already has left what the answer lists.
 fn ask(client: &Client, name: &str) -> Result<(), Failure> {
     let there = match client.get::<ModuleDetail>(&path(&["modules", name])) {
-        Ok(detail) => {
-            format!("{} messages that wait and {} that are set aside", detail.module.inbox.messages, detail.parked)
-        }
+        Ok(detail) => at_stake(detail.module.inbox.messages, detail.parked),
         Err(ClientError::Refused { .. }) => "what it left".to_owned(),
         Err(error) => return Err(error.into()),
     };
@@ -88,6 +86,13 @@ fn ask(client: &Client, name: &str) -> Result<(), Failure> {
     }
 }
 
+fn at_stake(waiting: u64, parked: u64) -> String {
+    let waiting =
+        if waiting == 1 { "1 message that waits".to_owned() } else { format!("{waiting} messages that wait") };
+    let are = if parked == 1 { "is" } else { "are" };
+    format!("{waiting} and {parked} that {are} set aside")
+}
+
 /// `hello is removed; kept: its data folder /…`.
 fn sentence(view: &RemovedView) -> String {
     let what = match (view.removed, &view.discarded[..]) {
@@ -102,6 +107,12 @@ fn sentence(view: &RemovedView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_message_waits_and_several_wait() {
+        assert_eq!(at_stake(1, 2), "1 message that waits and 2 that are set aside");
+        assert_eq!(at_stake(0, 1), "0 messages that wait and 1 that is set aside");
+    }
 
     #[test]
     fn what_stays_and_what_goes_is_said() {

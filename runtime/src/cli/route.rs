@@ -77,7 +77,7 @@ struct AddArgs {
     /// With --on-full block: for how long a sender is held at most, in milliseconds [default: 1000]
     #[arg(long, value_name = "MS")]
     block_ms: Option<u64>,
-    /// Largest body, for memory routes
+    /// Largest message, body and properties together, for memory routes [default: 262144]
     #[arg(long, value_name = "BYTES")]
     max_message_bytes: Option<u64>,
     /// Put it in the place of the added route of this name

@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::{Context, Failure, json_input};
 use crate::admin::client::{Client, ClientError, path};
 use crate::clock;
-use crate::message;
+use crate::message::{self, GIVEN_SYSTEM_PROPERTIES, Message, SystemProperties};
 use crate::view::{SendRefusal, SendSummary, SendView, Status};
 
 /// Different reasons that are told apart in a summary.
@@ -60,7 +60,7 @@ pub struct SendArgs {
     /// Id of what the message belongs to
     #[arg(long, value_name = "ID")]
     correlation_id: Option<String>,
-    /// Another system property; may be repeated
+    /// System property by its name: messageId, correlationId, contentType or contentEncoding; may be repeated
     #[arg(long = "system", value_name = "KEY=VALUE", value_parser = pair)]
     system: Vec<(String, String)>,
     /// Each line of a body is a message; empty ones are left out
@@ -75,32 +75,35 @@ pub struct SendArgs {
 }
 
 pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
-    stamped(&args)?;
+    let args = with_system(args)?;
     let bodies = bodies(&args)?;
     let total = args.count * bodies.len() as u64;
     send_all(&args, &bodies, total, context)
 }
 
-/// What the runtime says of each message is not to be given: the runtime would pass over it.
-fn stamped(args: &SendArgs) -> Result<(), Failure> {
-    let own = |name: &&String| !message::is_other_system_property(name);
-    match args.system.iter().map(|(name, _)| name).find(own) {
-        None => Ok(()),
-        Some(name) => match OPTIONS.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            Some((_, option)) => Err(Failure::usage(format!("{name} has an option of its own")).hint(*option)),
-            None => Err(Failure::usage(format!("{name} is stamped by the runtime, and cannot be given"))
-                .hint("leave it out; a property of your own is given by -p KEY=VALUE")),
-        },
+/// Puts what `--system` gives where the options of the same meaning put it.
+fn with_system(mut args: SendArgs) -> Result<SendArgs, Failure> {
+    let given = std::mem::take(&mut args.system);
+    if let Some((name, _)) = given.iter().find(|(name, _)| message::is_stamped(name)) {
+        return Err(Failure::usage(format!("{name} is stamped by the runtime, and cannot be given"))
+            .hint("leave it out; a property of your own is given by -p KEY=VALUE"));
     }
+    if let Some((message, hint)) = message::not_carried(given.iter().map(|(name, _)| name.as_str())) {
+        return Err(Failure::usage(message).hint(hint));
+    }
+    for (name, value) in given {
+        let place = match name.as_str() {
+            "messageId" => &mut args.message_id,
+            "correlationId" => &mut args.correlation_id,
+            "contentType" => &mut args.content_type,
+            _ => &mut args.content_encoding,
+        };
+        if place.replace(value).is_some() {
+            return Err(Failure::usage(format!("{name} is given twice")).hint("it has an option of its own as well"));
+        }
+    }
+    Ok(args)
 }
-
-/// System properties with options of their own.
-const OPTIONS: [(&str, &str); 4] = [
-    ("messageId", "--message-id ID"),
-    ("correlationId", "--correlation-id ID"),
-    ("contentType", "--content-type TYPE"),
-    ("contentEncoding", "--content-encoding ENCODING"),
-];
 
 /// A body and where it came from.
 struct Body {
@@ -108,7 +111,7 @@ struct Body {
     octets: Vec<u8>,
 }
 
-/// All bodies, in order. One that is too large is refused before anything is sent.
+/// All bodies, in order. One that is too large with its properties is refused before anything is sent.
 fn bodies(args: &SendArgs) -> Result<Vec<Body>, Failure> {
     let given: Vec<&String> = std::iter::once(&args.body).chain(&args.more).collect();
     if given.iter().filter(|body| *body == &"-").count() > 1 {
@@ -128,14 +131,18 @@ fn bodies(args: &SendArgs) -> Result<Vec<Body>, Failure> {
     }
     let too_large: Vec<String> = bodies
         .iter()
-        .filter_map(|body| message::too_large(body.octets.len()).map(|why| format!("{}: {why}", body.from)))
+        .filter_map(|body| {
+            let properties = properties(&body.octets, args, None).encode_meta();
+            let why = message::too_large(body.octets.len(), properties.len())?;
+            Some(format!("{}: {why}", body.from))
+        })
         .collect();
     // As a request it would be larger still, and be refused as one.
     match &too_large[..] {
         [] if bodies.is_empty() => Err(Failure::usage("there is no message: every line is empty")),
         [] => Ok(bodies),
         [one] => Err(Failure::new(one.clone()).hint(message::TOO_LARGE_HINT)),
-        several => Err(Failure::new(format!("{} bodies are too large; nothing was sent", several.len()))
+        several => Err(Failure::new(format!("{} messages are too large; nothing was sent", several.len()))
             .details(several.iter().take(MAX_REASONS).cloned().collect())
             .hint(message::TOO_LARGE_HINT)),
     }
@@ -234,30 +241,41 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The request: text as text, anything else as octets. `number`: which of several it is.
-fn document(body: &[u8], args: &SendArgs, number: Option<usize>) -> Value {
-    let mut document = Map::new();
-    match std::str::from_utf8(body) {
-        Ok(text) => document.insert("bodyText".into(), text.into()),
-        Err(_) => document.insert("bodyHex".into(), hex(body).into()),
-    };
-    document.insert("properties".into(), args.properties.iter().map(|(k, v)| (k.clone(), json!(v))).collect());
+/// What goes with a body: a message without it. `number`: which of several it is.
+fn properties(body: &[u8], args: &SendArgs, number: Option<usize>) -> Message {
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
     let or_json = |given: &Option<String>, json: &str| given.clone().or_else(|| is_json.then(|| json.to_owned()));
     let message_id = args.message_id.as_ref().map(|id| match number {
         Some(number) => format!("{id}-{number}"),
         None => id.clone(),
     });
-    let mut system: Map<String, Value> = args.system.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-    for (name, value) in [
-        ("contentType", or_json(&args.content_type, "application/json")),
-        ("contentEncoding", or_json(&args.content_encoding, "utf-8")),
-        ("messageId", message_id),
-        ("correlationId", args.correlation_id.clone()),
-    ] {
-        system.extend(value.map(|value| (name.to_owned(), value.into())));
-    }
-    document.insert("systemProperties".into(), system.into());
+    let system = SystemProperties {
+        message_id,
+        correlation_id: args.correlation_id.clone(),
+        content_type: or_json(&args.content_type, "application/json"),
+        content_encoding: or_json(&args.content_encoding, "utf-8"),
+        other: Vec::new(),
+    };
+    Message { properties: args.properties.clone(), system, ..Message::new([]) }
+}
+
+/// The request: text as text, anything else as octets. `number`: which of several it is.
+fn document(body: &[u8], args: &SendArgs, number: Option<usize>) -> Value {
+    let Message { properties, system, .. } = properties(body, args, number);
+    let mut document = Map::new();
+    match std::str::from_utf8(body) {
+        Ok(text) => document.insert("bodyText".into(), text.into()),
+        Err(_) => document.insert("bodyHex".into(), hex(body).into()),
+    };
+    document.insert("properties".into(), properties.into_iter().map(|(key, value)| (key, json!(value))).collect());
+    let given = GIVEN_SYSTEM_PROPERTIES.into_iter().zip([
+        system.message_id,
+        system.correlation_id,
+        system.content_type,
+        system.content_encoding,
+    ]);
+    let given = given.filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
+    document.insert("systemProperties".into(), Value::Object(given.collect()));
     document.into()
 }
 
@@ -319,13 +337,13 @@ mod tests {
         let given = SendArgs {
             message_id: Some("m".into()),
             correlation_id: Some("c".into()),
-            content_encoding: Some("gzip".into()),
-            system: vec![("dt-subject".into(), "line 3".into())],
+            system: vec![("contentEncoding".into(), "gzip".into())],
             ..args("")
         };
+        let given = with_system(given).unwrap();
         assert_eq!(
             document(b"x", &given, Some(7))["systemProperties"],
-            json!({"dt-subject": "line 3", "contentEncoding": "gzip", "messageId": "m-7", "correlationId": "c"})
+            json!({"messageId": "m-7", "correlationId": "c", "contentEncoding": "gzip"})
         );
         assert_eq!(document(b"x", &given, None)["systemProperties"]["messageId"], "m");
     }
@@ -348,10 +366,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_runtime_stamps_or_an_option_gives_is_no_other_system_property() {
-        let with = |name: &str| stamped(&SendArgs { system: vec![(name.into(), "x".into())], ..args("") });
-        assert!(with("dt-subject").is_ok());
-        for (name, told) in [("connectionDeviceId", "stamped by the runtime"), ("MessageID", "--message-id ID")] {
+    fn system_properties_that_no_message_carries_or_that_are_given_twice_are_refused() {
+        let with = |name: &str| {
+            let system = vec![(name.into(), "x".into())];
+            with_system(SendArgs { system, correlation_id: Some("c".into()), ..args("") })
+        };
+        assert_eq!(with("messageId").unwrap().message_id.as_deref(), Some("x"));
+        for (name, told) in [
+            ("connectionDeviceId", "stamped by the runtime"),
+            ("MessageID", "did you mean messageId?"),
+            ("dt-subject", "known here: messageId, correlationId, contentType, contentEncoding"),
+            ("correlationId", "given twice"),
+        ] {
             let refused = format!("{:?}", with(name).unwrap_err());
             assert!(refused.contains(told), "{refused}");
         }

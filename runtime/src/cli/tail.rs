@@ -40,7 +40,7 @@ pub struct TailArgs {
     /// Show each Nth message only
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     sample: Option<u32>,
-    /// Show no more than N messages in a second; the others are counted
+    /// Show no more than N messages in any second; the others are counted
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
 }

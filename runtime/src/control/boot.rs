@@ -82,6 +82,19 @@ impl BootError {
     }
 }
 
+impl BootError {
+    /// A change of the start that found no room: with how much is free. Unlike one while it runs, it is not tried again.
+    pub(crate) fn on_full_disk(self, state: &Path) -> BootError {
+        match self {
+            BootError::Store(StoreError::Full(file))
+            | BootError::Identity(IdentityError::Store(StoreError::Full(file))) => {
+                DatabaseError::full(&state.join(file.name())).into()
+            }
+            other => other,
+        }
+    }
+}
+
 /// The loop, ready to run, and what others share with it.
 pub struct Booted {
     /// The loop.
@@ -419,5 +432,21 @@ impl Control {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_of_the_start_that_finds_no_room_says_what_is_free_and_to_start_again() {
+        let state = tempfile::tempdir().unwrap();
+
+        let told = BootError::from(StoreError::Full(File::Main)).on_full_disk(state.path());
+
+        assert!(told.to_string().contains("the disk is full"), "{told}");
+        assert!(!cfg!(unix) || told.to_string().contains("bytes are free"), "{told}");
+        assert!(told.hint().contains("free some space") && told.hint().contains("start again"), "{}", told.hint());
     }
 }

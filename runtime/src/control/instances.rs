@@ -358,6 +358,7 @@ impl Control {
         {
             entry.link = None;
             entry.cpu_before += link.cpu_seconds();
+            entry.tally.tries = entry.tally.tries + link.retries.counts();
         }
     }
 

@@ -11,6 +11,7 @@ use crate::database::File;
 use crate::database::tables::route::{self as route_table, RouteRow};
 use crate::deployment::{Problem, read_route};
 use crate::image::Descriptor;
+use crate::name::Identity;
 use crate::refusal::{Refusal, RefusalKind};
 use crate::routing::{CompiledRoute, OnFull, Route, RouteSpec, RouteTable, Sink, Source, route_name_problem};
 use crate::spelling::{nearest, suggestion};
@@ -156,6 +157,9 @@ impl Control {
         let outputs = &self.catalog.get(&image?)?.descriptor.outputs;
         let output =
             source.output().filter(|output| !outputs.iter().any(|known| known.eq_ignore_ascii_case(output)))?;
+        if self.has_opened(name, output) {
+            return None;
+        }
         let hint = match &outputs[..] {
             [] => format!("{name} has none"),
             outputs => suggestion(output, &outputs.iter().map(String::as_str).collect::<Vec<_>>()),
@@ -183,17 +187,20 @@ impl Control {
         let mut missing = Vec::new();
         if let Some(module) = route.source.module() {
             let known = self.instances.keys().find(|name| name.eq_ignore_ascii_case(module));
-            missing.extend(self.end_missing(
-                "takes from",
-                known.map_or(module, String::as_str),
-                route.source.output(),
-                |d| ("output", &d.outputs),
-            ));
+            let name = known.map_or(module, String::as_str);
+            // A module may open outputs that its image does not name.
+            let output = route.source.output().filter(|output| !self.has_opened(name, output));
+            missing.extend(self.end_missing("takes from", name, output, |d| ("output", &d.outputs)));
         }
         if let Sink::Input { module, input } = &route.target.sink {
             missing.extend(self.end_missing("leads to", module, Some(input), |d| ("input", &d.inputs)));
         }
         missing
+    }
+
+    fn has_opened(&self, module: &str, output: &str) -> bool {
+        let identity = Identity::module(self.identities.device_id(), module);
+        identity.is_ok_and(|identity| self.services.ingest.has_output(&identity, output))
     }
 
     fn end_missing(

@@ -207,7 +207,8 @@ impl Control {
         }
         let (messages, _) = self.services.ingest.waiting(name);
         if messages > 0 {
-            left.push(format!("{} that wait", counted(messages)));
+            let wait = if messages == 1 { "waits" } else { "wait" };
+            left.push(format!("{} that {wait}", counted(messages)));
         }
         let folder = self.folders.data.join(folder_name(name));
         if crate::name::check_id(name).is_ok() && folder.exists() {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Control;
+use crate::instance::retrying::Counts;
 use crate::instance::state::{Instance, State};
 use crate::view::{InstanceFigures, RuntimeFigures};
 
@@ -11,6 +12,8 @@ pub(super) struct Tally {
     pub starts: u64,
     pub clean_exits: u64,
     pub failed_exits: u64,
+    /// Of its earlier workers.
+    pub tries: Counts,
     running: Duration,
     expected: Duration,
     since: Instant,
@@ -19,7 +22,8 @@ pub(super) struct Tally {
 impl Tally {
     pub fn new(now: Instant) -> Tally {
         let none = Duration::ZERO;
-        Tally { starts: 0, clean_exits: 0, failed_exits: 0, running: none, expected: none, since: now }
+        let tries = Counts::default();
+        Tally { starts: 0, clean_exits: 0, failed_exits: 0, tries, running: none, expected: none, since: now }
     }
 
     /// Its worker has ended.
@@ -50,6 +54,7 @@ impl Control {
         let instances = self.instances.iter().map(|(name, entry)| {
             let (running, expected) = entry.tally.at(&entry.life, now);
             let link = entry.link.as_ref().map(|(_, link)| link);
+            let tries = entry.tally.tries + link.map(|link| link.retries.counts()).unwrap_or_default();
             InstanceFigures {
                 name: name.clone(),
                 status: entry.life.status(),
@@ -61,6 +66,8 @@ impl Control {
                 last_start_us: entry.last_start_us,
                 last_exit_us: entry.last_exit_us,
                 exit_code: entry.exit_code,
+                retries: tries.retries,
+                faults: tries.faults,
                 cpu_seconds: entry.cpu_before + link.map_or(0.0, |link| link.cpu_seconds()),
                 running,
                 expected,

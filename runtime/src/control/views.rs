@@ -107,6 +107,10 @@ impl Control {
         let mut notes = entry.notes.clone();
         notes.extend(self.barred_notes(name));
         notes.extend(self.secret_notes(entry));
+        let now = clock::now();
+        let retries = entry.link.as_ref().map(|(_, link)| &link.retries);
+        let waits_long = retries.is_some_and(|retries| retries.long_note(now).is_some());
+        let retry_notes = retries.map(|retries| retries.notes(now)).unwrap_or_default();
         if entry.spec.options.isolation == Isolation::Process {
             notes.push("isolation 'process' is not available in this version: it runs as a thread".to_owned());
         }
@@ -119,7 +123,8 @@ impl Control {
         Some(ModuleDetail {
             origin: origin_word(entry.origin).to_owned(),
             reason: match is_running {
-                true => "up and doing its work".to_owned(),
+                true if retry_notes.is_empty() => "up and doing its work".to_owned(),
+                true => "up, and waits for another try of a message: see the note".to_owned(),
                 false => module.status_description.clone(),
             },
             last_exit: entry.last_exit.clone(),
@@ -138,11 +143,11 @@ impl Control {
             waiting_calls: entry.link.as_ref().map_or(0, |(_, link)| link.waiting_calls()),
             late_answers: self.services.calls.figures().late_answers_of(&module.identity),
             losses: Vec::new(),
-            next_step: entry.life.next_step(),
+            next_step: entry.life.next_step().or_else(|| waits_long.then(|| retry_step(name))),
             data_folder: self.folders.data.join(crate::name::folder_name(name)).display().to_string(),
             log: self.log_view(name),
             startup_order: entry.spec.startup_order,
-            notes,
+            notes: [retry_notes, notes].concat(),
             descriptor: image.and_then(|image| serde_json::to_value(&image.descriptor).ok()),
             module,
         })
@@ -206,6 +211,7 @@ impl Control {
         let is_stored = shortage.is_none() && troubles.is_empty();
         notes.extend(troubles);
         notes.extend(self.unwell());
+        notes.extend(self.held_up());
         let late = self.services.calls.figures().late_answers();
         if late > 0 {
             notes.push(format!("{late} answers to method calls came after their deadline and were dropped"));
@@ -233,6 +239,16 @@ impl Control {
         views.map(|view| format!("{} is {}: {}", view.name, view.status.as_str(), view.status_description)).collect()
     }
 
+    /// Instances that run, and wait long for another try of a message, a line each.
+    fn held_up(&self) -> Vec<String> {
+        let now = clock::now();
+        let note = |(name, entry): (&String, &Entry)| {
+            let note = entry.link.as_ref()?.1.retries.long_note(now)?;
+            Some(format!("{name}: {note}"))
+        };
+        self.instances.iter().filter_map(note).collect()
+    }
+
     /// For an unknown module: what there is instead.
     pub(crate) fn unknown_module(&self, name: &str) -> Refusal {
         let names: Vec<&str> = self.instances.keys().map(String::as_str).collect();
@@ -248,6 +264,11 @@ impl Control {
             details: Vec::new(),
         }
     }
+}
+
+/// What to do about a message that waits long for another try.
+fn retry_step(name: &str) -> String {
+    format!("correct the cause; dinrail restart {name} tries it at once")
 }
 
 fn threads(link: &Link) -> Vec<ThreadView> {

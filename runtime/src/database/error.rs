@@ -1,10 +1,11 @@
 //! What can go wrong with the two files, at the start and while they serve.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
-use super::File;
+use super::{File, disk_space};
 
 /// Why the databases of a state directory cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -18,10 +19,12 @@ pub enum DatabaseError {
         cause: String,
     },
     /// No space left while the file was opened or migrated.
-    #[error("{} cannot be written: the disk is full", path.display())]
+    #[error("{} cannot be written: the disk is full{}", path.display(), spoken(*free))]
     Full {
         /// The file.
         path: PathBuf,
+        /// Bytes that are free on its disk, where the system tells.
+        free: Option<u64>,
     },
     /// Written by a later release that this one cannot read.
     #[error("{} has format {found}, readable from format {min_reader} on; this dinrail knows format {known}", path.display())]
@@ -55,19 +58,44 @@ pub enum DatabaseError {
     },
 }
 
+/// With less free, a file that could not be opened is not looked at for another reason: its log and the index of that did not fit.
+const NO_ROOM: u64 = 1 << 20;
+
+fn spoken(free: Option<u64>) -> String {
+    free.map(|free| format!(", {free} bytes are free")).unwrap_or_default()
+}
+
 impl DatabaseError {
     pub(super) fn sql(path: &Path, error: &rusqlite::Error) -> DatabaseError {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => DatabaseError::Full { path: path.to_owned() },
-            _ => DatabaseError::Open { path: path.to_owned(), cause: error.to_string() },
-        }
+        DatabaseError::no_room(path, error)
+            .unwrap_or_else(|| DatabaseError::Open { path: path.to_owned(), cause: error.to_string() })
+    }
+
+    /// The error of a full disk, where that is what SQLite means: it calls it so only when it writes, and anything but that when
+    /// it cannot make a file or let it grow.
+    pub(super) fn no_room(path: &Path, error: &rusqlite::Error) -> Option<DatabaseError> {
+        let full = DatabaseError::full(path);
+        let is_full = match error.sqlite_error_code()? {
+            ErrorCode::DiskFull => true,
+            ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => {
+                matches!(full, DatabaseError::Full { free: Some(free), .. } if free < NO_ROOM)
+            }
+            _ => false,
+        };
+        is_full.then_some(full)
     }
 
     pub(super) fn io(path: &Path, error: &std::io::Error) -> DatabaseError {
         match error.kind() {
-            std::io::ErrorKind::StorageFull => DatabaseError::Full { path: path.to_owned() },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DatabaseError::full(path),
             _ => DatabaseError::Open { path: path.to_owned(), cause: error.to_string() },
         }
+    }
+
+    /// The disk of `path` is full.
+    pub(crate) fn full(path: &Path) -> DatabaseError {
+        let free = disk_space(path.parent().unwrap_or(path)).map(|(free, _)| free);
+        DatabaseError::Full { path: path.to_owned(), free }
     }
 
     /// What a person does next.
@@ -77,8 +105,11 @@ impl DatabaseError {
                 "the state directory must be a writable folder on a local disk, owned by who runs dinrail; look at {}",
                 path.parent().unwrap_or(path).display()
             ),
-            DatabaseError::Full { path } => {
-                format!("free some space on the disk of {} and start again", path.parent().unwrap_or(path).display())
+            DatabaseError::Full { path, .. } => {
+                format!(
+                    "free some space on the disk of {}, some MiB at least, and start again",
+                    path.parent().unwrap_or(path).display()
+                )
             }
             DatabaseError::TooNew { path, copy: Some(copy), .. } => format!(
                 "install the newer dinrail again, or go back to the state before its first start: move {} away and rename {} to {}",
@@ -123,6 +154,14 @@ pub enum StoreError {
         file: File,
         /// What SQLite said.
         cause: String,
+    },
+    /// The file, or its write-ahead log, was deleted or replaced while it was open. What is written to it would be lost.
+    #[error("{file}{} was deleted or replaced while dinrail runs", if *is_log { "-wal" } else { "" })]
+    Gone {
+        /// The file.
+        file: File,
+        /// It is its write-ahead log only.
+        is_log: bool,
     },
     /// The change builds on one that was not stored.
     #[error("not stored, since it builds on a change that was not stored")]
@@ -170,6 +209,14 @@ impl StoreError {
             StoreError::Full(_) => Some("free some space on the disk of the state directory; nothing needs a restart"),
             StoreError::Io { .. } => Some("look at the disk and at the permissions of the state directory"),
             StoreError::Corrupt { .. } => Some("restart dinrail: it sets the file aside and salvages what can be read"),
+            StoreError::Gone { is_log: false, .. } => Some(
+                "move it back (a copy is another file), and it goes on by itself; or restart dinrail: it begins with a new file, \
+                 or with what is there then, and says what is lost",
+            ),
+            StoreError::Gone { is_log: true, .. } => Some(
+                "restart dinrail: what the log held has been put into the file itself; or move it back (a copy is another file), and \
+                 it goes on by itself",
+            ),
             StoreError::Stale => Some("try again"),
             StoreError::Refused { .. } | StoreError::Closed | StoreError::OnWriter => None,
         }

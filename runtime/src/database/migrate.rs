@@ -44,9 +44,9 @@ pub(super) fn migrate(conn: &mut Connection, path: &Path, file: File, steps: &[&
         keep_copy(conn, path, found + 1)?;
     }
     for (to, sql) in (1..).zip(steps).skip(found as usize) {
-        run_step(conn, sql, to).map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => DatabaseError::Full { path: path.to_owned() },
-            _ => DatabaseError::Migration { path: path.to_owned(), to, cause: error.to_string() },
+        run_step(conn, sql, to).map_err(|error| {
+            let failed = || DatabaseError::Migration { path: path.to_owned(), to, cause: error.to_string() };
+            DatabaseError::no_room(path, &error).unwrap_or_else(failed)
         })?;
     }
     Ok(())

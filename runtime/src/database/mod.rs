@@ -4,9 +4,9 @@
 //! holds messages and is checked only after damage was seen in it, because it is large and must not hold up a start. A
 //! lost queue does not take the twins with it.
 //!
-//! Guarantee: a completion that gets `Ok` runs after the commit was synced to disk. Order: changes of one file are made
-//! in the order of their submission. SQL stands only in the store files ([`tables`], `identity/store`, `twin/store`)
-//! and migrations.
+//! Guarantee: a completion that gets `Ok` runs after the commit was synced to disk, in a file that was still at its path.
+//! Order: changes of one file are made in the order of their submission. SQL stands only in the store files ([`tables`],
+//! `identity/store`, `twin/store`) and migrations.
 
 mod ballast;
 mod damage;
@@ -15,9 +15,11 @@ mod figures;
 mod inbox;
 mod migrate;
 mod open;
+mod place;
 mod recovery;
 mod room;
 mod space;
+mod start;
 pub mod tables;
 mod upkeep;
 mod vacuum;
@@ -34,8 +36,10 @@ pub use damage::{damage, step_back};
 pub use error::{DatabaseError, StoreError};
 pub use figures::{COMMIT_BUCKETS_US, Figures};
 pub use inbox::Work;
+use place::Place;
 pub use room::{Room, Shares, Shortage};
 pub use space::disk_space;
+use start::suspect_marker;
 pub use writer::{Completion, Job};
 use writer::{Desk, Writer};
 
@@ -91,6 +95,7 @@ struct Inner {
     /// Held by whoever reads the queue's file from end to end.
     looking: Mutex<()>,
     lost: Mutex<Vec<tables::loss::LossRow>>,
+    places: Arc<[Place; 2]>,
     desk: Arc<Desk>,
     figures: Arc<Figures>,
     room: Arc<Room>,
@@ -106,22 +111,17 @@ impl Database {
     /// Only where no file can be had: folder not writable, disk full, or written by a release too new.
     pub fn open(folder: &Path) -> Result<Database, DatabaseError> {
         let mut found = recovery::Found::default();
-        let mut conns = match open_files(folder, &mut found) {
-            Err(DatabaseError::Full { .. }) if ballast::Ballast::find(folder).bytes() > 0 => {
-                tracing::warn!("the disk is full: the ballast is given up for the start");
-                ballast::Ballast::find(folder).give_up();
-                open_files(folder, &mut found)?
-            }
-            opened => opened?,
-        };
+        let mut conns = start::open_files(folder, &mut found)?;
+        let places = Arc::new(File::ALL.map(|file| Place::of(folder, file)));
         let (figures, room) = (Arc::<Figures>::default(), Arc::<Room>::default());
-        let upkeep = upkeep::Upkeep::new(folder, room.clone(), figures.clone());
+        let upkeep = upkeep::Upkeep::new(folder, room.clone(), figures.clone(), places.clone());
         for (conn, file) in conns.iter_mut().zip(File::ALL) {
             upkeep.watch(conn, file).map_err(|e| DatabaseError::sql(&folder.join(file.name()), &e))?;
         }
         let damaged = folder.to_owned();
         let on_damage = Box::new(move |file| report_damage(&damaged, file));
-        let desk = Arc::new(Desk::new(Writer { conns, figures: figures.clone(), upkeep, on_damage }));
+        let desk =
+            Arc::new(Desk::new(Writer { conns, figures: figures.clone(), places: places.clone(), upkeep, on_damage }));
         let thread = std::thread::Builder::new()
             .name("database".to_owned())
             .stack_size(512 << 10)
@@ -135,6 +135,7 @@ impl Database {
             notes: found.notes,
             looking: Mutex::new(()),
             lost: Mutex::new(found.losses),
+            places,
             desk,
             figures,
             room,
@@ -225,6 +226,8 @@ impl Database {
     pub fn read<T>(&self, file: File, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut reader = lock(&self.0.readers[file as usize]);
         if reader.is_none() {
+            // Another file at this path is not the one that is written.
+            self.0.places[file as usize].look()?;
             let path = self.0.folder.join(file.name());
             *reader = Some(open::reader(&path).map_err(|e| self.read_error(file, &e))?);
         }
@@ -244,6 +247,7 @@ impl Database {
             count("SELECT count(*) FROM sqlite_schema")?;
             Ok((conn, u64::try_from(used).unwrap_or(0)))
         };
+        self.0.places[file as usize].look()?;
         let (conn, bytes) = look().map_err(|e| self.read_error(file, &e))?;
         Ok((Snapshot { database: self.clone(), file, conn }, bytes))
     }
@@ -274,6 +278,9 @@ impl Database {
     pub fn look_for_damage(&self) {
         let file = File::Queue;
         let Ok(_alone) = self.0.looking.try_lock() else { return };
+        if self.0.places[file as usize].look().is_err() {
+            return;
+        }
         match damage(&self.0.folder.join(file.name())) {
             Ok(None) => tracing::debug!("{file} is sound"),
             Ok(Some(damage)) => {
@@ -318,11 +325,18 @@ impl Database {
             Some(hint) => format!("{error}; {hint}"),
             None => error.to_string(),
         };
-        let mut troubles: Vec<String> = self.0.figures.troubles().into_iter().map(told).collect();
+        let mut troubles: Vec<String> = self.faults().into_iter().map(told).collect();
         if suspect_marker(&self.0.folder).exists() && !troubles.iter().any(|trouble| trouble.contains("damaged")) {
             troubles.push("queue.db is damaged; restart dinrail: it sets the file aside and salvages it".to_owned());
         }
         troubles
+    }
+
+    /// Why files cannot be written just now; empty as a rule.
+    pub fn faults(&self) -> Vec<StoreError> {
+        let mut faults = self.0.figures.troubles();
+        faults.extend(self.0.places.iter().filter_map(|place| place.look().err()));
+        faults
     }
 }
 
@@ -347,24 +361,6 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn open_files(folder: &Path, found: &mut recovery::Found) -> Result<[Connection; 2], DatabaseError> {
-    let main = folder.join(File::Main.name());
-    let queue = folder.join(File::Queue.name());
-    let suspect = suspect_marker(folder);
-    let were_there = (main.exists(), queue.exists());
-    let conns = [
-        recovery::open_sound(&main, File::Main, true, migrate::steps(File::Main), found)?,
-        recovery::open_sound(&queue, File::Queue, suspect.exists(), migrate::steps(File::Queue), found)?,
-    ];
-    recovery::note_missing(were_there, &conns[0], found);
-    let _ = std::fs::remove_file(&suspect);
-    Ok(conns)
-}
-
-fn suspect_marker(folder: &Path) -> PathBuf {
-    folder.join("queue.db.suspect")
 }
 
 /// Remembers damage of the queue for the next start, which would otherwise not look.

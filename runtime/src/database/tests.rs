@@ -542,6 +542,33 @@ fn damage_of_the_queue_is_found_beside_whoever_writes() {
     assert_eq!(Database::open(dir.path()).unwrap().notes().len(), 1, "repaired by the next start");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_was_deleted_or_replaced_is_not_written_until_it_is_back() {
+    for (name, is_log) in [("dinrail.db", false), ("dinrail.db-wal", true)] {
+        let (dir, database) = opened();
+        submit_setting(&database, "before", "1").recv().unwrap().unwrap();
+        let (path, aside) = (dir.path().join(name), dir.path().join("aside"));
+        let gone = StoreError::Gone { file: File::Main, is_log };
+
+        fs::rename(&path, &aside).unwrap();
+        assert_eq!(submit_setting(&database, "deleted", "1").recv().unwrap(), Err(gone.clone()), "{name}");
+        fs::write(&path, b"another").unwrap();
+        assert_eq!(submit_setting(&database, "replaced", "1").recv().unwrap(), Err(gone.clone()), "{name}");
+        assert!(database.troubles()[0].starts_with(name), "{:?}", database.troubles());
+        // The other file goes on.
+        database.call(File::Queue, |tx| queue::enqueue(tx, &[message("e", 1)], ClockMark::default())).unwrap();
+
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(submit_setting(&database, "back", "1").recv().unwrap(), Ok(()), "{name}");
+        assert_eq!(database.troubles(), [] as [String; 0]);
+        drop(database);
+        let database = Database::open(dir.path()).unwrap();
+        let found = ["before", "deleted", "replaced", "back"].map(|key| value(&database, key).is_some());
+        assert_eq!(found, [true, false, false, true], "{name}");
+    }
+}
+
 #[test]
 fn a_folder_that_cannot_be_used_is_named_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,9 +13,10 @@ use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
 use super::ballast::Ballast;
+use super::place::Place;
 use super::room::{Look, Room, Shares, Shortage, shortage, wanted};
 use super::vacuum::{Pages, Vacuum};
-use super::{Figures, File, disk_space};
+use super::{Figures, File, StoreError, disk_space};
 
 /// Frames of a log at which it is folded into its file: 4 MiB.
 const FOLD_FRAMES: u64 = 1000;
@@ -34,7 +35,11 @@ pub(super) struct Upkeep {
     folder: PathBuf,
     room: Arc<Room>,
     figures: Arc<Figures>,
+    places: Arc<[Place; 2]>,
     ballast: Ballast,
+    reserve: Ballast,
+    /// It was not tried yet since the start, which alone takes of it.
+    is_reserve_due: bool,
     logs: [Log; 2],
     /// Frames of the logs after the last commit; 0: there was none since this was read.
     frames: [Arc<AtomicU64>; 2],
@@ -55,14 +60,17 @@ struct Log {
 }
 
 impl Upkeep {
-    pub fn new(folder: &Path, room: Arc<Room>, figures: Arc<Figures>) -> Upkeep {
+    pub fn new(folder: &Path, room: Arc<Room>, figures: Arc<Figures>, places: Arc<[Place; 2]>) -> Upkeep {
         let ballast = Ballast::find(folder);
         room.set_ballast(ballast.bytes());
         Upkeep {
             folder: folder.to_owned(),
             room,
             figures,
+            places,
             ballast,
+            reserve: Ballast::of_the_start(folder),
+            is_reserve_due: true,
             logs: [Log { fold_at: FOLD_FRAMES, ..Log::default() }; 2],
             frames: Default::default(),
             vacuum: Vacuum::default(),
@@ -195,6 +203,7 @@ impl Upkeep {
     /// Looks at the room that is left.
     fn look(&mut self, conns: &[Connection; 2], now: Instant) {
         self.last_look = Some(now);
+        self.look_for_files(conns);
         let (main, queue) = (&conns[File::Main as usize], &conns[File::Queue as usize]);
         let Ok(pages) = Pages::of(queue) else { return };
         self.vacuum.look(pages, now);
@@ -210,10 +219,33 @@ impl Upkeep {
             // It may have found no room the last time.
             self.fold(queue, File::Queue, "PRAGMA wal_checkpoint(PASSIVE)");
         }
-        if let Some(free) = free
-            && self.ballast.bytes() == 0
-            && shares.makes_ballast(free)
-        {
+        if let Some(free) = free {
+            self.make_ballast(free, shares);
+        }
+    }
+
+    /// A file that nobody writes may be missed as well.
+    fn look_for_files(&mut self, conns: &[Connection; 2]) {
+        for (file, conn) in File::ALL.into_iter().zip(conns) {
+            if let Err(StoreError::Gone { is_log: true, .. }) = self.places[file as usize].look() {
+                self.rescue(conn, file);
+            }
+        }
+    }
+
+    /// The log is not at its path any more: what it holds is put into the file, as long as it can be read.
+    pub fn rescue(&mut self, conn: &Connection, file: File) {
+        if !self.logs[file as usize].is_folded {
+            self.fold(conn, file, "PRAGMA wal_checkpoint(PASSIVE)");
+        }
+    }
+
+    /// Makes what was given up, once there is room. The reserve first: it is small.
+    fn make_ballast(&mut self, free: u64, shares: Shares) {
+        if shares.makes_ballast(free) && std::mem::take(&mut self.is_reserve_due) {
+            self.reserve.grow_reserve(shares.ballast);
+        }
+        if self.ballast.bytes() == 0 && shares.makes_ballast(free) {
             match self.ballast.make(shares.ballast) {
                 Ok(()) => self.has_complained = false,
                 Err(error) if !self.has_complained => {
@@ -223,6 +255,13 @@ impl Upkeep {
                 Err(_) => {}
             }
             self.room.set_ballast(self.ballast.bytes());
+        }
+    }
+
+    /// The files are closed. The room that their logs had is kept for the next start: others fill disks too.
+    pub fn end(mut self) {
+        if let Some((_, size)) = disk_space(&self.folder) {
+            self.reserve.grow_reserve(Shares::of(size).ballast);
         }
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::inbox::{Inbox, Woken, Work};
+use super::place::Place;
 use super::upkeep::Upkeep;
 use super::{Figures, File, StoreError, lock};
 use crate::clock;
@@ -49,6 +50,7 @@ pub(super) struct Desk {
 pub(super) struct Writer {
     pub conns: [Connection; 2],
     pub figures: Arc<Figures>,
+    pub places: Arc<[Place; 2]>,
     pub upkeep: Upkeep,
     pub on_damage: Box<dyn Fn(File) + Send>,
 }
@@ -149,18 +151,24 @@ impl Writer {
     }
 
     fn close(self) {
-        for (conn, file) in self.conns.into_iter().zip(File::ALL) {
+        for ((conn, file), place) in self.conns.into_iter().zip(File::ALL).zip(self.places.iter()) {
+            if let Err(StoreError::Gone { is_log: false, .. }) = place.look() {
+                // To close it deletes the log at its path, which may be that of the file that somebody has put there.
+                std::mem::forget(conn);
+                continue;
+            }
             let checkpoint = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             if let Err(error) = checkpoint.and_then(|()| conn.close().map_err(|(_, error)| error)) {
                 tracing::warn!("{file} was not folded up at the end, which the next start will do: {error}");
             }
         }
+        self.upkeep.end();
     }
 
     /// Commits the changes of one file: together, or one by one if one of them fails.
     fn commit(&mut self, file: File, group: &mut [Work], outcomes: &mut [Outcome]) {
-        let Writer { conns, figures, upkeep, .. } = self;
-        let conn = &conns[file as usize];
+        let Writer { conns, figures, places, upkeep, .. } = self;
+        let (conn, place) = (&conns[file as usize], &places[file as usize]);
         let mut members: Vec<(&mut Job, &mut Outcome)> = group
             .iter_mut()
             .zip(outcomes)
@@ -170,24 +178,27 @@ impl Writer {
         if members.is_empty() {
             return;
         }
-        let mut done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+        let mut done = transact(conn, place, members.iter_mut().map(|(job, _)| &mut **job), figures);
         if let Err(Failed::Job(StoreError::Full(_)) | Failed::Commit(StoreError::Full(_))) = done
             && upkeep.on_full(conn, file)
         {
             // There is some room now, for what makes room itself.
-            done = transact(conn, file, members.iter_mut().map(|(job, _)| &mut **job), figures);
+            done = transact(conn, place, members.iter_mut().map(|(job, _)| &mut **job), figures);
         }
         match done {
             Ok(()) => figures.note(file, Ok(())),
             Err(Failed::Job(_)) if members.len() > 1 => {
                 for (job, outcome) in members {
-                    let alone = transact(conn, file, std::iter::once(&mut *job), figures);
+                    let alone = transact(conn, place, std::iter::once(&mut *job), figures);
                     *outcome = alone.map_err(Failed::into_error);
                     figures.note(file, outcome.as_ref().copied());
                 }
             }
             Err(failed) => {
                 let error = failed.into_error();
+                if let StoreError::Gone { is_log: true, .. } = error {
+                    upkeep.rescue(conn, file);
+                }
                 figures.note(file, Err(&error));
                 for (_, outcome) in members {
                     *outcome = Err(error.clone());
@@ -215,10 +226,11 @@ impl Failed {
 
 fn transact<'a>(
     conn: &Connection,
-    file: File,
+    place: &Place,
     jobs: impl Iterator<Item = &'a mut Job>,
     figures: &Figures,
 ) -> Result<(), Failed> {
+    let file = place.file();
     let commit_failed = |error: &rusqlite::Error| Failed::Commit(StoreError::sql(file, error));
     let mut count = 0;
     let tx = Open::begin(conn).map_err(|e| commit_failed(&e))?;
@@ -235,6 +247,7 @@ fn transact<'a>(
     }
     let before = clock::now();
     figures.delay();
+    place.look().map_err(Failed::Commit)?;
     tx.commit().map_err(|e| commit_failed(&e))?;
     figures.record(count, before.elapsed());
     Ok(())

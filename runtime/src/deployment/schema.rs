@@ -400,7 +400,7 @@ fn route() -> Value {
                     "default": DEFAULT_BLOCK.as_millis() as u64,
                 },
                 "maxMessageBytes": {
-                    "description": "Largest body, for memory routes.",
+                    "description": "Largest message, body and properties together, for memory routes.",
                     "type": "integer",
                     "minimum": 1,
                     "maximum": hub::MAX_MAX_MESSAGE_BYTES,

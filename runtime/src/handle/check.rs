@@ -56,10 +56,12 @@ impl Handle {
         let (logged, folded) = figures.written(File::Queue);
         let wear = budget.wear(logged + folded);
         let endpoints = budget.by_endpoint().into_iter();
+        let faults = self.database.faults().into_iter();
         live::StoreSeen {
             held: budget.held(),
             endpoints: endpoints.map(|held| (held.endpoint.to_string(), held.bytes, held.limit)).collect(),
             shortage: self.database.room().shortage().map(|shortage| (shortage.to_string(), shortage.hint())),
+            faults: faults.map(|fault| (fault.to_string(), fault.hint().unwrap_or("see its log"))).collect(),
             commits: figures.commit_quantile(0.5).zip(figures.commit_quantile(0.99)),
             written: (wear.iter().map(|wear| wear.messages).sum(), wear.iter().map(|wear| wear.written).sum()),
         }

@@ -73,12 +73,16 @@ impl Handle {
 
     /// What is on disk for endpoints that begin with `prefix`, in words, if anything is. `name`: what a person calls them.
     pub(super) fn stored_words(&self, prefix: &str, name: &str) -> Vec<String> {
-        let counted = |count: u64| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        let counted = |count: u64, one: &str, many: &str| match count {
+            1 => format!("1 message that {one}"),
+            _ => format!("{count} messages that {many}"),
+        };
         match self.services.disk.stored_for(prefix) {
             Ok((waiting, parked)) => {
-                let waiting = (waiting > 0).then(|| format!("{} that wait on disk", counted(waiting)));
-                let list = format!("dinrail dead-letter list {name}");
-                let parked = (parked > 0).then(|| format!("{} that are set aside ({list})", counted(parked)));
+                let waiting = (waiting > 0).then(|| counted(waiting, "waits on disk", "wait on disk"));
+                let list = format!("(dinrail dead-letter list {name})");
+                let words = || format!("{} {list}", counted(parked, "is set aside", "are set aside"));
+                let parked = (parked > 0).then(words);
                 waiting.into_iter().chain(parked).collect()
             }
             Err(error) => vec![format!("what is on disk, which cannot be read: {error}")],

@@ -69,6 +69,8 @@ impl Handle {
             if let Some(bytes) = digest.and_then(|digest| Library::memory_in_use(&digest)) {
                 scrape.add("module_memory", [name], bytes);
             }
+            scrape.add("module_deliveries_repeated", [name, "retry"], instance.retries);
+            scrape.add("module_deliveries_repeated", [name, "fault"], instance.faults);
             for (reason, count) in reasons(self.services.logs.dropped(name)) {
                 scrape.add("module_log_lines_dropped", [name, reason], count);
             }

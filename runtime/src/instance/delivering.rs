@@ -7,6 +7,7 @@ use dinrail_plugin::abi::*;
 
 use super::guest::Guest;
 use super::link::{Link, Stage};
+use super::retrying::Which;
 use super::settle::{HandedOver, is_fault, row_behind};
 use super::worker::Due;
 use crate::clock;
@@ -15,7 +16,7 @@ use crate::queue::disk::{End, RowBehind, Settling};
 use crate::queue::kept::{Kept, Standing};
 use crate::queue::losses::EXPIRED;
 use crate::queue::settling::Tries;
-use crate::queue::{Consumer, QueueLane, Record, Restocked, expired_of};
+use crate::queue::{Consumer, QueueLane, Record, Restocked, Source, expired_of};
 
 /// While messages come closer together than this, the worker looks for the next one before it sleeps: about what it takes to be woken
 /// on another processor, of a virtual machine too.
@@ -219,6 +220,10 @@ impl Delivering {
     /// Takes out a message whose time to live is over.
     #[cold]
     fn expire(&mut self, lane: &QueueLane, record: &Record<'_>) {
+        let Source { identity, output, epoch } = record.source;
+        let (input, sequence) = (&**lane.queue.input(), record.sequence);
+        let which = Which { input, sender: identity, output, epoch: *epoch, sequence };
+        self.link.retries.end(which, clock::now());
         match row_behind(record.row, &lane.queue, record.meta.len(), record.body.len()) {
             Some(row) => self.settle(Some(row), End::Expired(expired_of(lane, record)), Stage::default()),
             None => {
@@ -268,6 +273,9 @@ impl Delivering {
         let mut reason = String::new();
         let verdict = self.hand_over(guest, delivery, &message, tries, row.as_ref(), standing, &mut reason);
         if verdict.kind == DR_ACCEPT {
+            if tries.attempts > 1 {
+                self.passed(&message, tries);
+            }
             self.accept(delivery, row);
             // SAFETY: this worker holds the inbox's one consumer; nothing refers to the record any more.
             unsafe { lane.lane.advance() };
@@ -318,6 +326,9 @@ impl Delivering {
     fn settle_kept(&mut self, delivery: u64, verdict: DrVerdict, reason: &str, kept: &Kept) -> Then {
         match verdict.kind {
             DR_ACCEPT => {
+                if kept.tries().attempts > 1 {
+                    self.passed(kept.message(), kept.tries());
+                }
                 self.accept(delivery, kept.row());
                 Then::Next
             }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::delivery::Deliveries;
 use super::given::Given;
 use super::lock;
+use super::retrying::Retries;
 use super::services::Services;
 use super::spec::DeviceTwin;
 use super::ticket::Ticket;
@@ -124,6 +125,8 @@ pub struct Link {
     pub inbox: Arc<Inbox>,
     /// Deliveries under way.
     pub deliveries: Deliveries,
+    /// Messages that wait for another try.
+    pub retries: Retries,
     /// Odd while module code runs; moves on with every call.
     pub calls: AtomicU64,
     /// Which: see [`Callback`](super::watchdog::Callback).
@@ -163,6 +166,7 @@ impl Link {
             identity,
             services,
             deliveries: Deliveries::default(),
+            retries: Retries::default(),
             calls: AtomicU64::new(0),
             doing: AtomicU32::new(0),
             thread: AtomicU32::new(0),

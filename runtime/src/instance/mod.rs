@@ -15,6 +15,7 @@ pub mod guest;
 pub mod host;
 pub mod link;
 mod pacing;
+pub mod retrying;
 mod sending;
 pub mod services;
 mod settle;

@@ -7,13 +7,14 @@ use std::thread::Thread;
 use dinrail_plugin::abi::*;
 
 use super::completions::Completion;
+use super::delivery::NotStaged;
 use super::host::{read, refused_stage, with_link};
 use super::link::Link;
 use crate::message::{META_FORMAT, MetaKind, meta_head, meta_len};
 use crate::queue::disk::Disk;
 use crate::queue::ingest::{DiskMessage, InLine, Outgoing, OutgoingBody, SendError};
 use crate::queue::lane::MetaWriter;
-use crate::queue::losses::NOT_STORED;
+use crate::queue::losses::{FULL, NOT_STORED};
 
 /// Largest message that can be carried at all; routes allow far less.
 const MAX_BYTES: usize = 1 << 31;
@@ -244,11 +245,20 @@ unsafe fn carry(
         if delivery != DR_NO_DELIVERY {
             link.services.disk.check(&rows)?;
             let bytes = rows.iter().map(|row| row.meta.len() + row.body.len()).sum();
+            let mut rows = Some(rows);
             let staged = link.deliveries.stage(delivery, bytes, |stage| {
-                stage.messages.extend(rows);
+                stage.messages.extend(rows.take().into_iter().flatten());
                 stage.line.join(line);
             });
             return staged.map_err(|why| {
+                // Their numbers are given out: nobody shall wait for them.
+                let (losses, rows) = (link.services.ingest.losses(), rows.unwrap_or_default());
+                match why {
+                    NotStaged::Ended => losses.withdrawn(&rows),
+                    NotStaged::Full => rows.iter().for_each(|row| {
+                        losses.count(output.source(), &row.endpoint, FULL, row.sequence);
+                    }),
+                }
                 not_staged = Some(why);
                 SendError::Refused("not staged".to_owned())
             });

@@ -9,11 +9,12 @@ use serde_json::Value;
 
 use super::delivering::{Delivering, Then};
 use super::link::{Link, Stage};
+use super::retrying::{Try, Which, spoken_wait};
 use crate::clock;
 use crate::name::Identity;
 use crate::queue::disk::{End, RowBehind, Settlement};
 use crate::queue::kept::{Kept, Standing};
-use crate::queue::losses::{NOT_STORED, PARKED};
+use crate::queue::losses;
 use crate::queue::settling::{Before, Parking, Tries};
 use crate::queue::{Queue, Source};
 use crate::twin::TwinError;
@@ -91,6 +92,9 @@ impl Delivering {
             _ => None,
         };
         let is_parked = parked_for.is_some();
+        if !is_parked {
+            self.link.retries.count(is_fault(kind));
+        }
         let wait = wait_after(kind, retry_after_ms, handed.tries);
         match parked_for {
             Some(reason) => self.park(handed, &reason),
@@ -99,19 +103,53 @@ impl Delivering {
         let then = match kind {
             DR_PANIC => Then::Panic(reason.to_owned()),
             _ if is_parked => Then::Next,
-            DR_RETRY => Then::Hold(wait),
             _ => {
-                let (module, sequence) = (&*self.link.name, handed.message.sequence);
-                tracing::warn!(
-                    module,
-                    sequence,
-                    attempt = attempts,
-                    "message not handled, will be delivered again: {reason}"
-                );
+                self.say_retry(kind, wait, reason, handed);
                 Then::Hold(wait)
             }
         };
         (then, is_parked)
+    }
+
+    /// Tells a person that a message waits for another try: `show` always, the log each time after a fault, now and then after a
+    /// retry, of which a module may give thousands a second.
+    fn say_retry(&self, kind: DrVerdictKind, wait: Duration, reason: &str, handed: &HandedOver<'_>) {
+        let (attempt, is_fault) = (handed.tries.attempts, is_fault(kind));
+        // A deferred delivery may end without one.
+        let reason = if reason.is_empty() { "the module gave no reason" } else { reason };
+        let which = which(handed.message);
+        let is_said = self.link.retries.waits(which, Try { is_fault, attempts: attempt, wait, reason }, clock::now());
+        let (module, input, sender, sequence) = (&*self.link.name, which.input, which.sender, which.sequence);
+        if is_fault {
+            tracing::warn!(module, sequence, attempt, "message not handled, will be delivered again: {reason}");
+        } else if is_said {
+            let wait = spoken_wait(wait);
+            tracing::warn!(
+                module,
+                input,
+                sender,
+                sequence,
+                attempt,
+                "message retried by its handler, will be delivered again in {wait}: {reason}"
+            );
+        }
+    }
+
+    /// A message that was tried before is handled.
+    #[cold]
+    pub(super) fn passed(&self, message: &DrMessage, tries: Tries) {
+        let which = which(message);
+        if let Some(waited) = self.link.retries.end(which, clock::now()) {
+            let (module, input, sequence) = (&*self.link.name, which.input, which.sequence);
+            let waited = spoken_wait(waited);
+            tracing::info!(
+                module,
+                input,
+                sequence,
+                attempt = tries.attempts,
+                "message handled after another try, {waited} after the first"
+            );
+        }
     }
 
     /// Notes on disk how often a message from there was tried, so that a restart does not begin to count anew; a handler that
@@ -126,24 +164,25 @@ impl Delivering {
     /// Sets a message aside, on disk, where a person finds it.
     fn park(&mut self, handed: &HandedOver<'_>, reason: &str) {
         let message = handed.message;
+        self.link.retries.end(which(message), clock::now());
         let (name, disk) = (self.link.name.clone(), self.link.services.disk.clone());
         // SAFETY: the message is in place during its handling.
         let kept = unsafe { Kept::copy(message, handed.tries, None, handed.standing) };
         let row = kept.to_row(|input| format!("{}/inputs/{input}", self.link.identity));
         let (module, sequence) = (&*name, message.sequence);
         tracing::error!(module, sequence, sender = %row.sender, "message parked: {reason}");
-        let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
-        let losses = self.link.services.ingest.losses();
-        losses.count(&source, &row.endpoint, PARKED, sequence);
+        let line = losses::line(&row.sender, &row.output, &row.endpoint, losses::PARKED, (row.epoch, row.sequence));
         let parking = Parking { reason: reason.to_owned(), at_us: clock::wall_us(), tries: handed.tries };
         if handed.row.is_some() {
-            return self.settle(handed.row.clone(), End::Parked(parking, None), Stage::default());
+            return self.settle(handed.row.clone(), End::Parked(parking, line, None), Stage::default());
         }
         if let Err(error) = disk.check(std::slice::from_ref(&row)) {
             tracing::error!(module, sequence, "a parked message is lost: {error}");
-            return losses.count(&source, &row.endpoint, NOT_STORED, sequence);
+            let source = Source { identity: row.sender.clone(), output: row.output.clone(), epoch: row.epoch };
+            let ledger = self.link.services.ingest.losses();
+            return ledger.count(&source, &row.endpoint, losses::NOT_STORED, sequence);
         }
-        self.settle(None, End::Parked(parking, Some(row)), Stage::default());
+        self.settle(None, End::Parked(parking, line, Some(row)), Stage::default());
     }
 
     /// Brings the end of a delivery to the disk: what was reported first, then the rest in one transaction.
@@ -195,6 +234,19 @@ fn reports(link: &Arc<Link>, own: Vec<Value>, of_device: Vec<Value>) -> Option<B
         });
         outcome.inspect_err(refused).is_ok()
     }))
+}
+
+/// Which message, to a person.
+fn which(message: &DrMessage) -> Which<'_> {
+    // SAFETY: the message and what it points to is in place during its handling.
+    let text = |text: DrText| unsafe { text.text() }.unwrap_or_default();
+    Which {
+        input: text(message.input),
+        sender: text(message.sender),
+        output: text(message.output),
+        epoch: message.epoch,
+        sequence: message.sequence,
+    }
 }
 
 pub(super) fn is_fault(kind: DrVerdictKind) -> bool {

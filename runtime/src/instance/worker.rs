@@ -464,6 +464,7 @@ impl Worker<'_> {
         let (deferred, withdrawn) = self.link.deliveries.take_all_deferred();
         self.link.services.ingest.losses().withdrawn(&withdrawn);
         self.consumer.put_back(deferred.iter().map(Kept::interrupted));
+        self.link.retries.clear();
         ending
     }
 }

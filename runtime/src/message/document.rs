@@ -138,6 +138,15 @@ mod tests {
     }
 
     #[test]
+    fn a_body_is_shown_so_that_the_same_one_is_read_back() {
+        for body in ["plain", "\"plain\"", " \"a\\n\" ", "\"", "null", "1.5", "[\"a\"]", ""] {
+            let shown = Message::new(body).to_json();
+            assert_eq!(Message::from_json(&shown).unwrap().body, body.as_bytes(), "{shown}");
+        }
+        assert_eq!(Message::new("\"plain\"").to_json()["body"], json!("\"plain\""));
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_place() {
         let document = json!({
             "boddy": 1, "bodyHex": "0", "properties": {"a": [1], "b": 3},

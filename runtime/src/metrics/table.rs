@@ -33,6 +33,7 @@ pub const METRICS: &[Metric] = &[
     metric("module_expected_running", Counter, "seconds", &["module"], "How long it should have been up; the quotient of both is its availability."),
     metric("module_cpu", Counter, "seconds", &["module"], "Processor time of all its threads."),
     metric("module_memory", Gauge, "bytes", &["module"], "Memory of its image, which all instances of that image share."),
+    metric("module_deliveries_repeated", Counter, "", &["module", "verdict"], "Deliveries that ended without the message being handled and are repeated: retry, or fault (also a panic)."),
     metric("module_log_lines_dropped", Counter, "", &["module", "reason"], "Lines of its log that were dropped: rate, queue or disk."),
     metric("images", Gauge, "", &["verdict"], "Images in the store by verdict, and files that were refused."),
     metric("identities", Gauge, "", &["kind", "status"], "Identities: device or module, enabled or disabled."),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Queue;
 use super::backlog::Backlog;
 use super::disk::Disk;
 use super::ingest::{DiskMessage, Ingest};
 use super::lane::lock;
+use super::{Queue, QueueLane, Stock};
 use crate::database::StoreError;
 
 impl Ingest {
@@ -36,9 +36,9 @@ impl Ingest {
             }
         });
         let ingest = Arc::downgrade(self);
-        disk.on_expiry(move |endpoint, priority| {
+        disk.on_expiry(move |endpoint, priority, row| {
             let queue = ingest.upgrade().and_then(|ingest| lock(&ingest.queues).get(endpoint).cloned());
-            queue.map_or(i64::MIN, |queue| queue.backlog(priority).watermark())
+            queue.is_some_and(|queue| queue.backlog(priority).is_in_hands(row))
         });
         let ingest = Arc::downgrade(self);
         disk.on_gone(move |rows, losses| {
@@ -79,8 +79,8 @@ impl Ingest {
                 }
                 last = queue.map(|queue| (queue.clone(), queue.backlog(row.priority)));
             }
-            if let Some((_, backlog)) = &last {
-                backlog.arrived(row, id);
+            if let Some((queue, backlog)) = &last {
+                backlog.arrived(row, id, queue.is_live(&row.sender, &row.output, row.priority));
             }
         }
         if let Some((queue, backlog)) = last {
@@ -122,5 +122,20 @@ impl Ingest {
         let queues = lock(&self.queues);
         let of_module = queues.iter().filter(|(endpoint, _)| endpoint.starts_with(&prefix));
         of_module.map(|(_, queue)| queue.on_disk()).sum()
+    }
+}
+
+impl Queue {
+    /// Puts the lanes of a backlog on the ready list if they are not there, and wakes the consumer.
+    fn announce_rows(self: &Arc<Self>, backlog: &Arc<Backlog>) {
+        if backlog.lane().needs_schedule() {
+            let (lane, stock) = (backlog.lane().clone(), Stock::Rows(backlog.clone()));
+            let lane = QueueLane { lane, queue: self.clone(), priority: backlog.priority(), stock, before: None };
+            self.inbox.make_ready(Arc::new(lane));
+        }
+        if let Some(lane) = backlog.live_lane().filter(|lane| lane.needs_schedule()) {
+            let (lane, priority, stock) = (lane.clone(), backlog.priority(), Stock::Live);
+            self.inbox.make_ready(Arc::new(QueueLane { lane, queue: self.clone(), priority, stock, before: None }));
+        }
     }
 }

@@ -12,8 +12,12 @@
 //!       └── lane empty, not behind, none in line ─┘
 //! ```
 //!
-//! Guarantee: per (sender, output, priority) nothing overtakes. Invariant: rows up to the watermark have been in the lane; those
-//! above it are to be read from disk if the backlog is behind, and there are none if it is not.
+//! Where what is sent now goes before what waits (*live first*), rows of durable routes that arrive while it is behind go into a lane
+//! of their own, which is served before: as many as find room there while somebody consumes.
+//!
+//! Guarantee: per (sender, output, priority) nothing overtakes, but for live rows. Invariant: rows up to the watermark have been in
+//! the lane, but for those that were skipped since their time to live was over; those above it, but for live ones, are to be read
+//! from disk if the backlog is behind, and there are none if it is not.
 
 use std::num::NonZeroI64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,10 +26,17 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::budget;
 use super::disk::{Disk, ReadLimits};
 use super::lane::{self, Body, Entry, INLINE_BODY, Lane, LaneLimits, NEVER, RowOf, Source, lock};
+use super::ranges::Ranges;
 use crate::database::StoreError;
 use crate::database::tables::queue::{ReadMessage, StoredMessage};
 use crate::{clock, memory};
 
+/// Rows that are looked at at a time, where what is over is skipped.
+const LOOK: u32 = 20_000;
+/// Between two lines of the log on its beginning to spill: a store that is full ends it at once, again and again.
+const TELL_AGAIN_MS: u64 = 60_000;
+/// Places at which rows were skipped that are remembered.
+const MAX_SKIPPED: usize = 1024;
 /// How much is read from disk at a time: little enough to be of use soon, and not to fill memory.
 const READ: ReadLimits = ReadLimits { messages: 256, bytes: 1 << 20 };
 
@@ -38,6 +49,8 @@ pub struct Backlog {
     is_behind: AtomicBool,
     /// What is sent now goes before what waits on disk.
     is_live_first: AtomicBool,
+    /// When it was last said that it spills, in monotonic milliseconds; 0: never.
+    told_ms: AtomicU64,
     /// Rows in line of this generation and of the one before, by its last bit.
     in_line: [AtomicU64; 2],
     /// Counts up where somebody wants to know when what is in line now is through.
@@ -45,6 +58,8 @@ pub struct Backlog {
     state: Mutex<State>,
     /// Made with the first row.
     lane: OnceLock<Arc<Lane>>,
+    /// Made with the first row that goes before what waits.
+    live_lane: OnceLock<Arc<Lane>>,
 }
 
 struct State {
@@ -57,6 +72,10 @@ struct State {
     is_counted: bool,
     /// Whose rows were seen last; neighbours are mostly of one sender.
     source: Option<Arc<Source>>,
+    /// Rows above the watermark that went into the live lane.
+    live: Ranges,
+    /// Rows below it that never were in the lane: they were over, and are removed by whoever looks for that.
+    skipped: Ranges,
 }
 
 impl State {
@@ -118,6 +137,7 @@ impl Backlog {
             is_spilling: AtomicBool::new(false),
             is_behind: AtomicBool::new(false),
             is_live_first: AtomicBool::new(false),
+            told_ms: AtomicU64::new(0),
             in_line: [const { AtomicU64::new(0) }; 2],
             generation: AtomicU64::new(0),
             state: Mutex::new(State {
@@ -127,8 +147,11 @@ impl Backlog {
                 unread_bytes: 0,
                 is_counted: true,
                 source: None,
+                live: Ranges::default(),
+                skipped: Ranges::default(),
             }),
             lane: OnceLock::new(),
+            live_lane: OnceLock::new(),
         }
     }
 
@@ -159,20 +182,29 @@ impl Backlog {
 
     /// The lane that its rows go through.
     pub(super) fn lane(&self) -> &Arc<Lane> {
-        self.lane.get_or_init(|| {
-            let of_many = Source { identity: "".into(), output: "".into(), epoch: 0 };
-            Arc::new(Lane::new(Arc::new(of_many), self.limits))
-        })
+        self.lane.get_or_init(|| self.new_lane())
     }
 
-    /// Rows up to this id are the consumer's: they have been in the lane.
-    pub(super) fn watermark(&self) -> i64 {
-        lock(&self.state).watermark
+    fn new_lane(&self) -> Arc<Lane> {
+        let of_many = Source { identity: "".into(), output: "".into(), epoch: 0 };
+        Arc::new(Lane::new(Arc::new(of_many), self.limits))
+    }
+
+    /// The lane of rows that go before what waits, while there are any.
+    pub(super) fn live_lane(&self) -> Option<&Arc<Lane>> {
+        self.live_lane.get().filter(|lane| lane.waiting().0 > 0)
+    }
+
+    /// True where a row is the consumer's: it is or has been in one of the lanes.
+    pub(super) fn is_in_hands(&self, row: i64) -> bool {
+        let state = lock(&self.state);
+        state.live.contains(row) || row <= state.watermark && !state.skipped.contains(row)
     }
 
     /// Messages and bytes in its lane, and the same of rows that are on disk only.
     pub(super) fn waiting(&self) -> ((u64, u64), (u64, u64)) {
-        let in_lane = self.lane.get().map_or((0, 0), |lane| lane.waiting());
+        let lanes = self.lane.get().into_iter().chain(self.live_lane());
+        let in_lane = lanes.map(|lane| lane.waiting()).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
         let state = lock(&self.state);
         // One that is not counted yet is at least seen to wait.
         let least = i64::from(!state.is_counted && self.is_behind());
@@ -206,6 +238,16 @@ impl Backlog {
         self.is_spilling.store(true, Ordering::Release);
     }
 
+    /// Whether it is to be said that it begins to spill.
+    pub(super) fn is_to_be_told(&self) -> bool {
+        let (now, told) = (clock::coarse_monotonic_ms().max(1), self.told_ms.load(Ordering::Relaxed));
+        let is_due = told == 0 || now.saturating_sub(told) >= TELL_AGAIN_MS;
+        if is_due {
+            self.told_ms.store(now, Ordering::Relaxed);
+        }
+        is_due
+    }
+
     /// Rows that were in memory stay on disk for the next run: whatever comes now goes behind them. For the end of the runtime.
     pub(super) fn stay_behind(&self) {
         let _state = lock(&self.state);
@@ -226,7 +268,8 @@ impl Backlog {
 
     /// Something of it is on disk, or on its way there, or in its lane.
     pub(super) fn has_rows(&self) -> bool {
-        self.has_in_line() || self.is_behind() || self.lane.get().is_some_and(|lane| lane.waiting().0 > 0)
+        let has_in_lane = || self.lane.get().is_some_and(|lane| lane.waiting().0 > 0);
+        self.has_in_line() || self.is_behind() || has_in_lane() || self.live_lane().is_some()
     }
 
     /// Rows are on their way to the disk.
@@ -258,9 +301,14 @@ impl Backlog {
             return false;
         }
         let last = *before.last.get_or_init(|| lock(&self.state).last_arrived);
+        // SAFETY: as above.
+        let live = self.live_lane().and_then(|lane| unsafe { lane.peek() });
+        if live.and_then(|record| record.row).is_some_and(|row| row.get() <= last) {
+            return false;
+        }
         match head.and_then(|record| record.row) {
             Some(row) => row.get() > last,
-            None => !self.is_behind() || self.watermark() >= last,
+            None => !self.is_behind() || lock(&self.state).watermark >= last,
         }
     }
 
@@ -292,19 +340,28 @@ impl Backlog {
         }
     }
 
-    /// Takes note of a committed row: it goes into the lane, or stays on disk until it is read from there. The caller announces
-    /// the lane. `[writer]`
-    pub(super) fn arrived(&self, message: &StoredMessage, id: i64) {
+    /// Takes note of a committed row: it goes into a lane, or stays on disk until it is read from there. The caller announces
+    /// the lanes. `may_go_first`: it is to go before what waits, if that is wanted and there is room. `[writer]`
+    pub(super) fn arrived(&self, message: &StoredMessage, id: i64, may_go_first: bool) {
         let mut state = lock(&self.state);
         // The consumer may have read it from disk before this was told.
         if id <= state.watermark {
             return;
         }
-        state.last_arrived = id;
-        if !self.is_behind()
-            && self.push(&mut state, message, id, message.ttl_secs.map(|secs| secs.saturating_mul(1000)))
-        {
-            return;
+        let before = std::mem::replace(&mut state.last_arrived, id);
+        let left_ms = message.ttl_secs.map(|secs| secs.saturating_mul(1000));
+        if !self.is_behind() {
+            if self.push(self.lane(), &mut state, message, id, left_ms) {
+                state.watermark = id;
+                return;
+            }
+        } else if may_go_first && self.is_live_first() {
+            let lane = self.live_lane.get_or_init(|| self.new_lane());
+            if self.push(lane, &mut state, message, id, left_ms) {
+                let joins = state.live.last() == Some(before);
+                state.live.add(id, id, joins);
+                return;
+            }
         }
         self.is_behind.store(true, Ordering::SeqCst);
         state.add(1, budget::size(message).cast_signed());
@@ -322,14 +379,22 @@ impl Backlog {
         };
         let rows = disk.read_after(&self.endpoint, self.priority, after, READ)?;
         let is_last = (rows.len() as u32) < READ.messages && bytes_of(&rows) < READ.bytes;
+        if !is_last && rows.iter().all(|row| row.left_us == Some(0)) && self.skip(disk, after)? {
+            return Ok(false);
+        }
         let mut has_all = true;
         let mut state = lock(&self.state);
         for row in &rows {
+            if state.live.contains(row.id) {
+                state.watermark = row.id;
+                continue;
+            }
             let left_ms = row.left_us.map(|left_us| left_us / 1000);
-            if !self.push(&mut state, &row.message, row.id, left_ms) {
+            if !self.push(self.lane(), &mut state, &row.message, row.id, left_ms) {
                 has_all = false;
                 break;
             }
+            state.watermark = row.id;
             if row.id <= state.last_arrived {
                 state.no_longer_unread(1, budget::size(&row.message));
             }
@@ -341,10 +406,28 @@ impl Backlog {
             // What is counted later is gone.
             (state.unread, state.unread_bytes, state.is_counted) = (0, 0, true);
         }
+        let watermark = state.watermark;
+        state.live.forget_up_to(watermark);
         Ok(!rows.is_empty())
     }
 
-    fn push(&self, state: &mut State, message: &StoredMessage, id: i64, left_ms: Option<u64>) -> bool {
+    /// Goes on to the next row that is not over, or as far as one look goes: what is over is left to whoever removes it, so that
+    /// nobody waits for that. False where it cannot be remembered. `[consumer]`
+    fn skip(&self, disk: &Disk, after: i64) -> Result<bool, StoreError> {
+        if lock(&self.state).skipped.len() >= MAX_SKIPPED {
+            return Ok(false);
+        }
+        let until = disk.next_living(&self.endpoint, self.priority, after, LOOK)?;
+        let mut state = lock(&self.state);
+        if until > after {
+            let joins = state.skipped.last() == Some(after);
+            state.skipped.add(after.saturating_add(1), until, joins);
+            state.watermark = until;
+        }
+        Ok(until > after)
+    }
+
+    fn push(&self, lane: &Lane, state: &mut State, message: &StoredMessage, id: i64, left_ms: Option<u64>) -> bool {
         let Some(row_id) = NonZeroI64::new(id) else { return true };
         let is_of = |source: &&Arc<Source>| {
             source.epoch == message.epoch && source.identity == message.sender && source.output == message.output
@@ -365,14 +448,11 @@ impl Backlog {
             small if small.len() <= INLINE_BODY => Body::Inline(small),
             large => Body::Buffer(lane::host_buffer(memory::copied(large))),
         };
-        // SAFETY: only whoever holds the lock of the state pushes into this lane.
-        let pushed = unsafe { self.lane().push(&entry, body) };
+        // SAFETY: only whoever holds the lock of the state pushes into its lanes.
+        let pushed = unsafe { lane.push(&entry, body) };
         state.source = Some(source);
         match pushed {
-            Ok(()) => {
-                state.watermark = id;
-                true
-            }
+            Ok(()) => true,
             Err(body) => {
                 if let Body::Buffer(buffer) = body {
                     lane::release(buffer);

@@ -5,7 +5,7 @@
 //! takes its place is a new one, and its consumer does not touch it before all that it stands behind is through. Rows know their
 //! numbers: they let lanes that were left go first where these hold smaller ones of the same output.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,6 +30,8 @@ pub(super) struct Lanes {
     left: Vec<(u32, Held)>,
     /// What was taken out of lanes that are forgotten.
     taken: HashMap<OutputKey, (Arc<Source>, u64)>,
+    /// Outputs whose messages go to disk first, with the priority.
+    stored: HashSet<(OutputKey, u32)>,
 }
 
 /// What has to be through before a lane is touched.
@@ -141,6 +143,7 @@ impl Queue {
         keeping: Keeping,
         is_new: bool,
     ) -> Option<Arc<Before>> {
+        lanes.stored.remove(&((source.identity.clone(), source.output.clone()), priority));
         if !is_new {
             return None;
         }
@@ -148,6 +151,7 @@ impl Queue {
         // What spills goes to disk behind the rows by itself.
         let rows = match keeping {
             Keeping::Spilling => None,
+            _ if self.is_live_first.load(Ordering::Relaxed) => None,
             _ => lane::lock(&self.backlogs)
                 .get(&priority)
                 .and_then(|backlog| Some((backlog.clone(), backlog.rows_before()?))),
@@ -161,9 +165,16 @@ impl Queue {
     /// The messages of an output become rows from now on: what was sent by another way goes first.
     pub(super) fn leave_for_rows(&self, source: &Source, priority: u32) {
         let mut lanes = lane::lock(&self.lanes);
+        lanes.stored.insert(((source.identity.clone(), source.output.clone()), priority));
         if !lanes.leave_others(source, priority, Keeping::Spilling).is_empty() {
             self.has_left.store(true, Ordering::Release);
         }
+    }
+
+    /// True where a row is live: somebody consumes, and its output does not send by a lane that goes before all rows anyway.
+    pub(super) fn is_live(&self, sender: &Arc<str>, output: &Arc<str>, priority: u32) -> bool {
+        let is_asked = self.is_live_first.load(Ordering::Relaxed) && self.inbox.is_consumed();
+        is_asked && lane::lock(&self.lanes).stored.contains(&((sender.clone(), output.clone()), priority))
     }
 
     /// True while an older message of the same output is in a lane that was left. `record` has a row.

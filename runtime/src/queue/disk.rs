@@ -18,7 +18,9 @@ use super::lane::lock;
 pub use super::settling::{End, RowBehind, Settlement, Settling};
 use super::store_clock::StoreClock;
 use crate::clock;
+use crate::database::tables::clock as clock_table;
 use crate::database::tables::ids::Ids;
+use crate::database::tables::keeping;
 use crate::database::tables::loss::{self, LossLine, LossTotal};
 pub use crate::database::tables::queue::ReadLimits;
 use crate::database::tables::queue::{self, ClockMark, Endpoints, ReadMessage, StoredMessage, Tries};
@@ -147,7 +149,7 @@ impl Disk {
     }
 
     /// Stores messages before all that is there, in order, and behind those that this stored before; `behind` goes behind all that
-    /// is there. Waits for the disk. For the end of the runtime.
+    /// is there, but for what its outputs sent later. Waits for the disk. For the end of the runtime.
     pub fn keep(&self, rows: &[StoredMessage], behind: &[StoredMessage]) -> Result<(), StoreError> {
         self.budget.take_rows_anyway(rows);
         self.budget.take_rows_anyway(behind);
@@ -155,13 +157,10 @@ impl Disk {
         let mut last = lock(&self.shared.kept);
         let (before, shared) = (*last, self.shared.clone());
         let stored = self.database.call(File::Queue, move |tx| {
-            let last_ones: Vec<_> = last_ones.iter().map(|row| (row, mark.monotonic_us)).collect();
-            if !last_ones.is_empty() {
-                queue::append(tx, &last_ones, mark, &shared.ids, &mut Endpoints::default())?;
-            }
+            keeping::put_behind(tx, &last_ones, mark, &shared.ids)?;
             match kept.is_empty() {
                 true => Ok(before),
-                false => queue::put_before(tx, &kept, mark, before).map(Some),
+                false => keeping::put_before(tx, &kept, mark, before).map(Some),
             }
         });
         *last = stored?;
@@ -310,6 +309,20 @@ impl Disk {
             self.shared.tried_count.store(known.len(), Ordering::Relaxed);
         }
         Ok(found)
+    }
+
+    /// The id before that of the next message above `after_id` whose time to live is not over; or the last one of `limit` that
+    /// were looked at.
+    pub fn next_living(
+        &self,
+        endpoint: &Arc<str>,
+        priority: u32,
+        after_id: i64,
+        limit: u32,
+    ) -> Result<i64, StoreError> {
+        let now_us = self.clock.now_us();
+        let look = |conn: &_| clock_table::next_living(conn, endpoint, priority, (after_id, limit), now_us);
+        self.database.read(File::Queue, look)
     }
 
     /// How often a row had been delivered before it was read from disk.

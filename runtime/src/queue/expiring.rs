@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::lane::lock;
-use super::losses::EXPIRED;
+use super::losses::{EXPIRED, line};
 use crate::clock;
 use crate::database::tables::clock::{self as clock_table, ExpiredRow};
 use crate::database::tables::loss::{self, LossRow};
@@ -23,9 +23,8 @@ const MOST_LOOKED_AT: u32 = STEP * 256;
 /// Between two looks. What a consumer is just reading has been read by then, so that it is known to be its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Up to which row a consumer has taken messages of an endpoint and priority into memory: those are its own. `[writer]`, must not
-/// wait.
-pub type InHands = dyn Fn(&Arc<str>, u32) -> i64 + Send + Sync;
+/// Whether a consumer has taken a row of an endpoint and priority into memory: it is its own then. `[writer]`, must not wait.
+pub type InHands = dyn Fn(&Arc<str>, u32, i64) -> bool + Send + Sync;
 
 /// Hears of what is gone how many rows were of an endpoint and priority, and what the ledger has of it, once it has it.
 /// `[writer]`, must not wait.
@@ -95,7 +94,7 @@ impl Disk {
             while rows.is_empty() && !is_all && limit <= MOST_LOOKED_AT {
                 rows = clock_table::expired(tx, until_us, limit)?;
                 is_all = rows.len() < limit as usize;
-                rows.retain(|row| row.id > seen.in_hands(&row.endpoint, row.priority));
+                rows.retain(|row| !seen.is_in_hands(&row.endpoint, row.priority, row.id));
                 limit *= 4;
             }
             is_all &= rows.len() <= STEP as usize;
@@ -148,18 +147,20 @@ impl Disk {
         expiring.is_under_way.store(false, Ordering::Release);
     }
 
-    /// Says what expired in the hands of consumers and is in the ledger now. `[writer]`
-    pub(super) fn tell_expired(&self, losses: Vec<LossRow>) {
-        let Some(first) = losses.first() else { return };
-        let messages: u64 = losses.iter().map(|loss| loss.count).sum();
-        tracing::error!(endpoint = first.endpoint, messages, "messages outlived their time to live and are lost");
-        if let Some(gone) = self.shared.gone.get() {
+    /// Says what expired or was set aside in the hands of consumers and is in the ledger now. `[writer]`
+    pub(super) fn tell_ledger(&self, losses: Vec<LossRow>) {
+        let expired = || losses.iter().filter(|loss| loss.reason == EXPIRED);
+        let messages: u64 = expired().map(|loss| loss.count).sum();
+        if let Some(first) = expired().next() {
+            tracing::error!(endpoint = first.endpoint, messages, "messages outlived their time to live and are lost");
+        }
+        if let Some(gone) = self.shared.gone.get().filter(|_| !losses.is_empty()) {
             gone(&BTreeMap::new(), losses);
         }
     }
 
     /// Says which rows are in the hands of consumers; once, before anything is sent.
-    pub fn on_expiry(&self, in_hands: impl Fn(&Arc<str>, u32) -> i64 + Send + Sync + 'static) {
+    pub fn on_expiry(&self, in_hands: impl Fn(&Arc<str>, u32, i64) -> bool + Send + Sync + 'static) {
         let _ = self.shared.in_hands.set(Box::new(in_hands));
     }
 
@@ -168,34 +169,19 @@ impl Disk {
         let _ = self.shared.gone.set(Box::new(gone));
     }
 
-    fn in_hands(&self, endpoint: &Arc<str>, priority: u32) -> i64 {
+    fn is_in_hands(&self, endpoint: &Arc<str>, priority: u32, row: i64) -> bool {
         match self.shared.in_hands.get() {
-            Some(in_hands) => in_hands(endpoint, priority),
+            Some(in_hands) => in_hands(endpoint, priority, row),
             // Nobody takes what is meant for the hub; whoever takes other messages looks for himself.
-            None if &**endpoint == "$upstream" => 0,
-            None => i64::MAX,
+            None => &**endpoint != "$upstream",
         }
     }
 }
 
 /// Ledger lines of messages: numbers that follow each other are one range.
 fn ranges(rows: &[ExpiredRow]) -> Vec<LossRow> {
-    let of = |row: &ExpiredRow| expired(&row.sender, &row.output, &row.endpoint, row.number);
+    let of = |row: &ExpiredRow| line(&row.sender, &row.output, &row.endpoint, EXPIRED, row.number);
     loss::joined(rows.iter().map(of).collect())
-}
-
-/// The line of the ledger for a message whose time to live is over.
-pub fn expired(sender: &str, output: &str, endpoint: &str, number: (u64, u64)) -> LossRow {
-    LossRow {
-        sender: sender.to_owned(),
-        output: output.to_owned(),
-        endpoint: endpoint.to_owned(),
-        reason: EXPIRED.to_owned(),
-        first: number,
-        last: number,
-        count: 1,
-        is_upper_bound: false,
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! A gate for listeners: of what they would hear each so-manieth message, and no more in a second than they want.
+//! A gate for listeners: of what they would hear each so-manieth message, and no more in any second than they want.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,31 @@ use crate::clock;
 pub struct Gate {
     /// Each so-manieth; 1: all.
     sample: u64,
-    /// In a second; `None`: any number.
+    /// In any second; `None`: any number.
     rate: Option<u32>,
     seen: AtomicU64,
     left_out: AtomicU64,
-    second: std::sync::Mutex<Second>,
+    passed: std::sync::Mutex<Passed>,
 }
 
-/// The second that is running, and how many it has let through.
-struct Second {
-    since: Instant,
-    admitted: u32,
+/// When the last messages passed, as many as may in a second, the oldest first.
+///
+/// A count that begins anew each second would let through twice as many around the beginning of one.
+#[derive(Default)]
+struct Passed(VecDeque<Instant>);
+
+impl Passed {
+    /// Whether one more passes at `now`, with no more than `rate` in the second that ends there. It never comes before the last.
+    fn admits(&mut self, rate: u32, now: Instant) -> bool {
+        if self.0.len() >= rate as usize {
+            match self.0.front() {
+                Some(oldest) if now.duration_since(*oldest) >= Duration::from_secs(1) => drop(self.0.pop_front()),
+                _ => return false,
+            }
+        }
+        self.0.push_back(now);
+        true
+    }
 }
 
 impl Gate {
@@ -31,7 +46,7 @@ impl Gate {
             rate,
             seen: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
-            second: std::sync::Mutex::new(Second { since: clock::now(), admitted: 0 }),
+            passed: std::sync::Mutex::default(),
         })
     }
 
@@ -41,16 +56,12 @@ impl Gate {
             return false;
         }
         let Some(rate) = self.rate else { return true };
-        let now = clock::now();
-        let mut second = lock(&self.second);
-        if now.duration_since(second.since) >= Duration::from_secs(1) {
-            *second = Second { since: now, admitted: 0 };
-        }
-        if second.admitted < rate {
-            second.admitted += 1;
+        let mut passed = lock(&self.passed);
+        // With the lock, so that the times are in order.
+        if passed.admits(rate, clock::now()) {
             return true;
         }
-        drop(second);
+        drop(passed);
         self.left_out.fetch_add(1, Ordering::Relaxed);
         false
     }
@@ -77,6 +88,17 @@ mod tests {
         assert_eq!(admitted, [true, false, false, true, false, false, true]);
         assert_eq!(gate.take_left_out(), 0);
         assert!(Gate::new(1, None).is_none());
+    }
+
+    #[test]
+    fn in_no_second_pass_more_than_the_rate() {
+        let start = clock::now();
+        let mut passed = Passed::default();
+        let mut admits = |at_ms: u64| passed.admits(3, start + Duration::from_millis(at_ms));
+        // Three late in the first second, and as many as possible from then on.
+        let at = [900, 950, 999, 1000, 1500, 1899, 1900, 1901, 1950, 1998, 1999, 2000, 2900];
+        let admitted: Vec<u64> = at.into_iter().filter(|at| admits(*at)).collect();
+        assert_eq!(admitted, [900, 950, 999, 1900, 1950, 1999, 2900]);
     }
 
     #[test]

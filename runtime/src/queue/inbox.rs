@@ -109,6 +109,11 @@ impl Inbox {
         (returned.len() as u64, returned.iter().map(|kept| kept.message().body_len as u64).sum())
     }
 
+    /// True while somebody consumes.
+    pub(super) fn is_consumed(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == TAKEN
+    }
+
     pub(super) fn make_ready(&self, lane: Arc<QueueLane>) {
         self.enlist(lane);
         self.wake();

@@ -187,6 +187,12 @@ impl Ingest {
             .clone()
     }
 
+    /// Whether a sender of this run has opened an output of this name, in any case of its letters.
+    pub fn has_output(&self, sender: &Identity, name: &str) -> bool {
+        let sender = sender.to_string();
+        lock(&self.outputs).keys().any(|(of, output)| **of == *sender && output.eq_ignore_ascii_case(name))
+    }
+
     /// Whether a sender is to end now: a thread of it that a route with `onFull: block` holds goes on at once then.
     pub fn set_ending(&self, sender: &Identity, is_ending: bool) {
         let sender = sender.to_string();

@@ -51,6 +51,20 @@ impl Loss {
     }
 }
 
+/// The line of the ledger for one message. `number`: its epoch and sequence.
+pub fn line(sender: &str, output: &str, endpoint: &str, reason: &str, number: (u64, u64)) -> LossRow {
+    LossRow {
+        sender: sender.to_owned(),
+        output: output.to_owned(),
+        endpoint: endpoint.to_owned(),
+        reason: reason.to_owned(),
+        first: number,
+        last: number,
+        count: 1,
+        is_upper_bound: false,
+    }
+}
+
 type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
 
 /// The ledger of this run; what was counted since the last [`Losses::take`] is not on disk yet.
@@ -96,8 +110,7 @@ impl Losses {
         let is_first = ranges.is_empty();
         append(ranges, loss);
         drop(fresh);
-        // Parked is not lost: whoever parks says more about it.
-        if is_first && ![PARKED, WITHDRAWN].contains(&reason) {
+        if is_first && reason != WITHDRAWN {
             // In the log of whose it was: however often it happens, it takes nobody else's room.
             let module = source.identity.rsplit_once("/modules/").map(|(_, name)| name);
             tracing::error!(module, sender = %source.identity, output = %source.output, %endpoint, reason, sequence, "message lost");

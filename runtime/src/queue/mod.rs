@@ -27,6 +27,7 @@ pub mod lane;
 pub mod losses;
 pub mod outgoing;
 mod placing;
+mod ranges;
 mod record;
 pub mod sequences;
 mod settled;
@@ -210,15 +211,6 @@ impl Queue {
         lane::lock(&self.backlogs).values().for_each(|backlog| backlog.set_live_first(is_live_first));
     }
 
-    /// Puts the lane of a backlog on the ready list if it is not there, and wakes the consumer.
-    pub(super) fn announce_rows(self: &Arc<Self>, backlog: &Arc<Backlog>) {
-        if backlog.lane().needs_schedule() {
-            let (lane, stock) = (backlog.lane().clone(), Stock::Rows(backlog.clone()));
-            let lane = QueueLane { lane, queue: self.clone(), priority: backlog.priority(), stock, before: None };
-            self.inbox.make_ready(Arc::new(lane));
-        }
-    }
-
     /// The messages of an output become rows from now on, or no longer: those that came before by the other way go first. True
     /// where there are any.
     pub(super) fn keep_order(&self, source: &Source, priority: u32, become_rows: bool) -> bool {
@@ -238,9 +230,10 @@ impl Queue {
     /// True while something waits in lanes that comes before the backlog of this priority.
     fn has_before_rows(&self, priority: u32) -> bool {
         let lanes = lane::lock(&self.lanes);
-        let mut before =
-            lanes.current.iter().filter(|(key, _)| key.priority == priority && key.keeping == Keeping::Spilling);
-        before.any(|(_, held)| held.lane.waiting().0 > 0)
+        let is_any_kind = self.is_live_first.load(Ordering::Relaxed);
+        let is_before = |key: &LaneKey| is_any_kind || key.keeping == Keeping::Spilling;
+        let mut before = lanes.current.iter().filter(|(key, _)| key.priority == priority && is_before(key));
+        before.any(|(_, held)| held.waiting().0 > 0)
     }
 
     /// All lanes of messages that are in memory only.
@@ -318,6 +311,8 @@ enum Stock {
     Spilling(Arc<Backlog>),
     /// The lane is that of a backlog, and is filled from there.
     Rows(Arc<Backlog>),
+    /// Nothing: rows come into it that go before those of their backlog.
+    Live,
     /// It is filled from there.
     Kept(Arc<Evicting>),
 }
@@ -377,7 +372,7 @@ impl QueueLane {
         match &self.stock {
             Stock::None => true,
             Stock::Spilling(backlog) => !backlog.is_spilling(),
-            Stock::Rows(_) | Stock::Kept(_) => false,
+            Stock::Rows(_) | Stock::Live | Stock::Kept(_) => false,
         }
     }
 
@@ -386,7 +381,7 @@ impl QueueLane {
         let own = match &self.stock {
             Stock::None => Keeping::Plain,
             Stock::Kept(kept) => Keeping::Evicting(kept.on_full()),
-            Stock::Spilling(_) | Stock::Rows(_) => Keeping::Spilling,
+            Stock::Spilling(_) | Stock::Rows(_) | Stock::Live => Keeping::Spilling,
         };
         Arc::ptr_eq(&self.queue, queue) && self.priority == priority && own == keeping
     }
@@ -395,7 +390,7 @@ impl QueueLane {
     #[inline]
     pub fn restock(&self, disk: Option<&Disk>) -> Restocked {
         match &self.stock {
-            Stock::None | Stock::Spilling(_) => Restocked::Empty,
+            Stock::None | Stock::Spilling(_) | Stock::Live => Restocked::Empty,
             Stock::Kept(kept) if kept.refill(&self.lane) => Restocked::Filled,
             Stock::Kept(_) => Restocked::Empty,
             Stock::Rows(backlog) => self.restock_rows(backlog, disk),
@@ -428,9 +423,12 @@ impl QueueLane {
         match &self.stock {
             Stock::Rows(backlog) => {
                 // SAFETY: the caller's promise.
-                ((backlog.is_spilling() || backlog.is_live_first()) && self.queue.has_before_rows(self.priority))
+                backlog.live_lane().is_some()
+                    || ((backlog.is_spilling() || backlog.is_live_first()) && self.queue.has_before_rows(self.priority))
                     || unsafe { self.queue.has_older(record, self.priority) }
             }
+            // SAFETY: the caller's promise.
+            Stock::Live => unsafe { self.queue.has_older(record, self.priority) },
             _ => false,
         }
     }
@@ -460,7 +458,7 @@ impl QueueLane {
     /// The caller is the inbox's one consumer.
     pub unsafe fn unschedule(&self) -> bool {
         let has_more = || match &self.stock {
-            Stock::None | Stock::Spilling(_) => false,
+            Stock::None | Stock::Spilling(_) | Stock::Live => false,
             Stock::Rows(backlog) => backlog.is_behind(),
             Stock::Kept(kept) => kept.waiting().0 > 0,
         };

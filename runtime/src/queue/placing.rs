@@ -253,7 +253,7 @@ impl Placing<'_> {
     fn begin_spilling(&self, backlog: &Arc<Backlog>, queue: &Queue) -> InLine {
         let mut line = InLine::default();
         line.add(backlog);
-        if !backlog.is_spilling() {
+        if !backlog.is_spilling() && backlog.is_to_be_told() {
             tracing::warn!(
                 endpoint = %queue.endpoint(),
                 "its queue is full and stays so; what comes for it goes to disk until it has caught up"

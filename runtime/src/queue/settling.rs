@@ -49,8 +49,8 @@ pub struct RowBehind {
 pub enum End {
     /// It is done with.
     Handled,
-    /// It is set aside. With a message: that one, which had no row yet.
-    Parked(Parking, Option<StoredMessage>),
+    /// It is set aside; the ledger has it in the same change. With a message: that one, which had no row yet.
+    Parked(Parking, LossRow, Option<StoredMessage>),
     /// It stays, and has been tried so often.
     Tried(Tries),
     /// Its time to live was over; the ledger has it in the same change, so that no kill comes between.
@@ -290,7 +290,7 @@ impl Settling {
         let (mut hand, shared) = (hand, &self.disk.shared);
         hand.endpoints.settle(true);
         let count = hand.items.len();
-        self.disk.tell_expired(std::mem::take(&mut hand.losses));
+        self.disk.tell_ledger(std::mem::take(&mut hand.losses));
         for item in hand.items.into_values() {
             let Item { settlement: Settlement { row, end, staged, line, .. }, was_there, first, .. } = item;
             if let Some(row) = row.filter(|_| was_there && !matches!(end, End::Tried(_))) {
@@ -300,7 +300,7 @@ impl Settling {
                     _ => self.disk.budget.give(&row.endpoint, row.bytes),
                 }
                 shared.forget_tries(row.id.get());
-            } else if matches!(end, End::Parked(_, Some(_))) {
+            } else if matches!(end, End::Parked(.., Some(_))) {
                 shared.parked.fetch_add(1, Ordering::Relaxed);
             }
             if !staged.is_empty() {
@@ -356,7 +356,7 @@ impl Settlement {
     /// The message that is set aside and has no row yet.
     fn parked(&self) -> Option<&StoredMessage> {
         match &self.end {
-            End::Parked(_, message) => message.as_ref(),
+            End::Parked(.., message) => message.as_ref(),
             _ => None,
         }
     }
@@ -386,11 +386,15 @@ impl Hand {
             let row = item.settlement.row.as_ref().map(|row| row.id.get());
             match (&item.settlement.end, row) {
                 (End::Handled, Some(row)) => item.was_there = queue::delete(tx, &[row])? > 0,
-                (End::Parked(parking, _), Some(row)) => item.was_there = queue::park(tx, row, parking)?,
-                (End::Parked(parking, Some(message)), None) => {
+                (End::Parked(parking, line, _), Some(row)) => {
+                    item.was_there = queue::park(tx, row, parking)?;
+                    losses.extend(item.was_there.then(|| line.clone()));
+                }
+                (End::Parked(parking, line, Some(message)), None) => {
                     let message = [(message, item.monotonic_us)];
                     let id = queue::append(tx, &message, disk.clock.mark(), &disk.shared.ids, endpoints)?;
                     queue::park(tx, id, parking)?;
+                    losses.push(line.clone());
                 }
                 (End::Tried(tries), Some(row)) => queue::note_tries(tx, row, *tries)?,
                 (End::Expired(loss), Some(row)) => {
@@ -398,7 +402,7 @@ impl Hand {
                     // Else it is in the ledger already.
                     losses.extend(item.was_there.then(|| loss.clone()));
                 }
-                (End::Handled | End::Parked(_, None) | End::Tried(_) | End::Expired(_), None) => {}
+                (End::Handled | End::Parked(.., None) | End::Tried(_) | End::Expired(_), None) => {}
             }
         }
         if !losses.is_empty() {

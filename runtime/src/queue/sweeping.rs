@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::disk::{End, RowBehind, Settlement};
-use super::expiring::expired;
 use super::ingest::{InLine, Ingest};
 use super::lane::lock;
+use super::losses;
 use super::losses::EXPIRED;
 use super::{Consumer, Inbox, QueueLane, Record, Restocked, Source};
 use crate::database::tables::loss::LossRow;
@@ -75,5 +75,5 @@ impl Ingest {
 /// What the ledger has of a message that has expired.
 pub(crate) fn expired_of(lane: &QueueLane, record: &Record<'_>) -> LossRow {
     let Source { identity, output, epoch } = record.source;
-    expired(identity, output, lane.queue.endpoint(), (*epoch, record.sequence))
+    losses::line(identity, output, lane.queue.endpoint(), losses::EXPIRED, (*epoch, record.sequence))
 }

@@ -112,7 +112,7 @@ pub struct RouteSpec {
     /// With [`OnFull::Block`]: for how long its senders are held at most; `None`: [`DEFAULT_BLOCK`].
     #[serde(default)]
     pub block_ms: Option<u32>,
-    /// Largest body, for memory routes; `None`: the device's limit.
+    /// Largest message, body and properties together, for memory routes; `None`: the device's limit.
     #[serde(default)]
     pub max_message_bytes: Option<u32>,
 }
@@ -178,7 +178,7 @@ pub struct TargetSpec {
     pub on_full: OnFull,
     /// With [`OnFull::Block`]: for how long.
     pub block: Duration,
-    /// Largest body.
+    /// Largest message, body and properties together.
     pub max_message_bytes: Option<u32>,
 }
 

@@ -108,7 +108,11 @@ impl Source {
                 _ if segment.contains('*') => {
                     let whole = segment.replace('*', "");
                     let message = format!("'*' stands for whole names, not for a part of one as in {segment:?}");
-                    return Err(problem(at, message, &format!("write {whole} for exactly that, or * alone for all")));
+                    let hint = match &*whole {
+                        "" => "write * alone for all".to_owned(),
+                        whole => format!("write {whole} for exactly that, or * alone for all"),
+                    };
+                    return Err(problem(at, message, &hint));
                 }
                 _ => {}
             }
@@ -204,6 +208,13 @@ mod tests {
             assert_eq!([&output, &device].map(|path| source(pattern).matches(path)), expected, "{pattern}");
         }
         assert!(Source::parse("/losses/module/a").is_err());
+    }
+
+    #[test]
+    fn a_star_within_a_name_is_told_what_to_write() {
+        let hint = |pattern| Source::parse(pattern).err().unwrap().hint;
+        assert_eq!(hint("/messages/modules/fil*"), "write fil for exactly that, or * alone for all");
+        assert_eq!(hint("/messages/**"), "write * alone for all");
     }
 
     #[test]

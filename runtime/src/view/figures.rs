@@ -30,6 +30,10 @@ pub struct InstanceFigures {
     pub failed_exits: u64,
     /// Failures since it last ran steadily.
     pub failures: u32,
+    /// Deliveries that ended with a retry, and are repeated.
+    pub retries: u64,
+    /// Deliveries that ended with a fault or a panic, and are repeated.
+    pub faults: u64,
     /// Microseconds since 1970-01-01 UTC.
     pub last_start_us: Option<i64>,
     /// Microseconds since 1970-01-01 UTC.

@@ -32,7 +32,8 @@ pub struct LossEntry {
     /// The endpoint that did not get the messages.
     pub endpoint: String,
     /// `full`, `tooLarge`, `expired`, `storeFull`, `notStored`, `parked`, `purged`, `stopped`, `runtimeDied`, `dropOldest` or
-    /// `dropNewest`; `notAcknowledged`: numbers skipped at an unclean end, which no acknowledged message has; `withdrawn`: numbers of
+    /// `dropNewest`; `notAcknowledged`: among these numbers an unclean end skipped some, of which
+    /// no message was acknowledged (those that were are not lost); `withdrawn`: numbers of
     /// what a handler staged that failed; `bookLost`: another epoch began.
     pub reason: String,
     /// How many.

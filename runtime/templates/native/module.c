@@ -63,8 +63,10 @@ static DrStatus start(void *instance, const DrSink *error) {
   return DR_OK;
 }
 
-/* What is sent and reported with the delivery is committed together with the removal of the message, once
- * it is accepted. Otherwise nothing of it remains: the message comes again, or is set aside (DR_PARK). */
+/* What is sent along durable routes ("durability": "disk") or reported with the delivery is committed together
+ * with the removal of the message, once it is accepted. Otherwise nothing of that remains: the message comes
+ * again, or is set aside (DR_PARK). What is sent along routes in memory stays sent, and is sent again by the
+ * next try. */
 static DrVerdict on_message(void *instance, uint64_t delivery, const DrMessage *message, const DrSink *reason) {
   Alarm *alarm = instance;
   DrReading reading;

@@ -76,8 +76,10 @@ class Alarm {
 
   void stop() { heartbeat_.reset(); }
 
-  // What is sent and reported with the delivery is committed together with the removal of the message, once
-  // it is accepted. Otherwise nothing of it remains: the message comes again, or is set aside (DR_PARK).
+  // What is sent along durable routes ("durability": "disk") or reported with the delivery is committed together
+  // with the removal of the message, once it is accepted. Otherwise nothing of that remains: the message comes
+  // again, or is set aside (DR_PARK). What is sent along routes in memory stays sent, and is sent again by the
+  // next try.
   DrVerdict on_message(uint64_t delivery, const DrMessage &message, const DrSink *reason) {
     DrReading reading;
     if (dr_reading_read(dr_body(&message), &reading) != DR_OK) {

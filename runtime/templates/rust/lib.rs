@@ -47,9 +47,10 @@ impl Module for Alarm {
         Ok(())
     }
 
-    /// `Ok`: what was sent and reported through `delivery` is committed together with the removal of the
-    /// message. On an error nothing of it remains: the message comes again, or is set aside where
-    /// `Fault::park` says that it can never be handled.
+    /// `Ok`: what was sent along durable routes (`"durability": "disk"`) or reported through `delivery` is
+    /// committed together with the removal of the message. On an error nothing of that remains: the message
+    /// comes again, or is set aside where `Fault::park` says that it can never be handled. What was sent along
+    /// routes in memory stays sent, and is sent again by the next try.
     fn on_message(&mut self, message: &Message<'_>, delivery: &Delivery<'_>) -> Result<(), Fault> {
         let reading = Reading::parse(message.body()).map_err(Fault::park)?;
         let Some(value) = reading.number().filter(|value| *value > self.limit) else {

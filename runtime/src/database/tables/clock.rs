@@ -92,6 +92,32 @@ pub fn save(conn: &Connection, noted: &Noted, offset_us: Option<i64>) -> rusqlit
     Ok(())
 }
 
+/// The id before that of the next waiting message of an endpoint and priority whose time to live is not over at `now_us` of the
+/// store's time; or the last id of as many as are looked at. `after`: the id to begin behind, and how many.
+pub fn next_living(
+    conn: &Connection,
+    endpoint: &str,
+    priority: u32,
+    (after_id, limit): (i64, u32),
+    now_us: i64,
+) -> rusqlite::Result<i64> {
+    let mut select = conn.prepare_cached(
+        "SELECT id, coalesce(ttl_from_us + ttl_left_us <= ?5, 0) FROM message
+         WHERE endpoint = (SELECT id FROM endpoint WHERE name = ?1) AND state = 0 AND priority = ?2 AND id > ?3
+         ORDER BY id LIMIT ?4",
+    )?;
+    let mut rows = select.query(params![endpoint, priority, after_id, limit, now_us])?;
+    let mut last = after_id;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        if !row.get(1)? {
+            return Ok(id - 1);
+        }
+        last = id;
+    }
+    Ok(last)
+}
+
 /// Adds a jump; the oldest go.
 pub fn add_jump(conn: &Connection, jump: &ClockJump) -> rusqlite::Result<()> {
     conn.execute(

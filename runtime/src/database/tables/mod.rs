@@ -9,6 +9,7 @@ pub mod deployment;
 pub mod ids;
 pub mod image;
 pub mod instance;
+pub mod keeping;
 pub mod loss;
 pub mod queue;
 pub mod reason;

@@ -8,12 +8,12 @@ use std::sync::{Arc, LazyLock};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
 
-use super::ids::{self, Ids};
+use super::ids::Ids;
 use super::loss::{self, LossRow};
 use crate::memory;
 
 /// Format of `meta` and `body` that this release writes.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// A message as it waits on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,8 +145,8 @@ impl Endpoints {
 /// Messages that one statement appends: a statement costs as much as the row that it brings.
 const APPEND_ROWS: [usize; 5] = [16, 8, 4, 2, 1];
 /// Parameters that all rows of such a statement share, and those of each.
-const SHARED: usize = 2;
-const OWN: usize = 14;
+pub(super) const SHARED: usize = 2;
+pub(super) const OWN: usize = 14;
 
 static APPEND: LazyLock<[String; 5]> = LazyLock::new(|| {
     APPEND_ROWS.map(|rows| {
@@ -195,7 +195,7 @@ pub fn append(
     Ok(first)
 }
 
-fn bind(
+pub(super) fn bind(
     insert: &mut CachedStatement<'_>,
     before: usize,
     (id, endpoint): (i64, i64),
@@ -221,38 +221,6 @@ fn bind(
         &m.body,
     ];
     own.into_iter().zip(before + 1..).try_for_each(|(value, at)| insert.raw_bind_parameter(at, value))
-}
-
-/// Ids that [`put_before`] leaves free behind its first messages, for those that it stores later.
-const KEPT_GAP: i64 = 1 << 32;
-
-/// Stores messages before all that is there, in order: their ids lie below all others, and below 0. A backlog of the last run goes
-/// behind what was in memory then. `behind`: the last id that this gave earlier in this run; these go behind it. Gives the last one.
-pub fn put_before(
-    conn: &Connection,
-    rows: &[StoredMessage],
-    mark: ClockMark,
-    behind: Option<i64>,
-) -> rusqlite::Result<i64> {
-    let first = match behind {
-        Some(last) => last + 1,
-        None => ids::take_below(conn, rows.len(), KEPT_GAP)?,
-    };
-    let own: Vec<String> = (1..=OWN).map(|n| format!("?{}", n + SHARED)).collect();
-    let mut insert = conn.prepare_cached(&format!(
-        "INSERT INTO message (id, endpoint, priority, bytes, sender, output, epoch, sequence, created_us, monotonic_us,
-         ttl_left_us, ttl_from_us, meta, body, boot, clock_trusted, format)
-         VALUES ({}, ?1, ?2, {FORMAT})",
-        own.join(", ")
-    ))?;
-    for (message, id) in rows.iter().zip(first..) {
-        insert.raw_bind_parameter(1, mark.boot)?;
-        insert.raw_bind_parameter(2, !mark.clock_doubted)?;
-        let endpoint = endpoint_id(conn, &message.endpoint)?;
-        bind(&mut insert, SHARED, (id, endpoint), message, (mark.monotonic_us, mark.store_us))?;
-        insert.raw_execute()?;
-    }
-    Ok(first + rows.len() as i64 - 1)
 }
 
 /// Something waits for an endpoint in one priority.
@@ -283,7 +251,7 @@ pub fn left(conn: &Connection) -> rusqlite::Result<Vec<Left>> {
     .collect()
 }
 
-fn endpoint_id(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
+pub(super) fn endpoint_id(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     let mut select = conn.prepare_cached("SELECT id FROM endpoint WHERE name = ?1")?;
     if let Some(id) = select.query_row([name], |row| row.get(0)).optional()? {
         return Ok(id);

@@ -22,7 +22,7 @@ pub const RUNTIME_DIED: &str = "runtimeDied";
 pub const DROP_OLDEST: &str = "dropOldest";
 /// There was no room for it, and the route says that it is to go.
 pub const DROP_NEWEST: &str = "dropNewest";
-/// Numbers that were skipped at an unclean end: whatever had one of them and is not on disk was never acknowledged. Nothing is lost.
+/// Among these numbers an unclean end skipped some. What was acknowledged is on disk, or was delivered before. Nothing is lost.
 pub const NOT_ACKNOWLEDGED: &str = "notAcknowledged";
 /// Staged by a handler that failed: its next attempt sends it again, under another number. Nothing is lost.
 pub const WITHDRAWN: &str = "withdrawn";

@@ -111,7 +111,7 @@ fn ids_of_messages_that_go_before_all_others_are_not_used_again_either() {
     let (_dir, database) = opened();
     let put = |count: usize, behind: Option<i64>| {
         let rows = vec![message("a", 1); count];
-        let put = move |tx: &rusqlite::Connection| queue::put_before(tx, &rows, ClockMark::default(), behind);
+        let put = move |tx: &rusqlite::Connection| super::keeping::put_before(tx, &rows, ClockMark::default(), behind);
         database.call(File::Queue, put).unwrap()
     };
     let of_run = |count: usize| {

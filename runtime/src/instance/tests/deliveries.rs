@@ -139,8 +139,9 @@ fn a_message_that_faults_again_and_again_is_parked_and_counted_whether_deferred_
     }
     wait_until("both are parked", || house.services.disk.stored().1 == 2);
     assert_eq!(count.load(Ordering::SeqCst), 10, "five times each");
-    let losses = house.services.ingest.losses().take();
-    let parked: Vec<_> = losses.iter().map(|loss| (loss.reason, loss.first, loss.last, loss.count)).collect();
+    let losses = house.services.disk.losses().unwrap();
+    let parked: Vec<_> =
+        losses.iter().map(|line| (&*line.row.reason, line.row.first.1, line.row.last.1, line.row.count)).collect();
     assert_eq!(parked, [("parked", 1, 2, 2)]);
     assert_eq!(live.stop(), Ending::Stopped);
 }

@@ -11,6 +11,7 @@ use crate::database::Database;
 use crate::database::tables::queue::{ReadLimits, ReadMessage};
 use crate::queue::backlog::InLine;
 use crate::queue::budget::Limits;
+use crate::queue::losses;
 use crate::queue::store_clock::StoreClock;
 
 const IN: &str = "/devices/d/modules/m/inputs/in";
@@ -124,7 +125,7 @@ fn message_that_expired_goes_with_its_line_in_the_ledger_and_is_counted_once() {
     let store = Store::new();
     let line = store.line("m");
     let expired = |row: &RowBehind, sequence| {
-        let end = End::Expired(super::super::expiring::expired("/devices/d/modules/s", "out", IN, (1, sequence)));
+        let end = End::Expired(losses::line("/devices/d/modules/s", "out", IN, losses::EXPIRED, (1, sequence)));
         Settlement { row: Some(row.clone()), end, staged: Vec::new(), line: InLine::default(), before: None }
     };
     let ledger = || -> Vec<(u64, u64, u64)> {
@@ -199,9 +200,13 @@ fn a_parked_message_keeps_its_reason_and_tries_whether_it_had_a_row_or_not() {
     let store = Store::new();
     let line = store.line("m");
     let row = store.put(IN, 1);
+    let parked = |sequence| losses::line("/devices/d/modules/s", "out", IN, losses::PARKED, (1, sequence));
     let parking = |reason: &str| Parking { reason: reason.into(), at_us: 5, tries: Tries { attempts: 9, faults: 5 } };
-    line.settle(Settlement { end: End::Parked(parking("first"), None), ..handled(Some(row), Vec::new()) });
-    line.settle(Settlement { end: End::Parked(parking("second"), Some(message(IN, 2))), ..handled(None, Vec::new()) });
+    line.settle(Settlement { end: End::Parked(parking("first"), parked(1), None), ..handled(Some(row), Vec::new()) });
+    line.settle(Settlement {
+        end: End::Parked(parking("second"), parked(2), Some(message(IN, 2))),
+        ..handled(None, Vec::new())
+    });
 
     assert_eq!(store.sequences(IN), Vec::<u64>::new(), "it is not delivered again");
     let kept = store
@@ -216,6 +221,9 @@ fn a_parked_message_keeps_its_reason_and_tries_whether_it_had_a_row_or_not() {
         .unwrap();
     assert_eq!(kept, [(1, "first".into(), 5, 9), (2, "second".into(), 5, 9)]);
     assert_eq!(store.disk.stored(), (0, 2, 16));
+    let ledger = store.disk.losses().unwrap();
+    let ledger: Vec<_> = ledger.iter().map(|line| (&*line.row.reason, line.row.first.1, line.row.count)).collect();
+    assert_eq!(ledger, [("parked", 1, 2)], "no kill comes between");
 }
 
 #[test]
