@@ -162,10 +162,12 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     remove_orphans(&tx)?;
     if file == File::Queue {
         go_on_with_ids(&old, &tx)?;
-        losses = count_missing(&old, &tx)?;
+        let is_all;
+        (losses, is_all) = count_missing(&old, &tx)?;
         let missing: u64 = losses.iter().map(|line| line.count).sum();
-        if missing > 0 {
-            counts.push(format!("{missing} messages are lost, see dinrail losses"));
+        if missing > 0 || !is_all {
+            let at_least = if is_all { "" } else { "at least " };
+            counts.push(format!("{at_least}{missing} messages are lost, see dinrail losses"));
         }
     }
     tx.commit()?;
@@ -191,17 +193,18 @@ fn go_on_with_ids(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<()
 }
 
 /// Counts messages as lost that the index of the damaged file still knows and that could not be read: how many of each endpoint
-/// is all that is known of them.
-fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<Vec<LossRow>> {
+/// is all that is known of them. False: the index is damaged as well, and there may be more.
+fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<(Vec<LossRow>, bool)> {
     let mut missing: BTreeMap<i64, (u64, HashSet<i64>)> = BTreeMap::new();
     let mut is_there = tx.prepare("SELECT 1 FROM message WHERE id = ?1")?;
+    let mut is_all = false;
     for order in ["ASC", "DESC"] {
         let sql = format!(
             "SELECT endpoint, id FROM message INDEXED BY message_order ORDER BY endpoint {order}, state {order}, priority {order}, id {order}"
         );
         let Ok(mut select) = old.prepare(&sql) else { continue };
         let Ok(mut rows) = select.query([]) else { continue };
-        let is_whole = loop {
+        is_all = loop {
             match rows.next() {
                 Ok(Some(row)) => {
                     let (Ok(endpoint), Ok(id)) = (row.get(0), row.get::<_, i64>(1)) else { continue };
@@ -214,7 +217,7 @@ fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<Vec
                 Err(_) => break false,
             }
         };
-        if is_whole {
+        if is_all {
             break;
         }
     }
@@ -236,7 +239,7 @@ fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<Vec
         })
         .collect();
     loss::add(tx, &losses, clock::wall_us())?;
-    Ok(losses)
+    Ok((losses, is_all))
 }
 
 fn salvage_table(old: &Connection, tx: &Transaction<'_>, table: &str) -> rusqlite::Result<usize> {
