@@ -61,7 +61,24 @@ impl Place {
 }
 
 /// What is at a path, `Some(None)`: nothing. `None` where that cannot be said: SQLite will say what is wrong with the disk.
-#[cfg(unix)]
+///
+/// Asks for nothing else: once somebody has asked for the times of a file, Linux makes each write after that a new time, and the sync
+/// writes it to the disk too (measured: 80 us for each commit).
+#[cfg(target_os = "linux")]
+fn mark(path: &Path) -> Option<Option<Mark>> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    use rustix::io::Errno;
+    match statx(CWD, path, AtFlags::empty(), StatxFlags::INO) {
+        Ok(found) => {
+            let device = u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor);
+            Some(Some((device, found.stx_ino)))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => Some(None),
+        Err(_) => None,
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
 fn mark(path: &Path) -> Option<Option<Mark>> {
     use std::io::ErrorKind;
     use std::os::unix::fs::MetadataExt;
