@@ -35,6 +35,13 @@ fn send(runtime: &Runtime, name: &str, count: usize) {
     wait_until(SOON, "all are sent", || sent(runtime, name).len() == before + count);
 }
 
+/// Bodies that the receiver got, in order, without the one that holds it up.
+fn bodies(runtime: &Runtime) -> Vec<String> {
+    let events = runtime.events("receiver");
+    let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
+    bodies.filter(|body| *body != "block").map(str::to_owned).collect()
+}
+
 /// Numbers that a module got, without what the test sends itself.
 fn received(runtime: &Runtime, name: &str) -> Vec<usize> {
     let events = runtime.events(name);
@@ -259,10 +266,7 @@ fn order_holds_over_an_orderly_end_where_the_way_of_a_route_changed_twice_while_
         runtime.launch();
         runtime.cli(&["start", "receiver"]).ok();
 
-        let got = || -> Vec<String> {
-            let events = runtime.events("receiver");
-            events.iter().filter_map(|event| event.strip_prefix("message in 1 ")).map(str::to_owned).collect()
-        };
+        let got = || bodies(&runtime);
         let sent = (1..=4).flat_map(|bytes| (0..count).map(move |number| format!("{number} {}", "x".repeat(bytes))));
         let expected: Vec<String> = sent.collect();
         wait_until(SOON, "everything has arrived", || got().len() >= expected.len());
@@ -357,11 +361,7 @@ fn got_with_order(order: &str) -> Vec<String> {
     wait_until(SOON, "late has sent", || sent(&runtime, "late").len() == 3);
 
     std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
-    let got = || -> Vec<String> {
-        let events = runtime.events("receiver");
-        let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
-        bodies.filter(|body| *body != "block").map(str::to_owned).collect()
-    };
+    let got = || bodies(&runtime);
     wait_until(SOON, "everything has arrived", || got().len() == COUNT + 3);
     wait_until(SOON, "nothing waits", || runtime.module("receiver")["inbox"]["messages"] == 0);
     assert_eq!(losses(&runtime), []);
@@ -412,11 +412,7 @@ fn live_first_holds_for_every_kind_of_route_and_after_a_restart() {
         wait_until(SOON, "late has sent", || sent(&runtime, "late").len() == 3);
         std::fs::write(runtime.data("receiver").join("go"), "").unwrap();
 
-        let got = || -> Vec<String> {
-            let events = runtime.events("receiver");
-            let bodies = events.iter().filter_map(|event| event.strip_prefix("message in 1 "));
-            bodies.filter(|body| *body != "block").map(str::to_owned).collect()
-        };
+        let got = || bodies(&runtime);
         wait_until(SOON, "everything has arrived", || got().len() >= COUNT + 3);
         let late = (0..3).map(|number| format!("{number} x"));
         let expected: Vec<String> = late.chain((0..COUNT).map(|number| format!("{number} "))).collect();
