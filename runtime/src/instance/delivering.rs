@@ -27,6 +27,11 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// While hot: time for which messages may gather, so that sender and receiver do not fight over every single one.
 const COALESCE: Duration = Duration::from_micros(3);
+/// A yield of the processor that takes no longer has found nobody who waits for it.
+const ALONE: Duration = Duration::from_micros(2);
+/// While hot, on a processor that others use too: time for which messages may gather, and how often before the worker sleeps.
+const NAP: Duration = Duration::from_micros(100);
+const NAPS: u32 = 3;
 
 /// What a step did.
 pub enum Step {
@@ -174,7 +179,7 @@ impl Delivering {
                     Restocked::Empty => {}
                 }
                 self.is_hot |= handled > 1;
-                if self.is_hot && !consumer.has_ready() && gather(lane) {
+                if self.is_hot && !consumer.has_ready() && gather(lane, consumer) {
                     return Place::InHand;
                 }
                 // SAFETY: as above.
@@ -425,29 +430,49 @@ fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
 }
 
-/// Waits a moment for the next message of a busy lane: cheaper for both sides than sleeping and being woken.
-fn gather(lane: &QueueLane) -> bool {
-    let since = clock::now();
-    let mut is_first = true;
+/// Waits a moment for the next message of a busy lane: cheaper for both sides than sleeping and being woken. True when the lane is to
+/// be looked at again, false when the worker may sleep, or has another lane to go on with.
+///
+/// Where more threads than processors are busy, whoever looks again and again takes the processor from those it waits for, and who
+/// sleeps at once has to be woken for a few messages, at the cost of the sender. There it naps: the lane stays in its hands, so that
+/// this sender does not wake it, while anything else does.
+fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
+    // SAFETY: the caller, a worker, holds the inbox's one consumer.
+    let has_message = || unsafe { lane.lane.peek() }.is_some();
+    let (mut since, mut naps, mut is_first) = (clock::now(), 0, true);
     loop {
         for _ in 0..16 {
             std::hint::spin_loop();
         }
         // The sender may be waiting for this very processor: on an idle one this costs next to nothing.
-        if !std::mem::take(&mut is_first) {
-            std::thread::yield_now();
-        }
-        // SAFETY: the caller, a worker, holds the inbox's one consumer.
-        let has_message = unsafe { lane.lane.peek() }.is_some();
-        let waited = since.elapsed();
-        if has_message {
+        let is_shared = !std::mem::take(&mut is_first) && lets_others_run();
+        let (is_there, waited) = (has_message(), since.elapsed());
+        if is_there {
             while since.elapsed() < COALESCE.min(waited + COALESCE) {
                 std::hint::spin_loop();
             }
             return true;
         }
-        if waited > HOT_GAP {
+        if is_shared && naps < NAPS {
+            naps += 1;
+            consumer.sleep_until(Some(clock::now() + NAP));
+            let is_nudged = consumer.has_better(0);
+            if is_nudged || has_message() {
+                return true;
+            }
+            if consumer.has_ready() {
+                return false;
+            }
+            since = clock::now();
+        } else if is_shared || waited > HOT_GAP {
             return false;
         }
     }
+}
+
+/// Gives the processor to whoever waits for it; true where somebody did.
+fn lets_others_run() -> bool {
+    let since = clock::now();
+    std::thread::yield_now();
+    since.elapsed() > ALONE
 }
