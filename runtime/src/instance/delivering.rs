@@ -438,7 +438,7 @@ fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
 /// this sender does not wake it, while anything else does.
 fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
     // SAFETY: the caller, a worker, holds the inbox's one consumer.
-    let has_message = || unsafe { lane.lane.peek() }.is_some();
+    let has_message = || unsafe { lane.lane.peek() }.is_some() || lane.has_stock();
     let (mut since, mut naps, mut is_first) = (clock::now(), 0, true);
     loop {
         for _ in 0..16 {

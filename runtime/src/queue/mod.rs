@@ -452,18 +452,22 @@ impl QueueLane {
         self.before.as_ref().is_some_and(|before| unsafe { !before.is_past_rows(self) })
     }
 
+    /// True while there is something behind the lane that its consumer has yet to take into it.
+    pub fn has_stock(&self) -> bool {
+        match &self.stock {
+            Stock::None | Stock::Spilling(_) | Stock::Live => false,
+            Stock::Rows(backlog) => backlog.is_behind(),
+            Stock::Kept(kept) => kept.waiting().0 > 0,
+        }
+    }
+
     /// Takes the lane off the ready list, unless there is more: then it stays, and this says false.
     ///
     /// # Safety
     /// The caller is the inbox's one consumer.
     pub unsafe fn unschedule(&self) -> bool {
-        let has_more = || match &self.stock {
-            Stock::None | Stock::Spilling(_) | Stock::Live => false,
-            Stock::Rows(backlog) => backlog.is_behind(),
-            Stock::Kept(kept) => kept.waiting().0 > 0,
-        };
         // SAFETY: the caller's promise.
-        unsafe { self.lane.unschedule(has_more) }
+        unsafe { self.lane.unschedule(|| self.has_stock()) }
     }
 }
 
