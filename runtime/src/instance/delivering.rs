@@ -436,7 +436,7 @@ fn survive<T>(act: impl FnOnce() -> T) -> Option<T> {
 /// Where more threads than processors are busy, whoever looks again and again takes the processor from those it waits for, and who
 /// sleeps at once has to be woken for a few messages, at the cost of the sender. There it naps: the lane stays in its hands, so that
 /// this sender does not wake it, while anything else does.
-fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
+pub(super) fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
     // SAFETY: the caller, a worker, holds the inbox's one consumer.
     let has_message = || unsafe { lane.lane.peek() }.is_some() || lane.has_stock();
     let (mut since, mut naps, mut is_first) = (clock::now(), 0, true);
@@ -446,8 +446,12 @@ fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
         }
         // The sender may be waiting for this very processor: on an idle one this costs next to nothing.
         let is_shared = !std::mem::take(&mut is_first) && lets_others_run();
-        let (is_there, waited) = (has_message(), since.elapsed());
-        if is_there {
+        let waited = since.elapsed();
+        // Another lane first: its class may be a better one.
+        if consumer.has_ready() {
+            return false;
+        }
+        if has_message() {
             while since.elapsed() < COALESCE.min(waited + COALESCE) {
                 std::hint::spin_loop();
             }
@@ -456,12 +460,12 @@ fn gather(lane: &QueueLane, consumer: &mut Consumer) -> bool {
         if is_shared && naps < NAPS {
             naps += 1;
             consumer.sleep_until(Some(clock::now() + NAP));
+            if consumer.has_ready() {
+                return false;
+            }
             let is_nudged = consumer.has_better(0);
             if is_nudged || has_message() {
                 return true;
-            }
-            if consumer.has_ready() {
-                return false;
             }
             since = clock::now();
         } else if is_shared || waited > HOT_GAP {

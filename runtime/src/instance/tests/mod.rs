@@ -3,6 +3,7 @@
 mod calls;
 mod completions;
 mod deliveries;
+mod gathering;
 mod losses;
 mod signing;
 mod spills;
