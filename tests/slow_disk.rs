@@ -25,7 +25,9 @@ fn number(body: &str) -> (String, u64) {
 
 #[test]
 fn durable_senders_keep_their_order_on_a_slow_disk_and_nothing_acknowledged_is_missing() {
-    let (runtime, _disk) = Runtime::new().supply(&[fixture("numbering_sender")]).slow_disk(Duration::from_millis(5));
+    let files = ["queue.db", "queue.db-wal", "dinrail.db", "dinrail.db-wal"];
+    let (runtime, _disk) =
+        Runtime::new().supply(&[fixture("numbering_sender")]).slow_disk(&files, Duration::from_millis(5));
     let mut runtime = runtime.start();
     let outputs = ["a", "b", "c", "d"];
     let more = json!({"pauseUs": 0, "window": 16, "count": 200});

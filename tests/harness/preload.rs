@@ -38,23 +38,15 @@ impl Clock {
     }
 }
 
-/// How long each sync of a runtime's disk takes more.
+/// How long each sync of some files of a runtime takes more.
 pub struct SlowDisk {
-    /// The delay, and how many syncs were delayed.
-    numbers: File,
+    delay: File,
 }
 
 impl SlowDisk {
     /// Sets it.
     pub fn set(&self, delay: Duration) {
-        self.numbers.write_all_at(&(delay.as_micros() as i64).to_ne_bytes(), 0).unwrap();
-    }
-
-    /// Syncs whose delay has begun.
-    pub fn delayed(&self) -> i64 {
-        let mut number = [0; 8];
-        self.numbers.read_exact_at(&mut number, 8).unwrap();
-        i64::from_ne_bytes(number)
+        self.delay.write_all_at(&(delay.as_micros() as i64).to_ne_bytes(), 0).unwrap();
     }
 }
 
@@ -116,14 +108,18 @@ impl Runtime {
         (self.preload(library, vec![("DINRAIL_CLOCK_FILE", file.into())]), clock)
     }
 
-    /// With a disk that takes longer for each sync. Call it once.
-    pub fn slow_disk(self, delay: Duration) -> (Runtime, SlowDisk) {
+    /// With a disk that takes longer for each sync of the files of these names. Call it once.
+    pub fn slow_disk(self, names: &[&str], delay: Duration) -> (Runtime, SlowDisk) {
         static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
         let file = self.folder().join("sync-delay");
-        let disk = SlowDisk { numbers: shared_numbers(&file, 2) };
+        let disk = SlowDisk { delay: shared_numbers(&file, 1) };
         disk.set(delay);
         let library = LIBRARY.get_or_init(|| library("delay"));
-        (self.preload(library, vec![("DINRAIL_SYNC_DELAY_FILE", file.into())]), disk)
+        let variables = vec![
+            ("DINRAIL_SYNC_DELAY_FILE", file.into()),
+            ("DINRAIL_SYNC_DELAY_NAMES", OsString::from(names.join(":"))),
+        ];
+        (self.preload(library, variables), disk)
     }
 
     /// With a disk that can be made to fail, as far as files of these names are concerned. Call it once, and not together with other
