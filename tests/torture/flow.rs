@@ -50,7 +50,7 @@ pub struct Flow {
     pub priority: u8,
     /// Who handles them before, and sends them on.
     pub via: Option<&'static str>,
-    /// Order is promised: nobody on the way decides later about a message, and others meanwhile.
+    /// Order is promised: nobody on the way decides later about a message, and others meanwhile; nor does what is new go first.
     pub is_ordered: bool,
 }
 
@@ -72,7 +72,7 @@ const fn in_any_order(flow: Flow) -> Flow {
 
 /// All flows that are checked. What `chain` sends reaches `last` through `relay`, which handles each message by sending it on; what
 /// `pair` sends does so through `late`, where a thread decides.
-pub const FLOWS: [Flow; 17] = [
+pub const FLOWS: [Flow; 19] = [
     to(("mixed", "a"), "first", Promise::Memory(&[])),
     to(("mixed", "b"), "first", Promise::Durable),
     to(("chain", "a"), "relay", Promise::Durable),
@@ -92,11 +92,14 @@ pub const FLOWS: [Flow; 17] = [
     to(("pair", "a"), "first", Promise::Memory(&[])),
     in_any_order(to(("pair", "a"), "late", Promise::Durable)),
     in_any_order(via("late", to(("pair", "a"), "last", Promise::Durable))),
+    // What comes while the receiver is behind goes before what waits.
+    in_any_order(to(("brisk", "a"), "fresh", Promise::Memory(&[]))),
+    in_any_order(to(("brisk", "b"), "fresh", Promise::Durable)),
 ];
 
-pub const SENDERS: [&str; 7] = ["mixed", "chain", "quick", "upward", "sorter", "pushy", "pair"];
+pub const SENDERS: [&str; 8] = ["mixed", "chain", "quick", "upward", "sorter", "pushy", "pair", "brisk"];
 /// Those whose accounts are checked.
-pub const RECEIVERS: [&str; 5] = ["first", "relay", "last", "narrow", "late"];
+pub const RECEIVERS: [&str; 6] = ["first", "relay", "last", "narrow", "late", "fresh"];
 /// Gets what others get too, by a route that comes and goes.
 pub const LISTENER: &str = "aside";
 
@@ -153,11 +156,13 @@ pub fn manifest(accounts: &Path, variant: Variant, pace_us: u64) -> Manifest {
         .numbering_sender("sorter", &["a"], sender("sorter", json!({"pauseUs": pace_us, "levels": 4, "json": true})))
         .numbering_sender("pushy", &["a", "b", "c", "d"], sender("pushy", json!({"pauseUs": pace_us})))
         .numbering_sender("pair", &["a"], sender("pair", json!({"pauseUs": 2 * pace_us, "window": 8})))
+        .numbering_sender("brisk", &["a", "b"], sender("brisk", json!({"pauseUs": pace_us})))
         .numbering_receiver("first", told("first", json!({})))
         .numbering_receiver("relay", told("relay", json!({"relay": true, "relayAll": true})))
         .numbering_receiver("last", told("last", json!({})))
         .numbering_receiver("narrow", told("narrow", json!({})))
         .numbering_receiver("late", told("late", json!({"relay": true, "relayAll": true, "defer": true})))
+        .numbering_receiver("fresh", told("fresh", json!({})))
         .numbering_receiver(LISTENER, told(LISTENER, json!({})))
         .route("mixed-memory", &into(from("mixed", "a"), "first"))
         .any_route("mixed-disk", durable(into(from("mixed", "b"), "first")))
@@ -175,6 +180,9 @@ pub fn manifest(accounts: &Path, variant: Variant, pace_us: u64) -> Manifest {
         .route("pair-memory", &into(from("pair", "a"), "first"))
         .any_route("pair-disk", durable(into(from("pair", "a"), "late")))
         .any_route("pair-on", durable(into(from("late", "out"), "last")))
+        .route("brisk-memory", &into(from("brisk", "a"), "fresh"))
+        .any_route("brisk-disk", durable(into(from("brisk", "b"), "fresh")))
+        .store(json!({"endpoints": {"/modules/fresh/inputs/in": {"order": "liveFirst"}}}))
         .route("up", "FROM /messages/modules/upward/* INTO $upstream")
         .with("first", "env", json!({"VARIANT": {"value": variant.environment.to_string()}}));
     if variant.idler {
