@@ -1,5 +1,7 @@
 //! What the languages that people write here have in common: texts in quotes, and the line of a mistake with a caret under it.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Why a text in quotes cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
@@ -53,16 +55,18 @@ fn unicode(chars: &mut impl Iterator<Item = (usize, char)>) -> Option<char> {
         .then(|| char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)))?
 }
 
-/// A line with a caret under its character number `caret`, from 0; of a long line what stands around it.
+/// A line with a caret under its character number `caret`, from 0; of a long line what stands around it. Characters are as wide as
+/// terminals show them.
 pub fn excerpt(line: &str, caret: usize) -> String {
     const AROUND: usize = 60;
     let line: Vec<char> = line.chars().collect();
     let caret = caret.min(line.len());
     let (from, to) = (caret.saturating_sub(AROUND), (caret + AROUND).min(line.len()));
-    let shown: String = line[from..to].iter().map(|c| if c.is_control() { ' ' } else { *c }).collect();
+    let shown = |part: &[char]| -> String { part.iter().map(|c| if c.is_control() { ' ' } else { *c }).collect() };
+    let (width, shown) = (shown(&line[from..caret]).width(), shown(&line[from..to]));
     let before = if from > 0 { "…" } else { "" };
     let after = if to < line.len() { "…" } else { "" };
-    format!("{before}{}{after}\n{}^", shown.trim_end(), " ".repeat(caret - from + before.chars().count()))
+    format!("{before}{}{after}\n{}^", shown.trim_end(), " ".repeat(width + before.width()))
 }
 
 #[cfg(test)]
@@ -88,6 +92,8 @@ mod tests {
     fn the_caret_stands_under_its_character() {
         assert_eq!(excerpt("größe > 3", 6), "größe > 3\n      ^");
         assert_eq!(excerpt("a", 9), "a\n ^");
+        assert_eq!(excerpt("n = '日本' + b", 11), "n = '日本' + b\n             ^");
+        assert_eq!(excerpt("e\u{301}é😀 b", 5), "e\u{301}é😀 b\n     ^");
         let long = excerpt(&"x".repeat(200), 100);
         assert!(long.starts_with('…') && long.lines().nth(1).unwrap().ends_with('^'), "{long}");
         assert_eq!(long.lines().nth(1).unwrap().chars().count(), 62);

@@ -25,6 +25,7 @@ fn syntax_problem(text: &str, error: &serde_json::Error) -> Problem {
         "trailing comma" => "remove the comma before the closing bracket",
         _ if around.starts_with("//") || around.starts_with("/*") => "JSON has no comments",
         _ if around.starts_with('\'') => "JSON takes double quotes only",
+        "recursion limit exceeded" => "objects and lists stand more than 127 deep in each other",
         _ if message.starts_with("EOF") => "the file ends too early: a bracket or quote is not closed",
         _ => "a comma, quote or bracket is missing or too many just before this place",
     };

@@ -91,7 +91,7 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
     digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// The members of an object whose values are texts; a number or truth is taken as its text, null as nothing.
+/// The members of an object whose values are texts; a number or truth is taken as its text.
 fn texts(document: &Map<String, Value>, part: &str, problems: &mut Vec<String>) -> Vec<(String, String)> {
     let members = match document.get(part) {
         None | Some(Value::Null) => return Vec::new(),
@@ -104,7 +104,7 @@ fn texts(document: &Map<String, Value>, part: &str, problems: &mut Vec<String>) 
     let mut texts = Vec::with_capacity(members.len());
     for (key, value) in members {
         match value {
-            Value::Null => {}
+            Value::Null => problems.push(format!("{part}.{key}: is null; give a text, or leave it out")),
             Value::String(text) => texts.push((key.clone(), text.clone())),
             Value::Number(_) | Value::Bool(_) => texts.push((key.clone(), value.to_string())),
             _ => problems.push(format!("{part}.{key}: is not a text")),
@@ -149,14 +149,21 @@ mod tests {
     #[test]
     fn every_mistake_is_told_with_its_place() {
         let document = json!({
-            "boddy": 1, "bodyHex": "0", "properties": {"a": [1], "b": 3},
+            "boddy": 1, "bodyHex": "0", "properties": {"a": [1], "b": 3, "c": null},
             "systemProperties": {"enqueuedTime": "noon", "sequenceNumber": "x"}
         });
         let problems = Message::from_json(&document).unwrap_err();
         let places: Vec<&str> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
         assert_eq!(
             places,
-            ["boddy", "bodyHex", "properties.a", "systemProperties.enqueuedTime", "systemProperties.sequenceNumber"]
+            [
+                "boddy",
+                "bodyHex",
+                "properties.a",
+                "properties.c",
+                "systemProperties.enqueuedTime",
+                "systemProperties.sequenceNumber"
+            ]
         );
         assert!(Message::from_json(&json!([])).is_err());
         assert!(Message::from_json(&json!({"body": 1, "bodyText": "x"})).is_err());

@@ -109,7 +109,8 @@ impl Source {
                     let whole = segment.replace('*', "");
                     let message = format!("'*' stands for whole names, not for a part of one as in {segment:?}");
                     let hint = match &*whole {
-                        "" => "write * alone for all".to_owned(),
+                        "" | "\\" => "write * alone for all".to_owned(),
+                        "INTO" | "into" | "WHERE" | "where" => format!("put a space before {whole}"),
                         whole => format!("write {whole} for exactly that, or * alone for all"),
                     };
                     return Err(problem(at, message, &hint));
@@ -153,7 +154,13 @@ fn check_segment(before: &[String], segment: &str) -> Result<(), (String, String
     if fixed.is_empty() {
         return Err((format!("nothing comes below {}", place.trim_end_matches('/')), SHAPE.to_owned()));
     }
-    Err((format!("there is no source {place}{segment}"), suggestion(segment, fixed)))
+    let hint = match before {
+        [_] if segment.eq_ignore_ascii_case("events") => {
+            "what devices send is at /messages/*, what modules send at /messages/modules/NAME/outputs/OUTPUT".to_owned()
+        }
+        _ => suggestion(segment, fixed),
+    };
+    Err((format!("there is no source {place}{segment}"), hint))
 }
 
 #[cfg(test)]

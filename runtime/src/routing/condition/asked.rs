@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use super::body::BodyPaths;
+use super::body::{BodyPaths, BodyValues};
 use super::reference::{Name, SystemName};
 use super::value::Value;
 use crate::routing::view::{Encoding, MessageView, NotJson};
@@ -13,7 +13,7 @@ pub struct Asked<'m> {
     paths: &'m BodyPaths,
     body: OnceCell<Vec<Value<'m>>>,
     /// The body of a change of a twin, which is JSON whatever its type says.
-    change: OnceCell<Vec<Value<'m>>>,
+    change: OnceCell<BodyValues<'m>>,
 }
 
 impl<'m> Asked<'m> {
@@ -38,7 +38,7 @@ impl<'m> Asked<'m> {
 
     pub(super) fn body(&self, slot: u32) -> Value<'_> {
         let found = self.body.get_or_init(|| match self.view.json_encoding() {
-            Ok(encoding) => read(self.paths, encoding, self.view.body),
+            Ok(encoding) => read(self.paths, encoding, self.view.body).values,
             Err(_) => Vec::new(),
         });
         found.get(slot as usize).map_or(Value::Undefined, Value::borrowed)
@@ -48,15 +48,18 @@ impl<'m> Asked<'m> {
     /// reported properties, as at IoT Edge, or has the twin's shape around it, as at IoT Hub: `whole` and `patch` are the path in
     /// both.
     pub(super) fn change_includes(&self, slots: &[u32], whole: u16, patch: Option<u16>) -> Value<'_> {
-        let found = self.change.get_or_init(|| read(self.paths, Encoding::Utf8, self.view.body));
-        let value = |path: u16| slots.get(usize::from(path)).and_then(|slot| found.get(*slot as usize));
-        match value(whole) {
-            Some(value_of_whole) if self.view.body.trim_ascii_start().starts_with(b"{") => {
-                let is_in_patch = || patch.and_then(value).is_some_and(Value::is_defined);
-                Value::Bool(value_of_whole.is_defined() || is_in_patch())
-            }
-            _ => Value::Undefined,
+        let found = self.change.get_or_init(|| {
+            let encoding = self.view.json_encoding().unwrap_or(Encoding::Utf8);
+            read(self.paths, encoding, self.view.body)
+        });
+        let has = |path: u16| {
+            let slot = slots.get(usize::from(path));
+            slot.and_then(|slot| found.values.get(*slot as usize)).is_some_and(Value::is_defined)
+        };
+        if has(whole) || patch.is_some_and(has) {
+            return Value::Bool(true);
         }
+        if found.is_sound_object { Value::Bool(false) } else { Value::Undefined }
     }
 
     /// Why the body is not looked into; `None` where it is.
@@ -73,10 +76,13 @@ impl<'m> Asked<'m> {
     }
 }
 
-fn read<'m>(paths: &BodyPaths, encoding: Encoding, body: &'m [u8]) -> Vec<Value<'m>> {
+fn read<'m>(paths: &BodyPaths, encoding: Encoding, body: &'m [u8]) -> BodyValues<'m> {
     match encoding.decode(body) {
-        None => Vec::new(),
+        None => BodyValues::default(),
         Some(std::borrow::Cow::Borrowed(json)) => paths.read(json),
-        Some(std::borrow::Cow::Owned(json)) => paths.read(&json).into_iter().map(Value::into_owned).collect(),
+        Some(std::borrow::Cow::Owned(json)) => {
+            let BodyValues { values, is_sound_object } = paths.read(&json);
+            BodyValues { values: values.into_iter().map(Value::into_owned).collect(), is_sound_object }
+        }
     }
 }

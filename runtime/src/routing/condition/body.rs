@@ -53,13 +53,23 @@ impl BodyPaths {
     }
 
     /// The values of all paths, by their slots. What is not there is undefined; so is what stands behind a mistake.
-    pub(super) fn read<'m>(&self, body: &'m [u8]) -> Vec<Value<'m>> {
+    pub(super) fn read<'m>(&self, body: &'m [u8]) -> BodyValues<'m> {
         let mut found = Found { values: vec![Value::Undefined; self.count as usize], missing: self.count };
         let mut json = serde_json::Deserializer::from_slice(body);
         // An error is a mistake in the body, or says that all was found.
-        let _ = Seek { node: &self.root, found: &mut found }.deserialize(&mut json);
-        found.values
+        let read = Seek { node: &self.root, found: &mut found }.deserialize(&mut json).and_then(|()| json.end());
+        let is_object = body.trim_ascii_start().starts_with(b"{");
+        BodyValues { is_sound_object: is_object && (found.missing == 0 || read.is_ok()), values: found.values }
     }
+}
+
+/// What was found in a body.
+#[derive(Debug, Default)]
+pub(super) struct BodyValues<'m> {
+    /// By the slots of their paths.
+    pub(super) values: Vec<Value<'m>>,
+    /// It is an object without a mistake, as far as it was read: what is not in it is not there.
+    pub(super) is_sound_object: bool,
 }
 
 struct Found<'m> {

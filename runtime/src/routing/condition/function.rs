@@ -209,12 +209,21 @@ pub(super) fn numeral(text: &[u8]) -> Option<f64> {
     text.parse().ok().filter(|number: &f64| !number.is_nan())
 }
 
-/// In characters. Undefined where it begins or ends outside of the text.
+/// In characters. Undefined where it begins or ends outside of the text, with a length also where it begins at its end: as in IoT
+/// Edge, which cuts off fractions after it has looked.
 fn substring<'m>(text: Cow<'m, str>, start: f64, length: Option<f64>) -> Value<'m> {
-    // Fractions are cut off; what is below one character is none.
-    let (start, length) = (start.trunc(), length.map(f64::trunc));
-    let whole = text.len() as f64;
-    if !(0.0..=whole).contains(&start) || length.is_some_and(|length| !(0.0..=whole).contains(&length)) {
+    // No text has more characters than bytes, so that what is surely too far needs no count.
+    let most = text.len() as f64;
+    let is_within = match length {
+        _ if !(0.0..=most).contains(&start) => false,
+        None => true,
+        Some(length) if !(0.0..=most).contains(&length) => false,
+        Some(length) => {
+            let whole = text.chars().count() as f64;
+            start < whole && length <= whole - start
+        }
+    };
+    if !is_within {
         return Value::Undefined;
     }
     let Some(from) = offset(&text, start as usize) else { return Value::Undefined };

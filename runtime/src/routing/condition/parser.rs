@@ -42,10 +42,13 @@ struct Parser<'c, 't> {
     /// Whether `twin_change_includes` has a meaning.
     is_of_twin_changes: bool,
     problems: Vec<RouteError>,
+    /// How many more there are than can be told at once.
+    untold: usize,
     notes: Vec<String>,
 }
 
-/// Reads a condition until `INTO` or the end. A syntax error ends it; all else is collected.
+/// Reads a condition until `INTO` or the end. A syntax error ends it, and what stands behind the last `INTO` goes on; all else is
+/// collected.
 pub(super) fn parse(cursor: &mut Cursor<'_>, is_of_twin_changes: bool) -> Parsed {
     let mut parser = Parser {
         cursor,
@@ -54,21 +57,30 @@ pub(super) fn parse(cursor: &mut Cursor<'_>, is_of_twin_changes: bool) -> Parsed
         depth: 0,
         is_of_twin_changes,
         problems: Vec::new(),
+        untold: 0,
         notes: Vec::new(),
     };
     match parser.whole() {
         Ok(whole) => parser.look_at_whole(whole),
         Err(error) => {
-            parser.problems.push(error);
+            parser.problem(error);
             // So that the caller does not take up in the middle of it.
-            parser.cursor.at = parser.cursor.text.len();
+            let rest = parser.cursor.rest();
+            parser.cursor.at += last_into(rest).unwrap_or(rest.len());
         }
     }
+    parser.tell_untold();
     Parsed { syntax: parser.syntax, problems: parser.problems, notes: parser.notes }
 }
 
+/// Where the last `INTO` stands as a word of its own.
+fn last_into(text: &str) -> Option<usize> {
+    let words = text.split_whitespace().rev().find(|word| word.eq_ignore_ascii_case("INTO"))?;
+    Some(words.as_ptr() as usize - text.as_ptr() as usize)
+}
+
 fn is_in_name(c: char) -> bool {
-    !(c.is_whitespace() || c.is_control() || "()<>@,;:\\\"/[]?={}'".contains(c))
+    !(c.is_whitespace() || c.is_control() || "()<>@,;:\\\"/[]?={}".contains(c))
 }
 
 impl<'t> Parser<'_, 't> {
@@ -152,6 +164,16 @@ impl<'t> Parser<'_, 't> {
     fn problem(&mut self, error: RouteError) {
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(error);
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    fn tell_untold(&mut self) {
+        if let (more @ 1.., Some(last)) = (self.untold, self.problems.last()) {
+            let error =
+                self.cursor.error(last.at, format!("behind this, {more} more mistakes"), "mend those before first");
+            self.problems.push(error);
         }
     }
 
@@ -210,6 +232,9 @@ impl<'t> Parser<'_, 't> {
         let is_part = |c: char| is_in_name(c) || (is_system && matches!(c, '[' | ']'));
         let name = &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())];
         let name = name.find("||").map_or(name, |concat| &name[..concat]);
+        // A name may have a ' within it; where one ends it, or begins it, a text in quotes was meant.
+        let has_text = name.starts_with('\'') || name.ends_with('\'');
+        let name = name.find('\'').filter(|_| has_text).map_or(name, |quote| &name[..quote]);
         match name.strip_suffix('!') {
             Some(before) if rest[name.len()..].starts_with('=') => before,
             _ => name,
@@ -238,12 +263,24 @@ impl<'t> Parser<'_, 't> {
         ];
         let at = self.cursor.at;
         let rest = self.cursor.rest();
-        for (doubled, hint) in
-            [("==", "write ="), ("&&", "write AND"), ("!==", "write !="), ("=>", "write >="), ("=<", "write <=")]
-        {
-            if rest.starts_with(doubled) {
-                return Err(self.cursor.error(at, format!("'{doubled}' is no operator"), hint));
-            }
+        const FOREIGN: [(&str, &str, Operator); 6] = [
+            ("===", "=", Equal),
+            ("==", "=", Equal),
+            ("&&", "AND", And),
+            ("!==", "!=", NotEqual),
+            ("=>", ">=", GreaterOrEqual),
+            ("=<", "<=", LessOrEqual),
+        ];
+        // What was meant is clear, so that the rest can be looked at too.
+        if let Some((foreign, meant, operator)) = FOREIGN.iter().find(|(foreign, ..)| rest.starts_with(foreign)) {
+            let error = self.cursor.error(at, format!("'{foreign}' is no operator"), format!("write {meant}"));
+            self.problem(error);
+            self.cursor.at += foreign.len();
+            return Ok(*operator);
+        }
+        if rest.starts_with("--") {
+            let hint = "a comment is written /* … */; between two minus signs comes a space";
+            return Err(self.cursor.error(at, "'--' is no operator", hint));
         }
         if let Some((sign, operator)) = SIGNS[..14].iter().find(|(sign, _)| rest.starts_with(sign)) {
             self.cursor.at += sign.len();
@@ -273,6 +310,10 @@ impl<'t> Parser<'_, 't> {
             "!" => "write != or NOT".to_owned(),
             "|" => "write OR, or || to join texts".to_owned(),
             "&" => "write AND".to_owned(),
+            "" if self.cursor.rest().starts_with(['\'', '"']) && self.cursor.text[..at].ends_with(['\'', '"']) => {
+                "a quote within a text is written \\' or \\\"".to_owned()
+            }
+            "" if self.cursor.rest().starts_with(';') => "leave it out: a route ends without a sign".to_owned(),
             "" => AFTER_VALUE.to_owned(),
             _ => match nearest(name, ["AND", "OR", "INTO"]) {
                 Some(near) => format!("did you mean {near}?"),

@@ -92,6 +92,12 @@ impl SystemName {
         }
     }
 
+    /// As it is written, where the runtime itself gives it and hardly anyone else does.
+    pub(super) fn of_runtime(name: &str) -> Option<&'static str> {
+        let known = ["connectionDeviceId", "connectionModuleId", "enqueuedTime", "outputName", "sequenceNumber"];
+        known.into_iter().find(|known| known.eq_ignore_ascii_case(name))
+    }
+
     /// The name that was most likely meant; `None` where `name` is a known one, or like none.
     pub(super) fn meant(name: &str) -> Option<&'static str> {
         let known = OURS.iter().map(|(known, _)| *known).chain(THEIRS);

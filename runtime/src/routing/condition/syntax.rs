@@ -104,8 +104,9 @@ impl Syntax {
 
     /// A name to the right of a comparison, where people mean a text: `level = high`.
     pub(super) fn bare_word(&self, id: Id, text: &str) -> Option<String> {
-        let What::Binary(operator, _, right) = self.parts[id].what else { return None };
-        let is_name = matches!(self.parts[right].what, What::Property(_));
+        let What::Binary(operator, left, right) = self.parts[id].what else { return None };
+        let is_text = matches!(self.parts[left].what, What::Text(_));
+        let is_name = matches!(self.parts[right].what, What::Property(_)) && !is_text;
         (operator.is_comparison() && is_name)
             .then(|| crate::routing::error::short(&text[self.parts[right].span.clone()]))
     }
@@ -207,7 +208,10 @@ impl Syntax {
 
     fn no_number(&self, id: Id, who: &str, text: &str) -> Misfit {
         let hint = match self.parts[id].kind {
-            Type::Text if self.is_reference(id) => format!("write as_number({})", self.text(id, text)),
+            Type::Text if self.is_reference(id) => {
+                let shown = self.text(id, text);
+                misread(shown).unwrap_or_else(|| format!("write as_number({shown})"))
+            }
             Type::Text => "as_number(…) makes a number of a text".to_owned(),
             _ => "what is undefined, null or a truth has no number".to_owned(),
         };
@@ -267,6 +271,7 @@ impl Syntax {
             message
         };
         let hint = match (property, operator) {
+            (Some(id), _) if misread(self.text(id, text)).is_some() => misread(self.text(id, text)).unwrap_or_default(),
             (_, Operator::Coalesce) => {
                 "?? binds weaker than all else: it may need parentheses, as in (a ?? 'b') = 'c'".to_owned()
             }
@@ -288,4 +293,21 @@ impl Syntax {
         };
         Some(Misfit { at, message, hint })
     }
+}
+
+/// What to write where something else than a property was meant by what is read as the name of one.
+fn misread(name: &str) -> Option<String> {
+    let begins = |with: &str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    if begins("$twin.") {
+        return Some(
+            "routes on a device know no twins: let the module send what the twin says as a property".to_owned(),
+        );
+    }
+    if begins("body.") {
+        return Some(format!("a part of the body is written ${name}"));
+    }
+    if name.eq_ignore_ascii_case("$body") || name.eq_ignore_ascii_case("{$body}") {
+        return Some("name a part of the body, as in $body.level".to_owned());
+    }
+    name.contains(['+', '*', '%', '|', '&']).then(|| "it is one name: put spaces around operators".to_owned())
 }

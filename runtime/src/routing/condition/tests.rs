@@ -63,13 +63,85 @@ fn what_is_hardly_meant_is_said() {
         ("True", "True is taken for a property of this name: write true"),
         ("a+b = 'x'", "'a+b' is one name; put spaces around operators if it is not meant so"),
         ("$contentTyp = 'x'", "$contentTyp is none of the known system properties; did you mean $contentType?"),
-        ("$twin.tags.a = 'x'", "$twin.tags.a is never defined: routes on a device know no twins"),
-        ("$body = 'x'", "$body alone is never defined: name a part of it, as in $body.level"),
+        (
+            "$twin.tags.a = 'x'",
+            "$twin.tags.a is undefined, unless a property is called so: routes on a device know no twins",
+        ),
+        (
+            "$body = 'x'",
+            "$body alone is undefined, unless a property is called so: name a part of it, as in $body.level",
+        ),
+        ("{$body} = 'x'", "$body alone is never defined: name a part of it, as in $body.level"),
+        ("$body.a+1 = 3", "'$body.a+1' is one name; put spaces around operators if it is not meant so"),
+        (
+            "EnqueuedTime > '2026'",
+            "EnqueuedTime is taken for a property of this name; the system property is $enqueuedTime",
+        ),
     ] {
         let route = Route::parse(&format!("FROM /* WHERE {condition} INTO $upstream")).unwrap();
         assert_eq!(route.notes[0], note, "{condition}");
     }
-    assert_eq!(Selection::parse("FROM /* WHERE $contentType = 'x' AND $dt-subject = 'y'").unwrap().notes, [""; 0]);
+    for plain in ["$contentType = 'x' AND $dt-subject = 'y'", "'high' = level", "$body.a-1 = 3"] {
+        assert_eq!(Selection::parse(&format!("FROM /* WHERE {plain}")).unwrap().notes, [""; 0], "{plain}");
+    }
+}
+
+#[test]
+fn hints_say_what_was_meant() {
+    for (condition, hint) in [
+        ("$twin.tags.floor = 1", "routes on a device know no twins"),
+        ("body.temperature > 20", "a part of the body is written $body.temperature"),
+        ("20 < body.temperature", "a part of the body is written $body.temperature"),
+        ("abs($body) > 2", "name a part of the body"),
+        ("$body/temperature > 20", "name a part of the body"),
+        ("temp*2 > 5", "it is one name: put spaces around operators"),
+        ("level > 5", "a property is always a string: write as_number(level) > 5"),
+        ("is_object($body.x)", "IoT Hub has it; routes on a device have is_defined"),
+        ("a = 'it''s'", "a quote within a text is written \\'"),
+        ("a = 'x' -- why", "a comment is written /* … */"),
+        ("a = 'x';", "leave it out"),
+        ("!flag", "write NOT"),
+    ] {
+        let error = Route::parse(&format!("FROM /* WHERE {condition} INTO $upstream")).unwrap_err().remove(0);
+        assert!(error.hint.as_deref().unwrap().starts_with(hint), "{condition}: {error:?}");
+    }
+    for (source, hint) in [
+        ("/messages/events", "what devices send is at /messages/*"),
+        ("/messages/\\*", "write * alone for all"),
+        ("/messages/*INTO", "put a space before INTO"),
+    ] {
+        let error = Route::parse(&format!("FROM {source} $upstream")).unwrap_err().remove(0);
+        assert!(error.hint.as_deref().unwrap().starts_with(hint), "{source}: {error:?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_whatever_they_are() {
+    let messages = |text: &str| -> Vec<String> {
+        Route::parse(text)
+            .unwrap_err()
+            .into_iter()
+            .map(|error| format!("{}: {}", error.column, error.message))
+            .collect()
+    };
+    assert_eq!(
+        messages("FROM /bad/* WHERE a == 'x' && b > 3 INTO $upstrem"),
+        [
+            "7: there is no source /bad",
+            "21: '==' is no operator",
+            "28: '&&' is no operator",
+            "31: b is a property, and that is always a text; it cannot be compared with a number",
+            "42: '$upstrem' is not a sink",
+        ]
+    );
+    // What stands behind a mistake that nobody can read past is not known, but for the sink.
+    assert_eq!(
+        messages("FROM /* WHERE a ~ 'x' AND b > 3 INTO BrokeredEndpoint('/x')"),
+        ["17: expected an operator, found '~'", "56: BrokeredEndpoint needs the path of an input, not \"/x\""]
+    );
+    assert_eq!(messages("FROM /* WHERE a = 'x INTO $upstream"), ["19: the text in quotes does not end"]);
+    let many = messages(&format!("FROM /* WHERE {}a = 3 INTO $upstream", "a = 3 AND ".repeat(29)));
+    assert_eq!((many.len(), many[20].as_str()), (21, "205: behind this, 10 more mistakes"));
 }
 
 #[test]

@@ -105,11 +105,18 @@ impl Parser<'_, '_> {
         if name == "*" || name.bytes().all(|b| matches!(b, b'+' | b'*' | b'%' | b'|' | b'&' | b'!' | b'~' | b'^')) {
             return Err(self.cursor.error(at, format!("a value is missing before '{}'", short(name)), VALUES));
         }
+        if name.starts_with('!') {
+            let message = format!("'{}' is read as one name", short(name));
+            return Err(self.cursor.error(at, message, "write NOT before what is denied"));
+        }
+        if let Some(system) = SystemName::of_runtime(name) {
+            self.note(format!("{name} is taken for a property of this name; the system property is ${system}"));
+        }
         if ["true", "false", "null", "undefined"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
             let note = format!("{name} is taken for a property of this name: write {}", name.to_lowercase());
             self.note(note);
         } else if has_operator {
-            self.note(format!("'{}' is one name; put spaces around operators if it is not meant so", short(name)));
+            self.note(one_name(name));
         }
         Ok(())
     }
@@ -166,6 +173,9 @@ impl Parser<'_, '_> {
             // A property has no brackets in its name.
             let can_be_property = or_property && !name.contains('[');
             let path = self.path(path)?;
+            if name.contains(['+', '*', '%', '|', '&']) {
+                self.note(one_name(name));
+            }
             let what = if can_be_property { What::PropertyOrBody(Name::new(name), path) } else { What::Body(path) };
             return Ok(self.syntax.push(what, span, Type::Any));
         }
@@ -177,10 +187,11 @@ impl Parser<'_, '_> {
         if bare.is_empty() {
             return Err(self.cursor.error(at, "behind '$' comes a name", "as in $contentType or $body.level"));
         }
+        let never = if or_property { "is undefined, unless a property is called so" } else { "is never defined" };
         if bare.eq_ignore_ascii_case("body") {
-            self.note("$body alone is never defined: name a part of it, as in $body.level".to_owned());
+            self.note(format!("$body alone {never}: name a part of it, as in $body.level"));
         } else if bare.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("twin.")) {
-            self.note(format!("{name} is never defined: routes on a device know no twins"));
+            self.note(format!("{name} {never}: routes on a device know no twins"));
         } else if let Some(meant) = SystemName::meant(bare) {
             self.note(format!("{name} is none of the known system properties; did you mean ${meant}?"));
         }
@@ -209,6 +220,10 @@ impl Parser<'_, '_> {
         if signature.is_none() {
             let names: Vec<&str> = SIGNATURES.iter().map(|signature| signature.name).collect();
             let hint = match name.to_ascii_lowercase().as_str() {
+                "is_array" | "is_object" | "is_primitive" | "is_integer" => {
+                    "IoT Hub has it; routes on a device have is_defined, is_null, is_bool, is_number, is_string"
+                        .to_owned()
+                }
                 "in" => "there is no IN; compare with each value: a = 'x' OR a = 'y'".to_owned(),
                 "and" | "or" => VALUES.to_owned(),
                 _ => suggestion(name, &names),
@@ -278,6 +293,10 @@ impl Parser<'_, '_> {
         let whole = self.path(path.with_lower_roots())?;
         Ok(self.syntax.push(What::ChangeIncludes(whole, patch), start..self.cursor.at, Type::Bool))
     }
+}
+
+fn one_name(name: &str) -> String {
+    format!("'{}' is one name; put spaces around operators if it is not meant so", short(name))
 }
 
 /// `3`, `-3.5`, `.5`, `1e6`, `0x1F`.
