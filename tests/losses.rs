@@ -1,5 +1,7 @@
 //! `losses`: every message that was dropped or parked is counted by reason, with the first and the last.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Manifest, Runtime, SOON, fixture, wait_until};
@@ -169,6 +171,70 @@ fn losses_are_messages_that_routes_take_and_an_unclean_end_is_told_at_the_next_s
     let entry = entries["entries"].as_array().unwrap().iter().find(|entry| entry["reason"] == "runtimeDied").unwrap();
     assert_eq!((&died["last"], &died["count"]), (&entry["last"]["sequence"], &entry["count"]), "{died} {entries}");
     assert_eq!(died["isUpperBound"], true);
+}
+
+/// Messages of `sender` in the ledger by output and reason; and in what `b` was told, each line once, since a kill may have it told
+/// again.
+fn ledger_and_told(runtime: &Runtime) -> [BTreeMap<(String, String), u64>; 2] {
+    let add = |mut sums: BTreeMap<_, u64>, of: &Value, count: &Value| {
+        let text = |key: &str| of[key].as_str().unwrap().to_owned();
+        *sums.entry((text("output"), text("reason"))).or_default() += count.as_u64().unwrap();
+        sums
+    };
+    let entries = runtime.json(&["losses", "sender"])["entries"].clone();
+    let ledger = entries.as_array().unwrap().iter().fold(BTreeMap::new(), |sums, one| add(sums, one, &one["count"]));
+    let lines = told_to_b(runtime);
+    let ranges =
+        lines.iter().flat_map(|line| line["ranges"].as_array().unwrap().iter().map(move |range| (line, range)));
+    let once: BTreeMap<String, _> = ranges
+        .map(|(line, range)| {
+            let of = ["output", "reason", "endpoint", "epoch"].map(|key| line[key].to_string()).join(" ");
+            (format!("{of} {range}"), (line, range))
+        })
+        .collect();
+    let told = once.values().fold(BTreeMap::new(), |sums, (line, range)| add(sums, line, &range["count"]));
+    [ledger, told]
+}
+
+/// Lines of the ledger that were not told yet.
+fn untold(runtime: &Runtime) -> i64 {
+    let database = rusqlite::Connection::open(runtime.state().join("queue.db")).unwrap();
+    database.busy_timeout(SOON).unwrap();
+    database.query_row("SELECT count(*) FROM untold", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn every_line_of_the_ledger_is_told_on_a_durable_route_whenever_the_runtime_ends() {
+    let outputs = ["a", "b", "c", "d", "e", "f"];
+    let into_b = "FROM /losses/modules/sender/* INTO BrokeredEndpoint(\"/modules/b/inputs/in\")";
+    let manifest = Manifest::new()
+        .numbering_sender("sender", &outputs, json!({"pauseUs": 2000}))
+        .module("b", "wayward")
+        .route("to-nowhere", "FROM /messages/modules/sender/* INTO BrokeredEndpoint(\"/modules/gone/inputs/in\")")
+        .any_route("losses", json!({"route": into_b, "durability": "disk"}));
+    let supply = [fixture("wayward"), fixture("numbering_sender")];
+    let mut runtime = Runtime::new().supply(&supply).config(QUICK).start();
+    runtime.deploy(&manifest);
+    for _ in 0..3 {
+        runtime.wait_for("sender", "running");
+        // Before anything was told, as soon as all is said to be, and by an orderly end in between.
+        runtime.kill9_and_launch();
+        runtime.kill9_and_launch();
+        wait_until(SOON, "nothing is left to be told", || untold(&runtime) == 0);
+        runtime.kill9_and_launch();
+        runtime.stop();
+        runtime.launch();
+    }
+
+    let is_told = || {
+        let [ledger, told] = ledger_and_told(&runtime);
+        ledger == told && outputs.iter().all(|output| ledger.contains_key(&((*output).into(), "runtimeDied".into())))
+    };
+    wait_until(SOON, "all lines were told", is_told);
+    let all = runtime.json(&["losses"]);
+    let is_of_line = |entry: &&Value| entry["output"].as_str().unwrap().starts_with("losses/") && entry["count"] != 0;
+    let lost: Vec<&Value> = all["entries"].as_array().unwrap().iter().filter(is_of_line).collect();
+    assert!(lost.is_empty(), "and none of the messages that tell them was lost: {lost:?}");
 }
 
 #[test]

@@ -270,8 +270,7 @@ pub fn boot(
         control.apply_argument(file, &schemas)?;
     }
     // Routes are in force by now.
-    own_messages.lost(&left);
-    own_messages.lost(&database.take_lost());
+    control.services.ingest.losses().ledger_grew();
     Ok(Booted { control, inbox, events, parts })
 }
 
@@ -333,16 +332,9 @@ fn deliver_twin_changes(twins: &Twins, directory: &Arc<Directory>, changes: &Arc
 }
 
 /// Adds losses to the ledger on disk, and makes `also` in the same change; what cannot be stored is counted on in memory.
-pub(super) fn store_losses(
-    database: &Database,
-    ingest: &Arc<Ingest>,
-    own: &Arc<OwnMessages>,
-    losses: Vec<Loss>,
-    mut also: Option<Job>,
-) {
+pub(super) fn store_losses(database: &Database, ingest: &Arc<Ingest>, losses: Vec<Loss>, mut also: Option<Job>) {
     let rows: Vec<LossRow> = losses.iter().map(Loss::row).collect();
-    let (ingest, own, rows) = (ingest.clone(), own.clone(), Arc::new(rows));
-    let told = rows.clone();
+    let ingest = ingest.clone();
     database.submit_now(
         File::Queue,
         Box::new(move |tx| {
@@ -350,7 +342,7 @@ pub(super) fn store_losses(
             also.as_mut().map_or(Ok(()), |also| also(tx))
         }),
         Box::new(move |outcome| match outcome {
-            Ok(()) => own.lost(&told),
+            Ok(()) => ingest.losses().ledger_grew(),
             Err(error) if losses.is_empty() => tracing::debug!("how far messages are settled is not stored: {error}"),
             Err(error) => {
                 tracing::error!("counted losses could not be stored: {error}");

@@ -250,13 +250,10 @@ impl Control {
     /// [`Control::keep_losses`], and makes `also` in the same change: both are on disk, or neither.
     fn keep_losses_and(&self, also: Option<Job>) {
         self.own.catch_up();
-        let untold = self.services.ingest.losses().take_untold();
-        if !untold.is_empty() {
-            self.own.lost(&untold);
-        }
+        self.own.tell_losses();
         let losses = self.services.ingest.losses().take();
         if !losses.is_empty() || also.is_some() {
-            boot::store_losses(&self.database, &self.services.ingest, &self.own, losses, also);
+            boot::store_losses(&self.database, &self.services.ingest, losses, also);
         }
     }
 

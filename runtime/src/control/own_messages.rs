@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,9 @@ use crate::routing::SourcePath;
 /// Most messages that wait for the disk to say at which number their output goes on.
 const MAX_WAITING: usize = 1024;
 
+/// Times that no line is told after one that could not be, by which its receiver's queue, or the disk, may have room again.
+const REST: u32 = 10;
+
 /// The output of `$edgeHub` for changes of reported properties.
 pub(super) const TWIN_CHANGES: &str = "twinChangeNotifications";
 /// What its outputs for losses begin with.
@@ -36,13 +39,51 @@ pub struct OwnMessages {
     ingest: Arc<Ingest>,
     disk: Arc<Disk>,
     listeners: Arc<Listeners>,
-    waiting: Mutex<VecDeque<(Arc<Output>, Message)>>,
+    waiting: Mutex<VecDeque<Waiting>>,
     count: AtomicUsize,
+    telling: Arc<Telling>,
 }
+
+/// A message that goes out, or waits for its number.
+struct Waiting {
+    output: Arc<Output>,
+    message: Message,
+    /// What of the ledger it tells.
+    told: Option<Told>,
+}
+
+/// Lines of the ledger on their way. They stay on disk as untold until they are with those who listen, on disk where their route
+/// goes there, so that no end of the runtime is in time to swallow them.
+struct Telling {
+    disk: Arc<Disk>,
+    ingest: Arc<Ingest>,
+    /// Lines are on their way; the next ones are read when these are done with.
+    is_busy: AtomicBool,
+    /// Messages that nobody knows the end of, and one for who makes them.
+    left: AtomicUsize,
+    /// Ids of the lines that were told.
+    done: Mutex<Vec<i64>>,
+    has_failed: AtomicBool,
+    /// Times that it does nothing after a failure.
+    rest: AtomicU32,
+}
+
+/// Ids of the lines that a message tells.
+#[derive(Clone)]
+struct Told(Arc<Telling>, Vec<i64>);
 
 impl OwnMessages {
     pub(super) fn new(own: Identity, ingest: Arc<Ingest>, disk: Arc<Disk>, listeners: Arc<Listeners>) -> OwnMessages {
-        OwnMessages { own, ingest, disk, listeners, waiting: Mutex::default(), count: AtomicUsize::new(0) }
+        let telling = Arc::new(Telling {
+            disk: disk.clone(),
+            ingest: ingest.clone(),
+            is_busy: AtomicBool::new(false),
+            left: AtomicUsize::new(0),
+            done: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            rest: AtomicU32::new(0),
+        });
+        OwnMessages { own, ingest, disk, listeners, waiting: Mutex::default(), count: AtomicUsize::new(0), telling }
     }
 
     /// Whether anybody takes changes of reported properties. `[never blocks]`
@@ -59,25 +100,51 @@ impl OwnMessages {
         properties.push(("opType".to_owned(), "updateTwin".to_owned()));
         properties.push(("messageSchema".to_owned(), "twinChangeNotification".to_owned()));
         properties.push(("operationTimestamp".to_owned(), clock::rfc3339(clock::wall_us())));
-        self.put(self.ingest.output(&self.own, TWIN_CHANGES), message(&body.into(), properties));
+        let output = self.ingest.output(&self.own, TWIN_CHANGES);
+        self.put(Waiting { output, message: message(&body.into(), properties), told: None });
     }
 
-    /// New lines of the ledger: a message for each sender, output, endpoint and reason. `[never blocks]`
-    pub(super) fn lost(&self, rows: &[LossRow]) {
-        let mut lines: BTreeMap<_, Vec<&LossRow>> = BTreeMap::new();
-        for row in rows {
-            // What was lost of these messages makes no further ones.
-            if row.sender == self.own.to_string() && row.output.starts_with(LOSSES) {
-                continue;
+    /// New lines of the ledger: a message for each sender, output, endpoint and reason. To be called now and then, by one thread.
+    /// `[never blocks]`
+    pub(super) fn tell_losses(&self) {
+        let telling = &self.telling;
+        if telling.is_resting() || telling.is_busy.load(Ordering::Acquire) || !self.ingest.losses().take_growth() {
+            return;
+        }
+        let rows = match self.disk.untold_losses() {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::debug!("lines of the ledger cannot be read, and are told later: {error}");
+                return self.ingest.losses().ledger_grew();
             }
+        };
+        if rows.is_empty() {
+            return;
+        }
+        // There may be more of them than were read.
+        self.ingest.losses().ledger_grew();
+        let mut lines: BTreeMap<_, Vec<&(i64, LossRow)>> = BTreeMap::new();
+        for line in &rows {
+            let row = &line.1;
             let key = (&*row.sender, &*row.output, &*row.endpoint, &*row.reason, row.last.0, row.is_upper_bound);
-            lines.entry(key).or_default().push(row);
+            lines.entry(key).or_default().push(line);
         }
-        for ranges in lines.into_values() {
-            let Some(output) = self.output_for(ranges[0]) else { continue };
-            let reason = ranges[0].reason.clone();
-            self.put(output, message(&line(&ranges), vec![("reason".to_owned(), reason)]));
+        telling.is_busy.store(true, Ordering::Release);
+        telling.left.store(lines.len() + 1, Ordering::Release);
+        for lines in lines.into_values() {
+            let ids = lines.iter().map(|(id, _)| *id).collect();
+            let ranges: Vec<&LossRow> = lines.iter().map(|(_, row)| row).collect();
+            let told = Told(telling.clone(), ids);
+            // What was lost of these messages makes no further ones.
+            let is_own = ranges[0].sender == self.own.to_string() && ranges[0].output.starts_with(LOSSES);
+            let Some(output) = self.output_for(ranges[0]).filter(|_| !is_own) else {
+                told.ended(true);
+                continue;
+            };
+            let message = message(&line(&ranges), vec![("reason".to_owned(), ranges[0].reason.clone())]);
+            self.put(Waiting { output, message, told: Some(told) });
         }
+        Told(telling.clone(), Vec::new()).ended(true);
     }
 
     /// Where a line of the ledger comes from; `None` where nobody takes it.
@@ -92,14 +159,16 @@ impl OwnMessages {
         is_taken.then(|| self.ingest.output(&self.own, &name))
     }
 
-    fn put(&self, output: Arc<Output>, message: Message) {
+    fn put(&self, one: Waiting) {
         let mut waiting = lock(&self.waiting);
         if waiting.len() == MAX_WAITING {
-            let source = output.source().clone();
-            self.ingest.losses().count_unseen(&source, &Arc::from(""), FULL, 1);
+            match one.told {
+                Some(told) => told.ended(false),
+                None => self.ingest.losses().count_unseen(one.output.source(), &Arc::from(""), FULL, 1),
+            }
             return;
         }
-        waiting.push_back((output, message));
+        waiting.push_back(one);
         self.pass_on(&mut waiting);
         self.count.store(waiting.len(), Ordering::Release);
     }
@@ -113,40 +182,90 @@ impl OwnMessages {
         }
     }
 
-    /// Counts what is still waiting as lost: for the end of the runtime.
+    /// Counts what is still waiting as lost, but for what the ledger still has as untold: for the end of the runtime.
     pub(super) fn give_up(&self) {
         self.catch_up();
-        for (output, _) in lock(&self.waiting).drain(..) {
-            self.ingest.losses().count_unseen(output.source(), &Arc::from(""), STOPPED, 1);
+        for one in lock(&self.waiting).drain(..) {
+            match one.told {
+                Some(told) => told.ended(false),
+                None => self.ingest.losses().count_unseen(one.output.source(), &Arc::from(""), STOPPED, 1),
+            }
         }
     }
 
-    fn pass_on(&self, waiting: &mut VecDeque<(Arc<Output>, Message)>) {
-        while let Some((output, message)) = waiting.front() {
-            if !self.send(output, message) {
-                break;
+    /// Sends what can be sent, for each output in its order.
+    fn pass_on(&self, waiting: &mut VecDeque<Waiting>) {
+        let mut held: Vec<Arc<Output>> = Vec::new();
+        waiting.retain(|one| {
+            if held.iter().any(|output| Arc::ptr_eq(output, &one.output)) {
+                return true;
             }
-            waiting.pop_front();
-        }
+            let is_sent = self.send(one);
+            if !is_sent {
+                held.push(one.output.clone());
+            }
+            !is_sent
+        });
     }
 
     /// False where it has to wait for its number. What a queue has no room for is counted there.
-    fn send(&self, output: &Arc<Output>, message: &Message) -> bool {
+    fn send(&self, Waiting { output, message, told }: &Waiting) -> bool {
         let meta = message.encode_meta();
         let fill = |out: &mut MetaWriter<'_>| out.put(&meta);
         let outgoing = Outgoing { meta_len: meta.len(), fill: &fill, body: OutgoingBody::Bytes(&message.body) };
+        let mut is_on_its_way = false;
         let mut store = |rows: Vec<DiskMessage>, line: InLine, _: Option<&SendError>| -> Result<(), SendError> {
             let lost: Vec<_> = rows.iter().map(|row| (row.endpoint.clone(), row.sequence)).collect();
-            let (ingest, source) = (self.ingest.clone(), output.source().clone());
+            let (ingest, source, told) = (self.ingest.clone(), output.source().clone(), told.clone());
             // The writer may be waiting to put something in here.
             self.disk.enqueue_now(rows, move |outcome| {
                 for (endpoint, sequence) in lost.iter().filter(|_| outcome.is_err()) {
                     ingest.losses().count(&source, endpoint, NOT_STORED, *sequence);
                 }
+                told.into_iter().for_each(|told| told.ended(outcome.is_ok()));
                 drop(line);
-            })
+            })?;
+            is_on_its_way = true;
+            Ok(())
         };
-        self.ingest.send_now(output, &outgoing, &mut store).is_some()
+        let Some(outcome) = self.ingest.send_now(output, &outgoing, &mut store) else { return false };
+        if !is_on_its_way {
+            told.iter().for_each(|told| told.clone().ended(outcome.is_ok()));
+        }
+        true
+    }
+}
+
+impl Telling {
+    fn is_resting(&self) -> bool {
+        let less = |rest: u32| rest.checked_sub(1);
+        self.rest.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+    }
+
+    /// All lines that were read are done with.
+    fn finish(self: &Arc<Self>) {
+        let (telling, ids) = (self.clone(), std::mem::take(&mut *lock(&self.done)));
+        self.disk.told_losses(ids, move || {
+            if telling.has_failed.swap(false, Ordering::AcqRel) {
+                telling.rest.store(REST, Ordering::Release);
+            }
+            telling.ingest.losses().ledger_grew();
+            telling.is_busy.store(false, Ordering::Release);
+        });
+    }
+}
+
+impl Told {
+    /// These lines were told, or cannot be told now.
+    fn ended(self, is_told: bool) {
+        let Told(telling, ids) = self;
+        match is_told {
+            true => lock(&telling.done).extend(ids),
+            false => telling.has_failed.store(true, Ordering::Release),
+        }
+        if telling.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            telling.finish();
+        }
     }
 }
 

@@ -144,7 +144,7 @@ impl Control {
         match self.services.disk.purge(&self.services.ingest.endpoints_of(name), PURGED) {
             Ok(purged) => {
                 messages += purged.messages + purged.parked;
-                self.services.ingest.losses().tell(purged.losses);
+                self.services.ingest.losses().ledger_grew();
                 self.services.ingest.look_again(name, &self.services.disk);
             }
             Err(error) => view.problems.push(format!("its messages on disk cannot be removed: {error}")),

@@ -91,11 +91,14 @@ impl Control {
         }
         ingest.keep_waiting(clock::now() + KEEPING);
         self.keep_losses();
-        // Of that it is told once it is stored; what of this goes no further is counted, and makes no more of it.
+        // Of that it is told once it is stored; what cannot be told now is told after the next start.
         let _ = self.database.flush();
+        self.own.tell_losses();
         self.own.give_up();
         ingest.keep_waiting(clock::now() + KEEPING);
         self.keep_losses();
+        // Once for what was said, and once for what is noted as told by that.
+        let _ = self.database.flush();
         let _ = self.database.flush();
         if ingest.losses().is_any_fresh() {
             // An output whose losses are nowhere is not closed: the next start says which of its messages may be missing.

@@ -27,6 +27,7 @@ pub(super) fn steps(file: File) -> &'static [&'static str] {
             include_str!("migrations/queue/0002_sequences.sql"),
             include_str!("migrations/queue/0003_attempts.sql"),
             include_str!("migrations/queue/0004_clock.sql"),
+            include_str!("migrations/queue/0005_untold.sql"),
         ],
     }
 }

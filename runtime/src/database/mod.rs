@@ -94,7 +94,6 @@ struct Inner {
     notes: Vec<String>,
     /// Held by whoever reads the queue's file from end to end.
     looking: Mutex<()>,
-    lost: Mutex<Vec<tables::loss::LossRow>>,
     places: Arc<[Place; 2]>,
     desk: Arc<Desk>,
     figures: Arc<Figures>,
@@ -134,7 +133,6 @@ impl Database {
             folder: folder.to_owned(),
             notes: found.notes,
             looking: Mutex::new(()),
-            lost: Mutex::new(found.losses),
             places,
             desk,
             figures,
@@ -147,11 +145,6 @@ impl Database {
     /// What a person should know about the start, such as a file that was set aside.
     pub fn notes(&self) -> &[String] {
         &self.0.notes
-    }
-
-    /// What the start wrote into the ledger because damage took it, for those who listen for losses; once.
-    pub fn take_lost(&self) -> Vec<tables::loss::LossRow> {
-        std::mem::take(&mut *lock(&self.0.lost))
     }
 
     /// Puts a change in line for the next commit; `completion` follows always, on the writer's thread (or here, once

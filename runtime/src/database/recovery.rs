@@ -21,8 +21,6 @@ use crate::clock;
 pub(super) struct Found {
     /// For people.
     pub notes: Vec<String>,
-    /// What the ledger has of messages that could not be salvaged.
-    pub losses: Vec<LossRow>,
 }
 
 /// Why a file could not be opened as it is.
@@ -81,10 +79,7 @@ pub(super) fn open_sound(
     };
     migrate(&mut conn, path, file, steps)?;
     let saved = match salvage(&aside, file, &mut conn) {
-        Ok((saved, losses)) => {
-            found.losses.extend(losses);
-            saved
-        }
+        Ok(saved) => saved,
         Err(error) => format!("nothing ({error})"),
     };
     let note = format!("{file} was damaged ({cause}): it is kept as {}; salvaged: {saved}", aside.display());
@@ -139,7 +134,7 @@ fn set_aside(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Copies every readable row into the tables of the same name; says how many per table, and what the ledger has of the others.
-fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Result<(String, Vec<LossRow>)> {
+fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Result<String> {
     let old = Connection::open_with_flags(damaged, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     // Lets a file be read that is shorter than its head says.
     old.pragma_update(None, "writable_schema", true)?;
@@ -152,7 +147,7 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     // Parents may be missing or come later; what is left without one is removed at the end.
     fresh.pragma_update(None, "foreign_keys", false)?;
     let tx = fresh.transaction()?;
-    let (mut counts, mut losses) = (Vec::new(), Vec::new());
+    let mut counts = Vec::new();
     for table in tables {
         let count = salvage_table(&old, &tx, &table)?;
         if count > 0 {
@@ -162,9 +157,7 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     remove_orphans(&tx)?;
     if file == File::Queue {
         go_on_with_ids(&old, &tx)?;
-        let is_all;
-        (losses, is_all) = count_missing(&old, &tx)?;
-        let missing: u64 = losses.iter().map(|line| line.count).sum();
+        let (missing, is_all) = count_missing(&old, &tx)?;
         if missing > 0 || !is_all {
             let at_least = if is_all { "" } else { "at least " };
             counts.push(format!("{at_least}{missing} messages are lost, see dinrail losses"));
@@ -175,7 +168,7 @@ fn salvage(damaged: &Path, file: File, fresh: &mut Connection) -> rusqlite::Resu
     // A reader's own index of the log, made again when needed.
     drop(old);
     let _ = fs::remove_file(beside(damaged, "-shm"));
-    Ok((if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }, losses))
+    Ok(if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") })
 }
 
 /// Ids of messages are never used twice, also where those that used them are lost.
@@ -194,7 +187,7 @@ fn go_on_with_ids(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<()
 
 /// Counts messages as lost that the index of the damaged file still knows and that could not be read: how many of each endpoint
 /// is all that is known of them. False: the index is damaged as well, and there may be more.
-fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<(Vec<LossRow>, bool)> {
+fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<(u64, bool)> {
     let mut missing: BTreeMap<i64, (u64, HashSet<i64>)> = BTreeMap::new();
     let mut is_there = tx.prepare("SELECT 1 FROM message WHERE id = ?1")?;
     let mut is_all = false;
@@ -239,7 +232,7 @@ fn count_missing(old: &Connection, tx: &Transaction<'_>) -> rusqlite::Result<(Ve
         })
         .collect();
     loss::add(tx, &losses, clock::wall_us())?;
-    Ok((losses, is_all))
+    Ok((losses.iter().map(|line| line.count).sum(), is_all))
 }
 
 fn salvage_table(old: &Connection, tx: &Transaction<'_>, table: &str) -> rusqlite::Result<usize> {

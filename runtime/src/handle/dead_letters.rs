@@ -64,8 +64,8 @@ impl Handle {
         let (disk, ingest) = (self.services.disk.clone(), self.services.ingest.clone());
         let purge = move || {
             let missing = missing(&disk, &filter)?;
-            let (count, losses) = disk.purge_dead_letters(&filter, PURGED, clock::wall_us())?;
-            ingest.losses().tell(losses);
+            let count = disk.purge_dead_letters(&filter, PURGED, clock::wall_us())?;
+            ingest.losses().ledger_grew();
             Ok((count, missing))
         };
         self.moved(choice, purge).await

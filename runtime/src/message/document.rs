@@ -91,7 +91,7 @@ fn octets(hex: &str) -> Option<Vec<u8>> {
     digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
-/// The members of an object whose values are texts; a number or truth is taken as its text.
+/// The members of an object whose values are texts; a number or truth is taken as its text, a system property that is null as none.
 fn texts(document: &Map<String, Value>, part: &str, problems: &mut Vec<String>) -> Vec<(String, String)> {
     let members = match document.get(part) {
         None | Some(Value::Null) => return Vec::new(),
@@ -104,6 +104,7 @@ fn texts(document: &Map<String, Value>, part: &str, problems: &mut Vec<String>) 
     let mut texts = Vec::with_capacity(members.len());
     for (key, value) in members {
         match value {
+            Value::Null if part == "systemProperties" => {}
             Value::Null => problems.push(format!("{part}.{key}: is null; give a text, or leave it out")),
             Value::String(text) => texts.push((key.clone(), text.clone())),
             Value::Number(_) | Value::Bool(_) => texts.push((key.clone(), value.to_string())),

@@ -41,13 +41,13 @@ impl Ingest {
             queue.is_some_and(|queue| queue.backlog(priority).is_in_hands(row))
         });
         let ingest = Arc::downgrade(self);
-        disk.on_gone(move |rows, losses| {
+        disk.on_gone(move |rows| {
             if let Some(ingest) = ingest.upgrade() {
                 for ((endpoint, priority), (count, bytes)) in rows {
                     let queue = lock(&ingest.queues).get(endpoint).cloned();
                     queue.into_iter().for_each(|queue| queue.backlog(*priority).removed(*count, *bytes));
                 }
-                ingest.losses().tell(losses);
+                ingest.losses().ledger_grew();
             }
         });
         // A second one would be a defect of ours, and the first goes on.

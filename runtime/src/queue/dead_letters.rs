@@ -9,7 +9,6 @@ use super::disk::Disk;
 use super::lane::lock;
 use crate::database::tables::clock as clock_table;
 use crate::database::tables::dead_letter::{self, DeadLetter, Filter, Moved};
-use crate::database::tables::loss::LossRow;
 use crate::database::{File, StoreError, Work};
 
 impl Disk {
@@ -57,18 +56,13 @@ impl Disk {
         }
     }
 
-    /// Discards them; how many, and what the ledger has of it. Waits for the disk.
-    pub fn purge_dead_letters(
-        &self,
-        filter: &Filter,
-        reason: &'static str,
-        now_us: i64,
-    ) -> Result<(u64, Vec<LossRow>), StoreError> {
-        let (mut count, mut losses) = (0, Vec::new());
+    /// Discards them; how many. Waits for the disk.
+    pub fn purge_dead_letters(&self, filter: &Filter, reason: &'static str, now_us: i64) -> Result<u64, StoreError> {
+        let mut count = 0;
         let filter = Filter { up_to: Some(self.last_id()?), ..filter.clone() };
         loop {
             let (of, disk) = (filter.clone(), self.clone());
-            let mut moved = self.change(
+            let moved = self.change(
                 move |tx| dead_letter::purge(tx, &of, reason, now_us),
                 move |moved| {
                     disk.shared.parked.fetch_sub(moved.messages, Ordering::Relaxed);
@@ -76,9 +70,8 @@ impl Disk {
                 },
             )?;
             count += moved.messages;
-            losses.append(&mut moved.losses);
             if !moved.is_more {
-                return Ok((count, losses));
+                return Ok(count);
             }
         }
     }

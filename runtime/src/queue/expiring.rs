@@ -28,7 +28,7 @@ pub type InHands = dyn Fn(&Arc<str>, u32, i64) -> bool + Send + Sync;
 
 /// Hears of what is gone how many rows were of an endpoint and priority, and what the ledger has of it, once it has it.
 /// `[writer]`, must not wait.
-pub type Gone = dyn Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>, Vec<LossRow>) + Send + Sync;
+pub type Gone = dyn Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>) + Send + Sync;
 
 /// What is known of times to live on disk.
 #[derive(Default)]
@@ -134,7 +134,7 @@ impl Disk {
             *lock(&expiring.gone).entry(endpoint.clone()).or_default() += messages;
         }
         if let Some(gone) = self.shared.gone.get().filter(|_| !found.losses.is_empty()) {
-            gone(&by_backlog, found.losses);
+            gone(&by_backlog);
         }
         // Those that a consumer has in its hands are looked at again when it may have given them back.
         expiring.next_us.fetch_min(found.next_us, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl Disk {
             tracing::error!(endpoint = first.endpoint, messages, "messages outlived their time to live and are lost");
         }
         if let Some(gone) = self.shared.gone.get().filter(|_| !losses.is_empty()) {
-            gone(&BTreeMap::new(), losses);
+            gone(&BTreeMap::new());
         }
     }
 
@@ -165,7 +165,7 @@ impl Disk {
     }
 
     /// Says who hears what is gone, for those who listen for losses; once, before anything is sent.
-    pub fn on_gone(&self, gone: impl Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>, Vec<LossRow>) + Send + Sync + 'static) {
+    pub fn on_gone(&self, gone: impl Fn(&BTreeMap<(Arc<str>, u32), (u64, u64)>) + Send + Sync + 'static) {
         let _ = self.shared.gone.set(Box::new(gone));
     }
 

@@ -4,6 +4,7 @@
 //! those who listen for it. A message is counted once for each endpoint that does not get it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::lane::{Source, lock};
@@ -71,7 +72,7 @@ type Key = (Arc<str>, Arc<str>, Arc<str>, &'static str, u64);
 #[derive(Default)]
 pub struct Losses {
     fresh: Mutex<HashMap<Key, Vec<Loss>>>,
-    untold: Mutex<Vec<LossRow>>,
+    has_grown: AtomicBool,
 }
 
 impl Losses {
@@ -126,14 +127,14 @@ impl Losses {
         }
     }
 
-    /// Hands on what went into the ledger by another way, for those who listen for it.
-    pub fn tell(&self, rows: Vec<LossRow>) {
-        lock(&self.untold).extend(rows);
+    /// The ledger on disk has lines that are to be told to those who listen for it.
+    pub fn ledger_grew(&self) {
+        self.has_grown.store(true, Ordering::Release);
     }
 
-    /// What was handed on since the last call.
-    pub fn take_untold(&self) -> Vec<LossRow> {
-        std::mem::take(&mut *lock(&self.untold))
+    /// Whether it has since the last call.
+    pub fn take_growth(&self) -> bool {
+        self.has_grown.swap(false, Ordering::AcqRel)
     }
 
     /// Whether something was counted since the last [`Losses::take`].

@@ -272,6 +272,8 @@ impl Book {
                 if is_first {
                     state.before = before;
                     state.reserved = before.unwrap_or(0);
+                    // Numbers of earlier runs say nothing of how fast this one needs them.
+                    state.asked.1 = state.reserved.max(1);
                 }
                 if is_reserved {
                     state.reserved = state.reserved.max(to);

@@ -45,8 +45,6 @@ pub struct Moved {
     pub messages: u64,
     /// Bytes by endpoint.
     pub bytes: Vec<(Arc<str>, u64)>,
-    /// What the ledger has of it.
-    pub losses: Vec<LossRow>,
     /// What was put back, and the id of the first; the others follow it.
     pub rows: Vec<StoredMessage>,
     /// See `rows`.
@@ -172,11 +170,12 @@ pub fn purge(conn: &Connection, filter: &Filter, reason: &str, now_us: i64) -> r
     let is_more = found.len() > MAX_MOVED as usize;
     found.truncate(MAX_MOVED as usize);
     let mut moved = Moved { messages: found.len() as u64, is_more, ..Moved::default() };
+    let mut losses = Vec::with_capacity(found.len());
     for letter in found {
         conn.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([letter.id])?;
         let place = (letter.message.epoch, letter.message.sequence);
         moved.bytes.push((letter.message.endpoint.clone(), letter.bytes));
-        moved.losses.push(LossRow {
+        losses.push(LossRow {
             sender: letter.message.sender.to_string(),
             output: letter.message.output.to_string(),
             endpoint: letter.message.endpoint.to_string(),
@@ -187,11 +186,7 @@ pub fn purge(conn: &Connection, filter: &Filter, reason: &str, now_us: i64) -> r
             is_upper_bound: false,
         });
     }
-    // In the order of sequences, so that those which follow each other are one range.
-    moved.losses.sort_by(|a, b| {
-        (&a.sender, &a.output, &a.endpoint, a.first).cmp(&(&b.sender, &b.output, &b.endpoint, b.first))
-    });
-    loss::add(conn, &moved.losses, now_us)?;
+    loss::add(conn, &loss::joined(losses), now_us)?;
     Ok(moved)
 }
 

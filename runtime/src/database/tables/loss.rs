@@ -3,7 +3,10 @@
 //! A sender, output, endpoint and reason have several ranges of sequences, so that what lies between two losses is not said to be
 //! lost. Only beyond [`MAX_RANGES`] are the oldest put together: such a range has fewer losses than numbers.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Most lines that are read at once for being told.
+const MOST_TOLD: u32 = 512;
 
 /// Ranges that are kept apart for one sender, output, endpoint and reason.
 pub const MAX_RANGES: u32 = 16;
@@ -75,7 +78,7 @@ pub fn joined(mut losses: Vec<LossRow>) -> Vec<LossRow> {
     joined
 }
 
-/// Adds losses to what is counted already. A range goes on from the newest one where they meet.
+/// Adds losses to what is counted already, and to what is to be told. A range goes on from the newest one where they meet.
 pub fn add(conn: &Connection, losses: &[LossRow], now_us: i64) -> rusqlite::Result<()> {
     const OF_KEY: &str = "sender = ?1 AND output = ?2 AND endpoint = ?3 AND reason = ?4";
     let newest = format!(
@@ -83,6 +86,22 @@ pub fn add(conn: &Connection, losses: &[LossRow], now_us: i64) -> rusqlite::Resu
          ORDER BY id DESC LIMIT 1"
     );
     for l in losses {
+        conn.prepare_cached(
+            "INSERT INTO untold (sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count,
+             is_upper_bound) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            l.sender,
+            l.output,
+            l.endpoint,
+            l.reason,
+            l.first.0 as i64,
+            l.first.1 as i64,
+            l.last.0 as i64,
+            l.last.1 as i64,
+            l.count as i64,
+            l.is_upper_bound
+        ])?;
         let (epoch, before) = (l.first.0 as i64, l.first.1.saturating_sub(1) as i64);
         let key = [&l.sender, &l.output, &l.endpoint, &l.reason];
         let joined: Option<i64> = conn
@@ -143,26 +162,44 @@ fn merge_oldest(conn: &Connection, of_key: &str, key: [&String; 4]) -> rusqlite:
     Ok(())
 }
 
+const COLUMNS: &str =
+    "sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count, is_upper_bound";
+
+/// From [`COLUMNS`].
+fn row_of(row: &Row<'_>) -> rusqlite::Result<LossRow> {
+    let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
+    Ok(LossRow {
+        sender: row.get(0)?,
+        output: row.get(1)?,
+        endpoint: row.get(2)?,
+        reason: row.get(3)?,
+        first: (number(4)?, number(5)?),
+        last: (number(6)?, number(7)?),
+        count: number(8)?,
+        is_upper_bound: row.get(9)?,
+    })
+}
+
+/// What is to be told, the oldest first, each with its id; more of it may be left.
+pub fn untold(conn: &Connection) -> rusqlite::Result<Vec<(i64, LossRow)>> {
+    conn.prepare_cached(&format!("SELECT {COLUMNS}, id FROM untold ORDER BY id LIMIT {MOST_TOLD}"))?
+        .query_map([], |row| Ok((row.get(10)?, row_of(row)?)))?
+        .collect()
+}
+
+/// Takes out what was told.
+pub fn told(conn: &Connection, ids: &[i64]) -> rusqlite::Result<()> {
+    let mut delete = conn.prepare_cached("DELETE FROM untold WHERE id = ?1")?;
+    ids.iter().try_for_each(|id| delete.execute([id]).map(drop))
+}
+
 /// All losses, sorted.
 pub fn all(conn: &Connection) -> rusqlite::Result<Vec<LossLine>> {
-    conn.prepare(
-        "SELECT sender, output, endpoint, reason, first_epoch, first_seq, last_epoch, last_seq, count, is_upper_bound,
-         first_us, last_us FROM losses ORDER BY sender, output, endpoint, reason, last_epoch, last_seq, id",
-    )?
-    .query_map([], |row| {
-        let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
-        let row_read = LossRow {
-            sender: row.get(0)?,
-            output: row.get(1)?,
-            endpoint: row.get(2)?,
-            reason: row.get(3)?,
-            first: (number(4)?, number(5)?),
-            last: (number(6)?, number(7)?),
-            count: number(8)?,
-            is_upper_bound: row.get(9)?,
-        };
-        Ok(LossLine { row: row_read, times: (row.get(10)?, row.get(11)?) })
-    })?
+    conn.prepare(&format!(
+        "SELECT {COLUMNS}, first_us, last_us FROM losses
+         ORDER BY sender, output, endpoint, reason, last_epoch, last_seq, id"
+    ))?
+    .query_map([], |row| Ok(LossLine { row: row_of(row)?, times: (row.get(10)?, row.get(11)?) }))?
     .collect()
 }
 

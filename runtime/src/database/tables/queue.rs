@@ -417,18 +417,19 @@ pub struct Purged {
     pub parked: u64,
     /// Bytes of both, by endpoint.
     pub bytes: BTreeMap<Arc<str>, u64>,
-    /// What the ledger has of it.
-    pub losses: Vec<LossRow>,
 }
 
 /// Removes everything that waits or is parked for an endpoint that begins with `prefix`, and counts it as lost for `reason`.
 pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<Purged> {
     let of_prefix = "FROM message m JOIN endpoint e ON e.id = m.endpoint WHERE substr(e.name, 1, length(?1)) = ?1";
     let mut purged = Purged::default();
+    // Sequences that follow each other are as far from their places as the first of them is.
     let losses: Vec<LossRow> = conn
         .prepare(&format!(
-            "SELECT m.sender, m.output, e.name, m.epoch, min(m.sequence), max(m.sequence), count(*), sum(m.bytes),
-             sum(m.state <> 0) {of_prefix} GROUP BY m.sender, m.output, e.name, m.epoch"
+            "SELECT sender, output, name, epoch, min(sequence), max(sequence), count(*), sum(bytes), sum(state <> 0) FROM (
+               SELECT m.sender, m.output, e.name, m.epoch, m.sequence, m.bytes, m.state, m.sequence -
+                 row_number() OVER (PARTITION BY m.sender, m.output, e.name, m.epoch ORDER BY m.sequence) AS run {of_prefix})
+             GROUP BY sender, output, name, epoch, run ORDER BY sender, output, name, epoch, run"
         ))?
         .query_map([prefix], |row| {
             let number = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
@@ -450,6 +451,5 @@ pub fn purge(conn: &Connection, prefix: &str, reason: &str) -> rusqlite::Result<
         .collect::<rusqlite::Result<_>>()?;
     loss::add(conn, &losses, crate::clock::wall_us())?;
     conn.execute(&format!("DELETE FROM message WHERE id IN (SELECT m.id {of_prefix})"), [prefix])?;
-    purged.losses = losses;
     Ok(purged)
 }

@@ -151,6 +151,23 @@ fn loss(epoch: u64, first: u64, last: u64) -> LossRow {
     }
 }
 
+#[test]
+fn what_comes_into_the_ledger_is_to_be_told_until_it_was() {
+    let (_dir, database) = opened();
+    let rows = [loss(1, 1, 4), loss(1, 5, 5), loss(1, 9, 9)];
+    for row in rows.clone() {
+        database.call(File::Queue, move |tx| loss::add(tx, std::slice::from_ref(&row), 7)).unwrap();
+    }
+    let untold = database.read(File::Queue, loss::untold).unwrap();
+    assert_eq!(untold.iter().map(|(_, row)| row).collect::<Vec<_>>(), rows.iter().collect::<Vec<_>>(), "as they came");
+
+    let ids = [untold[0].0, untold[2].0];
+    database.call(File::Queue, move |tx| loss::told(tx, &ids)).unwrap();
+
+    assert_eq!(database.read(File::Queue, loss::untold).unwrap(), [untold[1].clone()]);
+    assert_eq!(database.read(File::Queue, loss::all).unwrap().len(), 2, "the ledger has all of them");
+}
+
 fn ledger_of(rows: Vec<LossRow>) -> Vec<LossRow> {
     let (_dir, database) = opened();
     for row in rows {

@@ -270,5 +270,5 @@ fn what_an_orderly_end_kept_and_was_set_aside_then_is_listed_and_can_be_discarde
     let (count, sequence, first) = page(0);
     assert_eq!((count, sequence), (2, 1));
     assert_eq!(page(first).1, 2);
-    assert_eq!(disk.purge_dead_letters(&Filter::default(), "purged", 1).unwrap().0, 2);
+    assert_eq!(disk.purge_dead_letters(&Filter::default(), "purged", 1).unwrap(), 2);
 }

@@ -343,3 +343,16 @@ fn ten_thousand_closed_outputs_are_not_looked_at_by_a_start() {
     let tenth = Arc::new(Source { identity: "/devices/d/modules/m".into(), output: "9999".into(), epoch: 1 });
     assert_eq!(Sequence::default().take(&house.book, &tenth).unwrap(), 8);
 }
+
+#[test]
+fn how_fast_numbers_are_needed_is_measured_from_where_a_run_begins() {
+    let house = House::new();
+    house.take(&mut Sequence::default(), 5000);
+    let house = house.again();
+    let begins = house.ranges()[0].2;
+    assert!(begins >= 5000);
+
+    let mut sequence = Sequence::default();
+    assert_eq!(house.take(&mut sequence, 1), begins + 1);
+    assert_eq!(lock(&sequence.block.as_ref().unwrap().state).asked.1, begins, "not from 1");
+}
