@@ -71,7 +71,8 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// Sends from an output; along durable routes staged until the decision.
+    /// Sends from an output; along durable routes staged until the decision. It has its number from now, and its place among what
+    /// the output sends from the decision: where several deliveries are deferred, receivers can see a lower number behind a higher.
     pub fn send<'m>(&self, output: impl IntoOutput, message: impl Into<Outgoing<'m>>) -> Result<(), Error> {
         self.client.send_under(self.id, output, &message.into())
     }

@@ -87,7 +87,10 @@ impl Error {
             DR_GONE => (ErrorKind::Gone, "this instance was stopped or replaced"),
             DR_INVALID => (ErrorKind::Invalid, "malformed argument"),
             DR_TOO_LARGE => (ErrorKind::TooLarge, "larger than the limit allows"),
-            DR_FULL => (ErrorKind::Full, "a receiver's queue stayed full; try again later"),
+            DR_FULL => (
+                ErrorKind::Full,
+                "a receiver's queue stayed full, or its messages fill what the store grants them; try again later",
+            ),
             DR_TIMEOUT => (ErrorKind::Timeout, "no answer within the time allowed"),
             DR_NOT_FOUND => (ErrorKind::NotFound, "not found"),
             DR_DENIED => (ErrorKind::Denied, "not allowed for this identity or in this state"),

@@ -108,7 +108,9 @@ impl<'a> Message<'a> {
         self.raw.attempt
     }
 
-    /// `(epoch, n)`: unique and increasing per sender and output, for dropping repeats and proving completeness.
+    /// `(epoch, n)`: unique and increasing per sender and output, for dropping repeats and proving completeness. The number is that of
+    /// the send; what was staged takes its place with the decision. Of a sender that defers deliveries, or sends from several threads,
+    /// a lower one can stand behind a higher, so repeats are those that were seen, not those below the highest.
     pub fn sequence(&self) -> (u64, u64) {
         (self.raw.epoch, self.raw.sequence)
     }

@@ -187,6 +187,9 @@ fn page(
     Ok(client.get(&query("/deadLetters", &words))?)
 }
 
+/// Octets of a body that are shown to a person.
+const MOST_OCTETS: usize = 256;
+
 fn show(id: i64, context: &mut Context) -> Result<(), Failure> {
     let letter: DeadLetterView = context.client()?.get(&path(&["deadLetters", &id.to_string()]))?;
     let out = &mut context.out;
@@ -219,6 +222,10 @@ fn render(letter: &DeadLetterView) -> String {
     }
     match (part("body"), part("bodyHex").and_then(|hex| hex.as_str())) {
         (Some(body), _) => line("body", &body.as_str().map_or_else(|| body.to_string(), str::to_owned)),
+        (None, Some(hex)) if hex.len() > 2 * MOST_OCTETS => {
+            let all = hex.len() / 2;
+            line("body", &format!("{}… ({MOST_OCTETS} of {all} octets; --json has all)", &hex[..2 * MOST_OCTETS]));
+        }
         (None, Some(hex)) => line("body", &format!("{hex} (octets)")),
         (None, None) => {}
     }

@@ -76,6 +76,14 @@ pub struct SendArgs {
 
 pub(super) fn run(args: SendArgs, context: &mut Context) -> Result<(), Failure> {
     let args = with_system(args)?;
+    let twice = |(at, (key, _)): (usize, &(String, String))| {
+        args.properties[..at].iter().any(|(other, _)| other.eq_ignore_ascii_case(key)).then(|| key.clone())
+    };
+    if let Some(key) = args.properties.iter().enumerate().find_map(twice) {
+        return Err(
+            Failure::usage(format!("the property {key} is given twice")).hint("names differ by more than their case")
+        );
+    }
     let bodies = bodies(&args)?;
     let total = args.count * bodies.len() as u64;
     send_all(&args, &bodies, total, context)
@@ -141,7 +149,8 @@ fn bodies(args: &SendArgs) -> Result<Vec<Body>, Failure> {
     match &too_large[..] {
         [] if bodies.is_empty() => Err(Failure::usage("there is no message: every line is empty")),
         [] => Ok(bodies),
-        [one] => Err(Failure::new(one.clone()).hint(message::TOO_LARGE_HINT)),
+        [one] if bodies.len() == 1 => Err(Failure::new(one.clone()).hint(message::TOO_LARGE_HINT)),
+        [one] => Err(Failure::new(format!("{one}; nothing was sent")).hint(message::TOO_LARGE_HINT)),
         several => Err(Failure::new(format!("{} messages are too large; nothing was sent", several.len()))
             .details(several.iter().take(MAX_REASONS).cloned().collect())
             .hint(message::TOO_LARGE_HINT)),

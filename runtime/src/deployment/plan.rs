@@ -70,6 +70,8 @@ pub struct ActualInstance {
     pub held_by: Option<String>,
     /// Messages that wait for it.
     pub messages: u64,
+    /// Messages for it that were set aside.
+    pub parked: u64,
 }
 
 /// What an image reference means for an instance.
@@ -198,7 +200,13 @@ fn step_for_gone(name: &str, actual: &ActualInstance) -> Step {
     if actual.was_local {
         why.push_str("; that it was dropped or added before a deployment took it over does not bring it back");
     }
-    Step::Remove { name: name.to_owned(), why: with_messages(why, actual) }
+    why = with_messages(why, actual);
+    match actual.parked {
+        0 => {}
+        1 => why.push_str("; 1 message for it that was set aside stays too"),
+        parked => why.push_str(&format!("; {parked} messages for it that were set aside stay too")),
+    }
+    Step::Remove { name: name.to_owned(), why }
 }
 
 fn with_messages(mut why: String, actual: &ActualInstance) -> String {

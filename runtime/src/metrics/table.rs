@@ -62,7 +62,7 @@ pub const METRICS: &[Metric] = &[
     metric("messages_unrouted", Counter, "", &["sender", "output"], "Messages that no route wanted."),
     metric("messages_taken", Counter, "", FROM_TO, "Messages that were taken out of a queue in memory, as a rule by their receiver."),
     metric("messages_lost", Gauge, "", &["sender", "output", "endpoint", "reason"], "Messages that were lost or parked, as the ledger has them over all runs; of reason runtimeDied at most so many."),
-    metric("queue_messages", Gauge, "", &["endpoint"], "Messages that wait in memory."),
+    metric("queue_messages", Gauge, "", &["endpoint"], "Messages that wait in memory, where durable ones are beside the disk."),
     metric("queue", Gauge, "bytes", &["endpoint"], "Bytes of messages that wait in memory."),
     metric("store_messages", Gauge, "", &["state"], "Messages on disk: waiting or parked."),
     metric("store", Gauge, "bytes", &[], "Bytes of messages on disk."),

@@ -21,7 +21,6 @@ use crate::clock;
 use crate::database::tables::clock as clock_table;
 use crate::database::tables::ids::Ids;
 use crate::database::tables::keeping;
-use crate::database::tables::loss::{self, LossLine, LossRow, LossTotal};
 pub use crate::database::tables::queue::ReadLimits;
 use crate::database::tables::queue::{self, ClockMark, Endpoints, ReadMessage, StoredMessage, Tries};
 use crate::database::{Database, File, StoreError, Work};
@@ -375,40 +374,6 @@ impl Disk {
         self.shared.parked.fetch_sub(purged.parked, Ordering::Relaxed);
         purged.bytes.iter().for_each(|(endpoint, bytes)| self.budget.give(endpoint, *bytes));
         Ok(purged)
-    }
-
-    /// See [`loss::toll`]. Reads, and waits for nobody's commit.
-    pub fn toll(&self, sender: &str, prefix: &str) -> Result<loss::Toll, StoreError> {
-        self.database.read(File::Queue, |conn| loss::toll(conn, sender, prefix))
-    }
-
-    /// The ledger of losses, sorted. Reads, and waits for nobody's commit.
-    pub fn losses(&self) -> Result<Vec<LossLine>, StoreError> {
-        self.database.read(File::Queue, loss::all)
-    }
-
-    /// What came into the ledger and is to be told, the oldest first, each with its id. Reads, and waits for nobody's commit.
-    pub fn untold_losses(&self) -> Result<Vec<(i64, LossRow)>, StoreError> {
-        self.database.read(File::Queue, loss::untold)
-    }
-
-    /// Takes out of it what was told; `then` follows always, on the writer's thread. `[never blocks]`
-    pub fn told_losses(&self, ids: Vec<i64>, then: impl FnOnce() + Send + 'static) {
-        self.database.submit_now(
-            File::Queue,
-            Box::new(move |tx| loss::told(tx, &ids)),
-            Box::new(move |outcome| {
-                if let Err(error) = outcome {
-                    tracing::debug!("lines of the ledger will be told again: {error}");
-                }
-                then();
-            }),
-        );
-    }
-
-    /// The ledger without its ranges, sorted.
-    pub fn loss_totals(&self) -> Result<Vec<LossTotal>, StoreError> {
-        self.database.read(File::Queue, loss::totals)
     }
 }
 

@@ -24,6 +24,7 @@ pub mod inbox;
 pub mod ingest;
 pub mod kept;
 pub mod lane;
+mod ledger;
 pub mod losses;
 pub mod outgoing;
 mod placing;

@@ -23,6 +23,11 @@ impl Control {
         pins: &BTreeMap<String, String>,
     ) -> Plan {
         let mut actual = self.actual();
+        for (name, instance) in actual.instances.iter_mut().filter(|(name, _)| !manifest.modules.contains_key(*name)) {
+            let endpoints = self.services.ingest.endpoints_of(name);
+            // What cannot be read is not known; the plan is none the worse for the rest.
+            instance.parked = self.services.disk.toll("", &endpoints).map(|(parked, _)| parked).unwrap_or_default();
+        }
         for (name, spec) in &manifest.modules {
             let pin = pins.get(name).and_then(|digest| digest.parse().ok());
             actual.images.insert(name.clone(), self.meaning(spec, images, pin));
@@ -42,6 +47,7 @@ impl Control {
             is_disabled: entry.life.disabled.is_some(),
             held_by: entry.life.hold.as_ref().map(|hold| hold.by.clone()),
             messages: self.services.ingest.waiting(&entry.spec.name).0,
+            parked: 0,
         };
         let desired = self.twins.list().into_iter().filter_map(|twin| {
             let module = twin.identity.module_id()?.to_owned();

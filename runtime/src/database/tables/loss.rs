@@ -5,6 +5,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+/// Most lines that wait for being told.
+const MOST_UNTOLD: u32 = 100_000;
+
 /// Most lines that are read at once for being told.
 const MOST_TOLD: u32 = 512;
 
@@ -138,6 +141,14 @@ pub fn add(conn: &Connection, losses: &[LossRow], now_us: i64) -> rusqlite::Resu
         if ranges > MAX_RANGES {
             merge_oldest(conn, OF_KEY, key)?;
         }
+    }
+    // Where those who listen take nothing for long, the store is not filled with what it tells of.
+    let mut drop_oldest = conn.prepare_cached("DELETE FROM untold WHERE id <= (SELECT max(id) FROM untold) - ?1")?;
+    let dropped = drop_oldest.execute([MOST_UNTOLD])?;
+    if dropped > 0 {
+        tracing::error!(
+            "{dropped} lines of the ledger are told to no route, since {MOST_UNTOLD} newer ones wait; `dinrail losses` has them"
+        );
     }
     Ok(())
 }
