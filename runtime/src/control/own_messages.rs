@@ -230,7 +230,9 @@ impl OwnMessages {
         };
         let Some(outcome) = self.ingest.send_now(output, &outgoing, &mut store) else { return false };
         if !is_on_its_way {
-            told.iter().for_each(|told| told.clone().ended(outcome.is_ok()));
+            // What its route is too narrow for was lost by that; what the disk had no room for comes again.
+            let is_over = !matches!(outcome, Err(SendError::StoreFull { .. } | SendError::NotStored { .. }));
+            told.iter().for_each(|told| told.clone().ended(is_over));
         }
         true
     }
